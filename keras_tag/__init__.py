@@ -1,0 +1,57 @@
+"""Which tasks should train together: Task Affinity Groupings (TAG) for Keras 3.
+
+    keras.Model -> TAGModel.fit -> Affinity -> select_groups -> Grouping -> GroupedModel
+
+Names are loaded when they are first used, so that `keras_tag.select_groups` on a matrix from a
+file never imports TensorFlow.
+
+Reference:
+    Fifty, Amid, Zhao, Yu, Anil, Finn, "Efficiently Identifying Task Groupings for Multi-Task
+    Learning", NeurIPS 2021, arXiv:2109.04617.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it. Modules are public names of their own.
+_HOMES = {
+    "TAGModel": "keras_tag.tag_model",
+    "Affinity": "keras_tag.affinity",
+    "select_groups": "keras_tag.selection",
+    "Grouping": "keras_tag.selection",
+    "GroupedModel": "keras_tag.grouped_model",
+}
+_MODULES = ("baselines", "datasets", "plotting")
+
+__all__ = [
+    "Affinity",
+    "GroupedModel",
+    "Grouping",
+    "TAGModel",
+    "__version__",
+    "baselines",
+    "datasets",
+    "plotting",
+    "select_groups",
+]
+
+if TYPE_CHECKING:
+    from keras_tag import baselines, datasets, plotting
+    from keras_tag.affinity import Affinity
+    from keras_tag.grouped_model import GroupedModel
+    from keras_tag.selection import Grouping, select_groups
+    from keras_tag.tag_model import TAGModel
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"keras_tag.{name}")
+    raise AttributeError(f"module 'keras_tag' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

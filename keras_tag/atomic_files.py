@@ -1,0 +1,39 @@
+"""Files that are either the old one or the new one, never half of it."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+    """Write a file through a temporary sibling, `fsync` and rename.
+
+    Args:
+        path: Where the file shall be. Its folder must exist.
+        write: Called once with a binary file open for writing.
+
+    Raises:
+        FileNotFoundError: The folder of `path` does not exist.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"Expected the folder of `path` to exist. Received: path={str(target)!r}. "
+            f"Create {str(target.parent)!r} first."
+        )
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; give this one what an ordinary open() would have.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,5 @@
+"""Exact group selection. Knows arrays only: nothing below here imports TensorFlow."""
+
+from keras_tag.selection.grouping import Grouping
+
+__all__ = ["Grouping"]

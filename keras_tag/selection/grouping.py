@@ -1,0 +1,218 @@
+"""`Grouping`: which tasks train together, and which network serves whom."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from keras_tag.atomic_files import write_atomically
+
+_FORMAT = "keras_tag.Grouping"
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, repr=False)
+class Grouping:
+    """At most b groups of tasks, and for every task the one group that serves it.
+
+    A task may be trained in several groups (in all but one of them as a helper), but its
+    prediction is taken from exactly one: the group that serves it.
+
+    Args:
+        groups: One tuple of task names per network. Every group serves at least one task.
+        serves: Task name -> index into `groups` of the network that serves it.
+        task_scores: Task name -> its score in the group that serves it; NaN for a grouping that
+            nobody scored.
+        objective: What was maximised (or minimised): the sum over the tasks.
+        bound: No grouping within the budget is better than this, by proof.
+        status: "optimal" (objective and bound meet), "feasible" (the best found in the time
+            given) or "given" (made by hand or by a baseline, see `from_groups`).
+        score: The group score that was used: "members", "partners", ...
+
+    Raises:
+        ValueError: A served task that its group does not train, or a group that serves nobody.
+
+    Example:
+        >>> grouping = Grouping.from_groups([("a", "b"), ("c", "b")])
+        >>> grouping.serves["b"], grouping.helpers(1)
+        (0, ('b',))
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    serves: Mapping[str, int]
+    task_scores: Mapping[str, float] = field(default_factory=dict)
+    objective: float = math.nan
+    bound: float = math.nan
+    status: Literal["optimal", "feasible", "given"] = "given"
+    score: str = "given"
+
+    def __post_init__(self) -> None:
+        groups = tuple(tuple(group) for group in self.groups)
+        serves = {str(task): int(index) for task, index in self.serves.items()}
+        for task, index in serves.items():
+            if not 0 <= index < len(groups) or task not in groups[index]:
+                raise ValueError(
+                    f"Expected every task to be served by a group that trains it. Received: "
+                    f"serves[{task!r}]={index}, groups={groups}."
+                )
+        for index, group in enumerate(groups):
+            if len(set(group)) != len(group):
+                raise ValueError(f"Expected a group to name a task once. Received: {group}.")
+            if index not in serves.values():
+                raise ValueError(f"Expected every group to serve a task. {group} serves none.")
+            if set(group) - set(serves):
+                raise ValueError(
+                    f"Expected every trained task to be served. Nobody serves "
+                    f"{sorted(set(group) - set(serves))} of group {group}."
+                )
+        scores = {task: float(self.task_scores.get(task, math.nan)) for task in serves}
+        object.__setattr__(self, "groups", groups)
+        object.__setattr__(self, "serves", MappingProxyType(serves))
+        object.__setattr__(self, "task_scores", MappingProxyType(scores))
+
+    @classmethod
+    def from_groups(
+        cls, groups: Iterable[Sequence[str]], serves: Mapping[str, int] | None = None
+    ) -> "Grouping":
+        """A grouping made by hand.
+
+        Args:
+            groups: The tasks of every network.
+            serves: Task -> index of its group. By default each task is served by the first group
+                that trains it.
+
+        Returns:
+            A `Grouping` with status "given" and no scores.
+
+        Raises:
+            ValueError: See the class.
+        """
+        groups = tuple(tuple(group) for group in groups)
+        if serves is None:
+            first: dict[str, int] = {}
+            for index, group in enumerate(groups):
+                for task in group:
+                    first.setdefault(task, index)
+            serves = first
+        return cls(groups, serves)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The served tasks, in the order of `serves`."""
+        return tuple(self.serves)
+
+    @property
+    def gap(self) -> float:
+        """How far the objective may be from the optimum: |bound - objective|, 0 when proven."""
+        return 0.0 if self.status == "optimal" else abs(self.bound - self.objective)
+
+    def served(self, index: int) -> tuple[str, ...]:
+        """The tasks whose predictions are taken from group `index`, in the group's order."""
+        return tuple(task for task in self.groups[index] if self.serves[task] == index)
+
+    def helpers(self, index: int) -> tuple[str, ...]:
+        """The tasks that group `index` trains but does not serve, in the group's order."""
+        return tuple(task for task in self.groups[index] if self.serves[task] != index)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The grouping as plain JSON types (NaN as None), for `from_dict`."""
+        return {
+            "format": _FORMAT,
+            "format_version": _FORMAT_VERSION,
+            "groups": [list(group) for group in self.groups],
+            "serves": dict(self.serves),
+            "task_scores": {task: _none_if_nan(s) for task, s in self.task_scores.items()},
+            "objective": _none_if_nan(self.objective),
+            "bound": _none_if_nan(self.bound),
+            "status": self.status,
+            "score": self.score,
+        }
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> "Grouping":
+        """Read what `to_dict` gave.
+
+        Args:
+            mapping: Plain JSON types.
+
+        Returns:
+            The `Grouping`.
+
+        Raises:
+            ValueError: Not a grouping, or of a newer format.
+        """
+        if not isinstance(mapping, Mapping) or mapping.get("format") != _FORMAT:
+            raise ValueError(
+                f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
+            )
+        if mapping["format_version"] > _FORMAT_VERSION:
+            raise ValueError(
+                f"The grouping is of format {mapping['format_version']}; this keras_tag reads up "
+                f"to {_FORMAT_VERSION}. Update keras_tag to read it."
+            )
+        return cls(
+            groups=tuple(tuple(group) for group in mapping["groups"]),
+            serves=mapping["serves"],
+            task_scores={t: _nan_if_none(s) for t, s in mapping["task_scores"].items()},
+            objective=_nan_if_none(mapping["objective"]),
+            bound=_nan_if_none(mapping["bound"]),
+            status=mapping["status"],
+            score=mapping["score"],
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the grouping as JSON, atomically.
+
+        Args:
+            path: Where to. The name is taken as it is.
+        """
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Grouping":
+        """Read what `save` wrote.
+
+        Args:
+            path: The JSON file.
+
+        Returns:
+            The `Grouping`.
+
+        Raises:
+            ValueError: Not a grouping, or of a newer format.
+        """
+        with open(path, encoding="utf-8") as file:
+            return cls.from_dict(json.load(file))
+
+    def __str__(self) -> str:
+        networks = f"{len(self.groups)} network{'s' * (len(self.groups) != 1)}"
+        lines = [f"{networks} for {len(self.serves)} tasks, {self._describe_objective()}"]
+        for index in range(len(self.groups)):
+            served = ", ".join(self._describe_task(task) for task in self.served(index))
+            helpers = ", ".join(self.helpers(index))
+            lines.append(f"  {index}: serves {served}" + (f"; helped by {helpers}" * bool(helpers)))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _describe_objective(self) -> str:
+        if self.status == "given":
+            return "given"
+        text = f"score {self.score!r} = {self.objective:.6g} ({self.status}"
+        return text + (")" if self.status == "optimal" else f", at most {self.gap:.3g} from it)")
+
+    def _describe_task(self, task: str) -> str:
+        score = self.task_scores[task]
+        return task if math.isnan(score) else f"{task} ({score:.4g})"
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else float(value)

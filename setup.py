@@ -1,0 +1,56 @@
+"""Package metadata. The build system and the tools are configured in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "([^"]+)"', (HERE / "keras_tag" / "__init__.py").read_text("utf-8"), re.M
+).group(1)
+
+CORE = [
+    "keras>=3.15",
+    "tensorflow>=2.21",
+    "numpy>=2.1",
+    "ortools>=9.12",
+    # The embedded digits, the demo's tables and its pictures.
+    "scikit-learn>=1.6",
+    "matplotlib>=3.9",
+    "pandas>=2.2",
+]
+EXTRAS = {
+    # tensorflow-datasets needs importlib_resources and forgets to require it.
+    "datasets": ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"],
+    "tutorials": ["jupyter>=1.1", "nbclient>=0.10"],
+    "test": ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.110", "scipy>=1.14"],
+    "lint": ["ruff>=0.8", "mypy>=1.13", "pandas-stubs>=2.2"],
+}
+
+setup(
+    name="keras_tag",
+    version=VERSION,
+    description="Which tasks should train together: Task Affinity Groupings for Keras 3",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["keras_tag", "keras_tag.*"]),
+    package_data={"keras_tag": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["keras-tag=keras_tag.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords="keras tensorflow multi-task-learning task-grouping task-affinity",
+)
