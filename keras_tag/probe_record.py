@@ -1,0 +1,94 @@
+"""What the probes of a run add up to: sums and counts that are saved with the weights."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class ProbeRecord(keras.layers.Layer):
+    """Running sums of affinities, as variables that a training step can add to.
+
+    A Keras metric would be reset by `evaluate`; plain non-trainable variables are not. They are
+    made when the number of tasks is known: at the first probe, or from a file.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trainable=False, dtype="float64", **kwargs)
+        self.step = self._variable("step", (), "int64")
+        self.total: Any = None
+        self.count: Any = None
+        # Nothing here depends on an input, so there is no build step to wait for.
+        self.built = True
+
+    def prepare(self, num_tasks: int) -> None:
+        """Make the `[num_tasks, num_tasks]` sums, once.
+
+        Args:
+            num_tasks: The number of tasks.
+
+        Raises:
+            ValueError: The sums are there, for another number of tasks.
+        """
+        if self.total is None:
+            self.total = self._variable("total", (num_tasks, num_tasks), "float64")
+            self.count = self._variable("count", (num_tasks, num_tasks), "int64")
+        elif tuple(self.total.shape) != (num_tasks, num_tasks):
+            raise ValueError(
+                f"Expected the same tasks for the whole run: affinities of {self.total.shape[0]} "
+                f"tasks were measured. Received {num_tasks} tasks. Call `reset_affinity()` first, "
+                "or compile with losses for the same tasks."
+            )
+
+    def add(self, affinity: tf.Tensor) -> None:
+        """Add one probe; entries that are not finite are left out and not counted.
+
+        Args:
+            affinity: `[num_tasks, num_tasks]`.
+        """
+        affinity = tf.cast(affinity, self.total.dtype)
+        finite = tf.math.is_finite(affinity)
+        self.total.assign_add(tf.where(finite, affinity, tf.zeros_like(affinity)))
+        self.count.assign_add(tf.cast(finite, self.count.dtype))
+
+    def mean(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mean (NaN where nothing was counted) and the counts, `[num_tasks, num_tasks]`."""
+        count = self.count.numpy()
+        with np.errstate(invalid="ignore"):
+            return self.total.numpy() / count, count
+
+    def reset(self) -> None:
+        """Forget the affinities, and the tasks they were of; the step goes on."""
+        if self.total is not None:
+            self.total.assign(np.zeros(self.total.shape))
+            self.count.assign(np.zeros(self.count.shape, "int64"))
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write step, sums and counts under their names."""
+        store["step"] = self.step.numpy()
+        if self.total is not None:
+            store["total"] = self.total.numpy()
+            store["count"] = self.count.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read what `save_own_variables` wrote; the file says how many tasks there are."""
+        self.step.assign(np.asarray(store["step"]))
+        if "total" in store:
+            self.prepare(store["total"].shape[0])
+            self.total.assign(np.asarray(store["total"]))
+            self.count.assign(np.asarray(store["count"]))
+        else:
+            self.reset()
+
+    def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        # Every replica holds the same affinity already: taking the first does not count it twice.
+        return self.add_weight(
+            shape=shape,
+            initializer="zeros",
+            dtype=dtype,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )

@@ -1,0 +1,268 @@
+"""One loss per task, from what the user compiled.
+
+Keras keeps the losses of single outputs to itself; what is public is the specification given to
+`compile(loss=...)`. From it this module makes one scalar loss per task, by the same rules as Keras
+(a test holds the two equal): names, functions, `keras.losses.Loss` instances, in a dict, a list or
+one for all. `loss_weights` weigh the joint update, not the affinity, and play no part here.
+
+Labels may be missing. A label that is NaN, or equals the sentinel `missing`, is replaced by zero
+and weighted to zero, and the others are weighted up, so that the loss is the mean over the
+labelled. The last axis of a dense target (a one-hot vector, a surface normal) is one label;
+everything before it may be masked on its own (examples, tokens, pixels).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Reductions that divide by the number of values, whatever their weights: there, the weights of
+# the labelled are scaled up for the ones that are missing.
+_MEANS = ("sum_over_batch_size", "mean")
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """A loss function `(y_true, y_pred) -> values`, reduced as Keras reduces it."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(name=getattr(function, "__name__", "loss"))
+        self.function = function
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        if len(y_pred.shape) == len(y_true.shape) + 1 and y_pred.shape[-1] == 1:
+            if len(y_true.shape) == 1:
+                y_true = keras.ops.expand_dims(y_true, -1)
+            else:
+                y_pred = keras.ops.squeeze(y_pred, -1)
+        elif len(y_true.shape) == len(y_pred.shape) + 1 and y_true.shape[-1] == 1:
+            if len(y_pred.shape) == 1:
+                y_pred = keras.ops.expand_dims(y_pred, -1)
+            else:
+                y_true = keras.ops.squeeze(y_true, -1)
+        return self.function(y_true, y_pred)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one batch, by task, with nothing missing in them any more.
+
+    Args:
+        y: Per task, the targets, missing ones replaced by zero.
+        loss_weight: Per task, the weights for the loss: None, or the sample weights times the
+            mask, scaled up for what is missing.
+        metric_weight: Per task, the same without the scaling, for `weighted_metrics`.
+        labelled: Per task, a float mask of what is labelled, or None where nothing can be missing.
+    """
+
+    y: list[Any]
+    loss_weight: list[Any]
+    metric_weight: list[Any]
+    labelled: list[Any]
+
+
+class TaskLosses:
+    """The tasks of a compiled model and their losses.
+
+    Args:
+        loss: What was given to `compile(loss=...)`.
+        outputs: The model's output, a dict or list of tensors (or of anything with a shape).
+        output_names: The names of a list of outputs; ignored for a dict.
+        missing: A label value that means "not labelled", next to NaN. None: only NaN.
+
+    Raises:
+        ValueError: Fewer than two tasks, nested outputs, or a loss for an unknown output.
+    """
+
+    def __init__(
+        self,
+        loss: Any,
+        outputs: Any,
+        output_names: Sequence[str] | None,
+        missing: float | None = None,
+    ) -> None:
+        self._names = _output_names(outputs, output_names)
+        losses = _by_output(loss, self._names, outputs, "loss", spread=True)
+        self.tasks = tuple(name for name in self._names if losses[name] is not None)
+        if len(self.tasks) < 2:
+            raise ValueError(
+                "Expected at least two tasks (outputs with a loss): affinity is between tasks. "
+                f"Received: outputs {list(self._names)}, of which {list(self.tasks)} have a loss."
+            )
+        self._losses = {task: losses[task] for task in self.tasks}
+        self._missing = missing
+
+    def labels(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Labels:
+        """Sort one batch's labels and weights by task and take out what is missing.
+
+        Args:
+            y: The targets as they came: dict by task, or a list in the order of the outputs.
+            y_pred: The model's output.
+            sample_weight: None, one for all tasks, or one per task.
+
+        Returns:
+            The `Labels`.
+
+        Raises:
+            ValueError: A task without targets.
+        """
+        y = _by_output(y, self._names, y_pred, "y")
+        weight = _by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
+        predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
+        absent = [task for task in self.tasks if y.get(task) is None]
+        if absent:
+            raise ValueError(
+                f"Expected labels for every task {list(self.tasks)}. Received no labels for "
+                f"{absent}: y has {[name for name in y if y[name] is not None]}. A label that is "
+                "missing for single examples is NaN (or the `missing` sentinel), not an absent "
+                "entry."
+            )
+        rows = [
+            _hide_missing(
+                y[task],
+                predictions[task],
+                weight[task],
+                self._missing,
+                self._resolve(task, y, predictions),
+            )
+            for task in self.tasks
+        ]
+        return Labels(*(list(column) for column in zip(*rows, strict=True)))
+
+    def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
+        """The loss of every task on one batch.
+
+        Args:
+            labels: From `labels`.
+            y_pred: The model's output.
+
+        Returns:
+            One scalar per task, unweighted by `loss_weights`, without regularisers and
+            `add_loss`. Not stacked: that would connect every loss to every task's variables.
+        """
+        predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
+        losses = []
+        for i, task in enumerate(self.tasks):
+            loss = self._resolve(task, dict(zip(self.tasks, labels.y, strict=True)), predictions)
+            value = loss(labels.y[i], predictions[task], labels.loss_weight[i])
+            losses.append(keras.ops.convert_to_tensor(value))
+        dtype = keras.backend.result_type(*(value.dtype for value in losses))
+        return [tf.cast(value, dtype) for value in losses]
+
+    def pack(self, by_task: Sequence[Any], like: Any, y_pred: Any) -> Any:
+        """Put per-task values back into the structure of the model's output.
+
+        Args:
+            by_task: One value per task.
+            like: The structure they came from; outputs that are no task keep its entries.
+            y_pred: The model's output, which gives the structure.
+
+        Returns:
+            A dict or list like `y_pred`.
+        """
+        values = _by_output(like, self._names, y_pred, "y", spread=True)
+        values.update(zip(self.tasks, by_task, strict=True))
+        if isinstance(y_pred, Mapping):
+            return {name: values.get(name) for name in y_pred}
+        return [values.get(name) for name in self._names]
+
+    def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
+        loss = self._losses[task]
+        if isinstance(loss, str) and loss.lower() in ("crossentropy", "ce"):
+            loss = _crossentropy(y[task], y_pred[task])
+        loss = keras.losses.get(loss)
+        return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
+
+
+def _output_names(outputs: Any, output_names: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(outputs, Mapping):
+        names, leaves = list(outputs), list(outputs.values())
+    elif isinstance(outputs, (list, tuple)):
+        leaves = list(outputs)
+        names = list(output_names or [f"output_{i}" for i in range(len(leaves))])
+    else:
+        names, leaves = list(output_names or ["output"]), [outputs]
+    nested = [n for n, leaf in zip(names, leaves, strict=True) if keras.tree.is_nested(leaf)]
+    if nested:
+        raise ValueError(
+            "Expected a flat dict or list of outputs, one per task. Received nested outputs under "
+            f"{nested}. Return one flat dict {{task: output}}."
+        )
+    return tuple(map(str, names))
+
+
+def _by_output(
+    structure: Any, names: Sequence[str], outputs: Any, what: str, *, spread: bool = False
+) -> dict[str, Any]:
+    """A structure given by the user as `{output name: entry}`, absent ones None.
+
+    `spread=True` gives one value to every output, as Keras does for a single loss or weight.
+    """
+    if isinstance(structure, Mapping):
+        unknown = [key for key in structure if key not in names]
+        if unknown and what == "loss":
+            raise ValueError(
+                f"Expected `loss` to name the model's outputs {list(names)}. Received unknown "
+                f"names: {unknown}."
+            )
+        return {name: structure.get(name) for name in names}
+    if isinstance(structure, (list, tuple)):
+        if len(structure) != len(names):
+            raise ValueError(
+                f"Expected `{what}` to have an entry for each of the outputs {list(names)}. "
+                f"Received {len(structure)} entries."
+            )
+        if isinstance(outputs, Mapping):
+            # Keras pairs a list with a dict of outputs in the order of the sorted keys.
+            return dict(zip(sorted(names), structure, strict=True))
+        return dict(zip(names, structure, strict=True))
+    if spread or len(names) == 1:
+        return dict.fromkeys(names, structure)
+    raise ValueError(
+        f"Expected `{what}` to be a dict or list with an entry for each of the outputs "
+        f"{list(names)}. Received: {type(structure).__name__}."
+    )
+
+
+def _crossentropy(y: Any, y_pred: Any) -> Any:
+    if y_pred.shape[-1] == 1:
+        return keras.losses.binary_crossentropy
+    if _is_sparse(y, y_pred):
+        return keras.losses.sparse_categorical_crossentropy
+    return keras.losses.categorical_crossentropy
+
+
+def _is_sparse(y: Any, y_pred: Any) -> bool:
+    """Whether `y` holds class indices for the last axis of `y_pred`."""
+    return len(y.shape) < len(y_pred.shape) or (y.shape[-1] == 1 and y_pred.shape[-1] > 1)
+
+
+def _hide_missing(
+    y: Any, y_pred: Any, weight: Any, missing: float | None, loss: Any
+) -> tuple[Any, Any, Any, Any]:
+    """One row of `Labels`: y, weight for the loss, weight for metrics, mask."""
+    y = tf.convert_to_tensor(y)
+    if not y.dtype.is_floating and missing is None:
+        return y, weight, weight, None
+    absent = tf.math.is_nan(y) if y.dtype.is_floating else tf.zeros_like(y, tf.bool)
+    if missing is not None:
+        absent |= y == tf.cast(missing, y.dtype)
+    y = tf.where(absent, tf.zeros_like(y), y)
+    present = ~absent
+    if len(y.shape) > 1 and not (_is_sparse(y, y_pred) and y.shape[-1] != 1):
+        present = tf.reduce_all(present, axis=-1)
+    mask = tf.cast(present, loss.dtype)
+    metric_weight = mask
+    if weight is not None:
+        weight = tf.cast(weight, loss.dtype)
+        if len(weight.shape) > len(mask.shape):
+            weight = tf.squeeze(weight, -1)
+        while len(weight.shape) < len(mask.shape):
+            weight = weight[..., None]
+        metric_weight = weight * mask
+    loss_weight = metric_weight
+    if loss.reduction in _MEANS:
+        total = tf.cast(tf.size(mask), mask.dtype)
+        loss_weight = metric_weight * tf.math.divide_no_nan(total, tf.reduce_sum(mask))
+    return y, loss_weight, metric_weight, mask
