@@ -1,5 +1,6 @@
 """Exact group selection. Knows arrays only: nothing below here imports TensorFlow."""
 
+from keras_tag.selection.exact_selection import select_groups
 from keras_tag.selection.grouping import Grouping
 
-__all__ = ["Grouping"]
+__all__ = ["Grouping", "select_groups"]

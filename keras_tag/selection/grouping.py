@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from keras_tag.atomic_files import write_atomically
 
@@ -90,14 +90,14 @@ class Grouping:
         Raises:
             ValueError: See the class.
         """
-        groups = tuple(tuple(group) for group in groups)
+        named = tuple(tuple(group) for group in groups)
         if serves is None:
             first: dict[str, int] = {}
-            for index, group in enumerate(groups):
+            for index, group in enumerate(named):
                 for task in group:
                     first.setdefault(task, index)
             serves = first
-        return cls(groups, serves)
+        return cls(named, serves)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -170,7 +170,11 @@ class Grouping:
             path: Where to. The name is taken as it is.
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+        def write(file: BinaryIO) -> None:
+            file.write(text.encode("utf-8"))
+
+        write_atomically(path, write)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Grouping":

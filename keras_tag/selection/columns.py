@@ -1,0 +1,89 @@
+"""Columns: one network each, with the tasks it serves and the group it trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One network of a possible solution.
+
+    A solution is a choice of columns whose served sets partition the tasks. Sets of tasks are bit
+    masks over the name-sorted tasks: bit j is task j.
+
+    Args:
+        served: The tasks whose predictions are taken from this network.
+        group: The tasks it trains; contains `served`.
+        value: Its part of the objective in normalised units, as a float for the linear programme.
+        cost: What it takes from the budget, in whole units.
+        row: The row of a group table it came from; -1 if it came from none.
+    """
+
+    served: int
+    group: int
+    value: float
+    cost: int
+    row: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Duals:
+    """Prices: `task[j]` is what serving task j is worth, `budget` what a unit of budget is.
+
+    The excess of a column is value - sum(task[served]) - budget * cost. Any prices bound every
+    solution: its value is sum(task) + budget * (what it spends) + the sum of its excesses.
+    """
+
+    task: np.ndarray
+    budget: float
+
+    def bound(self, budget: int) -> float:
+        """The value no solution exceeds if no column has a positive excess."""
+        return float(self.task.sum()) + self.budget * budget
+
+
+class ColumnSource(Protocol):
+    """All networks that the score and the constraints allow, listed or not."""
+
+    num_tasks: int
+    least_cost: int
+
+    def price(self, duals: Duals, deadline: float) -> tuple[list[Column], float]:
+        """Columns of large excess, and a bound that no column's excess is above."""
+
+    def within(
+        self, duals: Duals, threshold: float, limit: int, deadline: float
+    ) -> tuple[list[Column], bool]:
+        """The columns whose excess reaches `threshold`, and whether these are all.
+
+        Of columns that serve the same tasks at the same cost only the best need be given, and of
+        equally good ones only the one with the smallest group.
+        """
+
+    def first_cover(self, budget: int, deadline: float) -> list[Column]:
+        """Some solution within the budget. Raises ValueError if there is none."""
+
+    def exact(self, column: Column) -> Fraction:
+        """The column's value without any rounding, in normalised units."""
+
+
+def bits(mask: int) -> list[int]:
+    """The positions of the ones of a bit mask, ascending."""
+    positions = []
+    while mask:
+        low = mask & -mask
+        positions.append(low.bit_length() - 1)
+        mask ^= low
+    return positions
+
+
+def mask_of(positions: Sequence[int]) -> int:
+    """The bit mask with ones at these positions."""
+    mask = 0
+    for position in positions:
+        mask |= 1 << int(position)
+    return mask
