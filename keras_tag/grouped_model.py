@@ -1,0 +1,380 @@
+"""`GroupedModel`: the networks of a grouping, trained and served as one Keras model."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tag.network_losses import NetworkLosses
+from keras_tag.per_network_optimizer import PerNetworkOptimizer
+from keras_tag.selection.grouping import Grouping
+
+
+@keras.saving.register_keras_serializable(package="keras_tag")
+class GroupedModel(keras.Model):
+    """One `keras.Model` made of one network per group.
+
+    `fit` makes one pass over the data and trains every network on its own tasks, as it would train
+    alone: its own optimizer (a copy of the compiled one), its own random state, the same batches.
+    `predict` and `evaluate` give every task from the network that serves it. What a network trains
+    without serving it (a helper) is trained, and that is all that is seen of it.
+
+    Logs carry the names of a plain Keras model with these outputs: `<task>_loss` and
+    `<task>_<metric>` of the network that serves the task; `loss`, the sum of these losses (times
+    `loss_weights`); and `optimized_loss`, all that is minimised: `loss`, the helpers' losses and
+    the networks' regularisers. All of them mean the same in `fit` and `evaluate`.
+
+    Args:
+        grouping: Which tasks train together, and which network serves whom.
+        build_model: `build_model(tasks)` returns a new Keras model with an output for each of
+            `tasks`: a dict of outputs, a list with `output_names`, or, for a lone task, a tensor.
+        **kwargs: As in `keras.Model` (`name`, ...).
+
+    Attributes:
+        grouping: The `Grouping`.
+        tasks: The served tasks, in the grouping's order.
+        networks: The groups' Keras models, in the order of `grouping.groups`.
+
+    Raises:
+        ValueError: `grouping` is no `Grouping`; `build_model` returns no Keras model, outputs
+            other than those asked for, or networks that share variables.
+
+    Example:
+        >>> grouping = keras_tag.Grouping.from_groups([("left", "right"), ("up", "left")])
+        >>> served = keras_tag.GroupedModel(grouping, build_model)
+        >>> served.compile("adam", loss={"left": "mse", "right": "mse", "up": "mse"})
+        >>> served.fit(train, validation_data=valid, epochs=10)
+        >>> served.predict(x)["up"]
+        >>> served.save("served.keras")
+    """
+
+    def __init__(
+        self,
+        grouping: Grouping,
+        build_model: Callable[[tuple[str, ...]], keras.Model],
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(grouping, Grouping):
+            raise ValueError(
+                "Expected `grouping` to be a keras_tag.Grouping, from `select_groups` or "
+                f"`Grouping.from_groups`. Received: grouping={grouping!r}."
+            )
+        # Each network casts its inputs to its own dtype: a second cast here could only lose.
+        super().__init__(**{"autocast": False, **kwargs})
+        self.grouping = grouping
+        self.tasks = grouping.tasks
+        self.output_names = list(grouping.tasks)
+        self.networks = [build_model(group) for group in grouping.groups]
+        for group, network in zip(grouping.groups, self.networks, strict=True):
+            _check_network(network, group)
+        _check_nothing_shared(self.networks)
+        self._optimizer: PerNetworkOptimizer | None = None
+        self._network_losses: NetworkLosses | None = None
+        self._task_trackers = {
+            task: keras.metrics.Mean(name=f"{task}_loss") for task in grouping.tasks
+        }
+        self._optimized_tracker = keras.metrics.Mean(name="optimized_loss")
+        self.built = all(network.built for network in self.networks)
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """Every task's output, from the network that serves it.
+
+        Args:
+            inputs: What every network takes.
+            training: As in every Keras model.
+
+        Returns:
+            `{task: output}`.
+        """
+        return self._served(self._network_outputs(inputs, training=training))
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The loss of what is served: task losses times `loss_weights`, and regularisers.
+
+        Args:
+            x: Not used.
+            y: Targets by task.
+            y_pred: What `call` returned.
+            sample_weight: None, one for all tasks, or a dict by task.
+            training: Not used.
+
+        Returns:
+            A scalar.
+        """
+        y, sample_weight = self._labels(y), self._weights(sample_weight)
+        compiled = self._compiled_losses()
+        losses = compiled(self.tasks, y, y_pred, sample_weight)
+        return compiled.weighted_sum(losses) + sum(map(_regularisation, self.networks))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of every network on one batch.
+
+        Args:
+            data: `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            The logs.
+        """
+        if self._optimizer is None:
+            raise ValueError(
+                "Expected an optimizer to train with. Received: optimizer=None. Call "
+                "`compile(optimizer, loss={...})` with one."
+            )
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs, losses = self._outputs_and_losses(x, y, sample_weight, training=True)
+            totals = self._totals(losses)
+            scaled = self._optimizer.scale_losses(totals)
+        # A target's gradient reaches only its own network, so one backward pass does for all.
+        variables = self.trainable_variables
+        self._optimizer.apply_gradients(
+            zip(tape.gradient(scaled, variables), variables, strict=True)
+        )
+        return self._logs(x, y, sample_weight, outputs, losses, totals)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Evaluate one batch.
+
+        Args:
+            data: `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            The logs.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        outputs, losses = self._outputs_and_losses(x, y, sample_weight, training=False)
+        return self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
+
+    def _network_outputs(self, x: Any, training: bool | None) -> list[dict[str, Any]]:
+        """Per network, the outputs of all its tasks, helpers included."""
+        return [
+            _by_task(network(x, training=training), network, group)
+            for network, group in zip(self.networks, self.grouping.groups, strict=True)
+        ]
+
+    def _served(self, by_network: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {task: by_network[index][task] for task, index in self.grouping.serves.items()}
+
+    def _outputs_and_losses(
+        self, x: Any, y: Any, sample_weight: Any, *, training: bool
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Per network, outputs and losses by task."""
+        y, sample_weight = self._labels(y), self._weights(sample_weight)
+        compiled = self._compiled_losses()
+        if not self.built:
+            # Calling the networks one by one builds them, but not the whole.
+            self(x, training=False)
+        outputs = self._network_outputs(x, training=training)
+        losses = [
+            compiled(group, y, predictions, sample_weight)
+            for group, predictions in zip(self.grouping.groups, outputs, strict=True)
+        ]
+        return outputs, losses
+
+    def _totals(self, losses: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Per network, what it minimises."""
+        compiled = self._compiled_losses()
+        return [
+            compiled.weighted_sum(own) + _regularisation(network)
+            for own, network in zip(losses, self.networks, strict=True)
+        ]
+
+    def _logs(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        outputs: Sequence[Mapping[str, Any]],
+        losses: Sequence[Mapping[str, Any]],
+        totals: Sequence[Any],
+    ) -> dict[str, Any]:
+        batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
+        served = self._served(losses)
+        # Keras's own tracker, reached by its public name.
+        total = next(metric for metric in self.metrics if metric.name == "loss")
+        total.update_state(_unscale(self._compiled_losses().weighted_sum(served)), batch_size)
+        for task, loss in served.items():
+            self._task_trackers[task].update_state(_unscale(loss), batch_size)
+        self._optimized_tracker.update_state(_unscale(sum(totals)), batch_size)
+        weights = None if sample_weight is None else self._weights(sample_weight)
+        logs: dict[str, Any] = self.compute_metrics(
+            x, self._labels(y), self._served(outputs), sample_weight=weights
+        )
+        return logs
+
+    def _labels(self, y: Any) -> dict[str, Any]:
+        if len(self.tasks) == 1 and not isinstance(y, Mapping):
+            y = {self.tasks[0]: y}
+        given = y if isinstance(y, Mapping) else {}
+        missing = [task for task in self.tasks if given.get(task) is None]
+        if missing:
+            received = list(y) if isinstance(y, Mapping) else type(y).__name__
+            raise ValueError(
+                f"Expected y to be a dict with labels for every task, {list(self.tasks)}. "
+                f"Missing: {missing}. Received: {received}."
+            )
+        return {task: given[task] for task in self.tasks}
+
+    def _weights(self, sample_weight: Any) -> dict[str, Any]:
+        if not isinstance(sample_weight, Mapping):
+            return dict.fromkeys(self.tasks, sample_weight)
+        unknown = sorted(set(sample_weight) - set(self.tasks))
+        if unknown:
+            raise ValueError(
+                f"Expected sample_weight to be one array or a dict by task, of {list(self.tasks)}. "
+                f"Received other names: {unknown}."
+            )
+        return {task: sample_weight.get(task) for task in self.tasks}
+
+    def _compiled_losses(self) -> NetworkLosses:
+        if self._network_losses is None:
+            if not self.compiled:
+                raise ValueError("Expected a compiled model. Call `compile(...)` first.")
+            # The weights are public only in the serialised spec, whose optimizer is read eagerly.
+            with tf.init_scope(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                weights = self.get_compile_config().get("loss_weights")
+            self._network_losses = NetworkLosses(self.loss, weights, self.tasks)
+        return self._network_losses
+
+    @property
+    def optimizer(self) -> PerNetworkOptimizer | None:
+        """The networks' optimizers as one. The compiled optimizer steps the first network."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        # `compile` is Keras's own; what it assigns here becomes one optimizer per network.
+        self._network_losses = None
+        scaled = keras.optimizers.LossScaleOptimizer
+        if optimizer is None:
+            self._optimizer = None
+            return
+        if isinstance(optimizer, scaled) and isinstance(
+            optimizer.inner_optimizer, PerNetworkOptimizer
+        ):
+            # Keras wraps what it has just assigned when the policy is mixed_float16.
+            optimizer = optimizer.inner_optimizer.with_loss_scale()
+        if self._optimizer is not None and self._optimizer.is_made_of(optimizer):
+            return  # Compiled again with the same optimizer: keep the copies' state too.
+        if not isinstance(optimizer, PerNetworkOptimizer):
+            optimizer = PerNetworkOptimizer.copies_of(optimizer, len(self.networks))
+        optimizer.bind(lambda: [network.trainable_variables for network in self.networks])
+        self._optimizer = optimizer
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Export for serving: the inputs of the networks, one named output per task.
+
+        Args:
+            filepath: Where to.
+            format: As in `keras.Model.export`.
+            verbose: As in `keras.Model.export`.
+            input_signature: As in `keras.Model.export`. By default, for functional networks,
+                their own inputs with shapes and dtypes.
+            **kwargs: As in `keras.Model.export`.
+        """
+        if input_signature is None:
+            network = self.networks[0]
+            if hasattr(network, "input"):
+                input_signature = [network.input]
+            elif isinstance(network, keras.Sequential):
+                input_signature = network.inputs
+        super().export(filepath, format, verbose, input_signature=input_signature, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The grouping and the networks, so that loading needs no `build_model`."""
+        return {
+            **super().get_config(),
+            "grouping": self.grouping.to_dict(),
+            "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "GroupedModel":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        networks = iter(
+            [
+                keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
+                for network in config.pop("networks")
+            ]
+        )
+        grouping = Grouping.from_dict(config.pop("grouping"))
+        return cls(grouping, lambda tasks: next(networks), **config)
+
+
+def _by_task(outputs: Any, network: keras.Model, tasks: Sequence[str]) -> dict[str, Any]:
+    """One network's outputs by task, in the order of `tasks`."""
+    if isinstance(outputs, Mapping):
+        named = dict(outputs)
+    elif isinstance(outputs, (list, tuple)):
+        names = getattr(network, "output_names", None) or []
+        named = dict(zip(names, outputs, strict=False)) if len(names) == len(outputs) else {}
+    else:
+        # A single tensor leaves no doubt whose it is if one task was asked for.
+        named = {tasks[0]: outputs} if len(tasks) == 1 else {}
+    if set(named) != set(tasks):
+        received = list(named) or f"{type(outputs).__name__} without names"
+        raise ValueError(
+            f"Expected build_model({tuple(tasks)!r}) to return a model with exactly these outputs: "
+            "a dict {task: output}, or a list and `output_names`. Received outputs: "
+            f"{received} from network {network.name!r}."
+        )
+    return {task: named[task] for task in tasks}
+
+
+def _check_network(network: Any, tasks: Sequence[str]) -> None:
+    if not isinstance(network, keras.Model):
+        raise ValueError(
+            f"Expected build_model({tuple(tasks)!r}) to return a keras.Model. "
+            f"Received: {network!r}."
+        )
+    # Of functional networks the outputs are known; others are checked when they are called.
+    outputs = getattr(network, "output", None)
+    if outputs is not None:
+        _by_task(outputs, network, tasks)
+
+
+def _check_nothing_shared(networks: Sequence[keras.Model]) -> None:
+    owner: dict[int, int] = {}
+    for index, network in enumerate(networks):
+        for part in [network, *network.variables]:
+            if owner.setdefault(id(part), index) != index:
+                raise ValueError(
+                    "Expected build_model to return a new model with layers of its own on every "
+                    f"call. Networks {owner[id(part)]} and {index} share {part.name!r}. Create "
+                    "the layers inside of build_model."
+                )
+
+
+def _regularisation(network: keras.Model) -> Any:
+    """Regularisers and `add_loss` of one network, a replica's share of them."""
+    losses = [keras.ops.cast(keras.ops.sum(loss), keras.config.floatx()) for loss in network.losses]
+    return sum(losses) / _replicas() if losses else 0.0
+
+
+def _unscale(loss: Any) -> Any:
+    """Undo the division by the number of replicas that Keras's mean losses make."""
+    return loss * _replicas()
+
+
+def _replicas() -> int:
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)

@@ -1,0 +1,61 @@
+"""What is saved and loaded is the same model."""
+
+import keras
+import numpy as np
+import pytest
+from grouped_networks import BUILDERS
+
+from keras_tag import GroupedModel
+
+MSE = dict.fromkeys("abc", "mse")
+
+
+def _fitted(grouping, builder, batch):
+    model = GroupedModel(grouping, builder)
+    model.compile(
+        keras.optimizers.Adam(0.01, global_clipnorm=0.5),
+        loss=MSE,
+        loss_weights={"a": 1.0, "b": 2.0, "c": 3.0},
+        metrics={"a": ["mae"]},
+    )
+    model.fit(*batch, batch_size=16, shuffle=False, verbose=0)
+    return model
+
+
+def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, grouping, builder, batch):
+    x, y = batch
+    model = _fitted(grouping, builder, batch)
+    model.save(tmp_path / "served.keras")
+    loaded = keras.models.load_model(tmp_path / "served.keras")
+    assert loaded.grouping == grouping
+    for task, output in model.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0)[task], output)
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True) == model.evaluate(
+        x, y, verbose=0, return_dict=True
+    )
+    # Every network's slots came back: training goes on in the same steps.
+    for twin in (model, loaded):
+        twin.fit(*batch, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(theirs, ours, err_msg=ours.path)
+
+
+def test_weights_file(tmp_path, grouping, builder, batch):
+    x, _ = batch
+    model = _fitted(grouping, builder, batch)
+    model.save_weights(tmp_path / "served.weights.h5")
+    other = GroupedModel(grouping, builder)
+    other(x)
+    other.load_weights(tmp_path / "served.weights.h5")
+    for task, output in model.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(other.predict(x, verbose=0)[task], output)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_uncompiled_model_is_saved_too(tmp_path, grouping, name, batch):
+    model = GroupedModel(grouping, BUILDERS[name], name="two_networks")
+    outputs = model(batch[0])
+    model.save(tmp_path / "served.keras")
+    loaded = keras.models.load_model(tmp_path / "served.keras")
+    assert loaded.name == "two_networks"
+    np.testing.assert_array_equal(loaded(batch[0])["c"], outputs["c"])
