@@ -1,9 +1,9 @@
-"""The probe: from one batch to one matrix of inter-task affinities.
+"""Look-ahead kinds: from one batch at one point of training to one matrix of affinities.
 
-A `ProbePoint` is what a look-ahead may know: the losses before, each task's gradient on the shared
-variables, and the losses at any other values of the shared variables, all on one batch, in
-training mode, under the same random draws. It can't change anything: the values it is given are
-used inside a `keras.StatelessScope`, and gone after it.
+Every kind is a function of a `ProbePoint`, which is all that a look-ahead may know: the losses
+before, each task's gradient on the shared variables, and the losses at any other values of them,
+on one batch, in training mode, under the same random draws. A point can't change anything: the
+values it is asked about are used inside a `keras.StatelessScope`, and gone after it.
 
 Reference:
     Fifty et al., NeurIPS 2021, arXiv:2109.04617, section 3.1, equations 1 and 2.
@@ -11,10 +11,13 @@ Reference:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+Values = Sequence[tf.Tensor]
+"""One tensor per shared variable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,44 +25,65 @@ class ProbePoint:
     """One batch at one point of training.
 
     Args:
-        values: The shared variables' values, one tensor each.
+        values: The shared variables' values.
         used: `[num_tasks, num_shared]` bool, which task's loss depends on which of them.
         losses: `[num_tasks]`, the losses before.
-        gradient: Task index -> the gradient of its loss, one tensor per shared variable (zeros
-            where it does not depend on one).
-        losses_at: Values of the shared variables -> `[num_tasks]` losses on the same batch.
+        gradient: Task index -> the gradient of its loss at `values`, zeros where it does not
+            depend on a variable.
+        gradient_at: Task index, values -> the gradient there.
+        losses_at: Values -> `[num_tasks]`, the losses there.
+        rate: The step size of a plain gradient step, a scalar.
     """
 
-    values: Sequence[tf.Tensor]
+    values: Values
     used: np.ndarray
     losses: tf.Tensor
     gradient: Callable[[int], list[tf.Tensor]]
-    losses_at: Callable[[Sequence[tf.Tensor]], tf.Tensor]
+    gradient_at: Callable[[int, Values], list[tf.Tensor]]
+    losses_at: Callable[[Values], tf.Tensor]
+    rate: tf.Tensor
 
 
-def affinity_row(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-    """Equation 2, `1 - after / before`, for one source task.
+class Stepper(Protocol):
+    """How a task's update moves the shared variables."""
 
-    Args:
-        before: `[num_tasks]`, the losses before.
-        after: `[num_tasks]`, the look-ahead losses.
+    def begin(self) -> None:
+        """Start from the weights and the optimizer as they are in training."""
 
-    Returns:
-        `[num_tasks]`. Not finite where `before` is 0.
-    """
-    # The difference of two close floats is exact, so this keeps digits that 1 - ratio rounds off.
-    return (before - after) / before
+    def step(self, values: Values, gradient: Values, used: np.ndarray) -> list[tf.Tensor]:
+        """Values after one update along `gradient`; variables not `used` stay."""
 
 
-def gradient_lookahead(point: ProbePoint, rate: Any) -> tf.Tensor:
-    """Affinity after a plain gradient step of every task in turn.
+@dataclass(frozen=True)
+class GradientStepper:
+    """`theta - rate * gradient`: the paper's equation 1."""
 
-    `theta_i = theta - rate * grad L_i(theta)` on the shared variables (equation 1), then
-    `Z[i, j] = 1 - L_j(theta_i) / L_j(theta)` (equation 2).
+    rate: tf.Tensor
+
+    def begin(self) -> None:
+        """Nothing to prepare."""
+
+    def step(self, values: Values, gradient: Values, used: np.ndarray) -> list[tf.Tensor]:
+        """See `Stepper`."""
+        return [
+            value - tf.cast(self.rate, value.dtype) * g if moves else value
+            for value, g, moves in zip(values, gradient, used, strict=True)
+        ]
+
+
+def stepped_affinity(point: ProbePoint, stepper: Stepper, steps: int = 1) -> tf.Tensor:
+    """Affinity by looking ahead: move by one task's update alone, measure every task.
+
+    `theta_i` = the shared variables after `steps` updates of task i alone (equation 1 for one
+    gradient step); `Z[i, j] = 1 - L_j(theta_i) / L_j(theta)` (equation 2).
+
+    Cost: n x `steps` backward passes and n x `steps` forward passes. Memory: one gradient and
+    one set of moved values, whatever n.
 
     Args:
         point: The batch and the weights.
-        rate: The step size, a scalar.
+        stepper: How an update moves the shared variables.
+        steps: How many successive updates of the same task.
 
     Returns:
         `[num_tasks, num_tasks]`, rows = source, columns = target, in the losses' dtype.
@@ -69,10 +93,58 @@ def gradient_lookahead(point: ProbePoint, rate: Any) -> tf.Tensor:
         # One task after the other: a graph may run independent branches side by side, and n
         # gradients and n forward passes at once would be n times the memory.
         with tf.control_dependencies(rows[-1:]):
-            gradient = point.gradient(source)
-            moved = [
-                value - tf.cast(rate, value.dtype) * g if used else value
-                for value, g, used in zip(point.values, gradient, point.used[source], strict=True)
-            ]
-            rows.append(affinity_row(point.losses, point.losses_at(moved)))
+            stepper.begin()
+            used = point.used[source]
+            values = stepper.step(point.values, point.gradient(source), used)
+            for _ in range(steps - 1):
+                values = stepper.step(values, point.gradient_at(source, values), used)
+            # The difference of two close floats is exact: this keeps digits that 1 - ratio loses.
+            rows.append((point.losses - point.losses_at(values)) / point.losses)
     return tf.stack(rows)
+
+
+def first_order_affinity(point: ProbePoint) -> tf.Tensor:
+    """The first-order term of "gradient": `Z[i, j] ~ rate * <grad L_i, grad L_j> / L_j`.
+
+    Cost: n backward passes, no look-ahead forward pass. Memory: n gradients of the shared
+    variables, because every pair is multiplied. Means something for plain gradient steps only.
+
+    Args:
+        point: The batch and the weights.
+
+    Returns:
+        `[num_tasks, num_tasks]`, rows = source, columns = target.
+    """
+    products = _inner_products(point)
+    return tf.cast(point.rate, products.dtype) * products / point.losses[None, :]
+
+
+def cosine_affinity(point: ProbePoint) -> tf.Tensor:
+    """Cosine similarity of the task gradients on the shared variables: the rival, not TAG.
+
+    `Z[i, j] = <g_i, g_j> / (|g_i| |g_j|)`: symmetric, 1 on the diagonal; it knows neither the
+    size of a step nor that of a loss. The cost is that of "first_order".
+
+    Args:
+        point: The batch and the weights.
+
+    Returns:
+        `[num_tasks, num_tasks]`.
+
+    Reference:
+        The baseline CS of Fifty et al., section 5.1.
+    """
+    products = _inner_products(point)
+    norms = tf.sqrt(tf.linalg.diag_part(products))
+    return products / norms[:, None] / norms[None, :]
+
+
+def _inner_products(point: ProbePoint) -> tf.Tensor:
+    """`[num_tasks, num_tasks]`: <g_i, g_j> over all shared variables, in the losses' dtype."""
+    total: Any = None
+    gradients = [point.gradient(task) for task in range(len(point.used))]
+    for column in zip(*gradients, strict=True):
+        flat = tf.stack([tf.reshape(tf.cast(g, point.losses.dtype), [-1]) for g in column])
+        product = tf.matmul(flat, flat, transpose_b=True)
+        total = product if total is None else total + product
+    return total

@@ -6,35 +6,56 @@ gradient connection, not by looking at layers, so it holds for subclassed and ne
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """The shared variables of a model and who uses which.
+    """Who uses which trainable variables, and which of them a probe moves.
 
     Args:
         tasks: The n task names.
-        variables: The shared trainable variables, in the model's order.
-        used: `[num_tasks, num_shared]`, whether a task's loss depends on a variable.
+        trainable: The model's trainable variables.
+        used: `[num_tasks, num_trainable]` bool, whether a task's loss depends on a variable.
+        shared: `[num_trainable]` bool, whether probes move a variable.
     """
 
     tasks: tuple[str, ...]
-    variables: tuple[Any, ...]
+    trainable: tuple[Any, ...]
     used: np.ndarray
+    shared: np.ndarray
 
-    def users(self, index: int) -> tuple[str, ...]:
-        """The tasks whose losses depend on shared variable `index`."""
-        return tuple(t for t, used in zip(self.tasks, self.used[:, index], strict=True) if used)
+    @property
+    def variables(self) -> tuple[Any, ...]:
+        """The shared variables, in the model's order."""
+        return tuple(v for v, s in zip(self.trainable, self.shared, strict=True) if s)
+
+    @property
+    def used_shared(self) -> np.ndarray:
+        """`[num_tasks, num_shared]` bool, whether a task's loss depends on a shared variable."""
+        return self.used[:, self.shared]
+
+    def report(self) -> "pd.DataFrame":
+        """One row per trainable variable: its path, size, users, and whether probes move it."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.used.T, columns=list(self.tasks))
+        frame.insert(0, "parameters", [int(np.prod(v.shape)) for v in self.trainable])
+        frame.insert(1, "shared", self.shared)
+        frame.index = pd.Index([v.path for v in self.trainable], name="variable")
+        return frame
 
 
 def find_sharing(
     tasks: Sequence[str],
-    variables: Sequence[Any],
+    trainable: Sequence[Any],
     used: np.ndarray,
     chosen: Callable[[Any], bool] | None,
 ) -> Sharing:
@@ -42,8 +63,8 @@ def find_sharing(
 
     Args:
         tasks: The n task names.
-        variables: The model's trainable variables.
-        used: `[num_tasks, num_variables]`, from `connections`.
+        trainable: The model's trainable variables.
+        used: `[num_tasks, num_trainable]`, from `connections`.
         chosen: None for every variable that two tasks depend on; otherwise only those of them
             for which this says yes.
 
@@ -53,24 +74,23 @@ def find_sharing(
     Raises:
         ValueError: No variable is left.
     """
-    by_two = np.sum(used, axis=0) >= 2
-    candidates = [v.path for v, two in zip(variables, by_two, strict=True) if two]
-    if not by_two.any():
+    shared = np.sum(used, axis=0) >= 2
+    candidates = [v.path for v, two in zip(trainable, shared, strict=True) if two]
+    if not candidates:
         raise ValueError(
             "Expected a model in which at least two tasks share trainable variables. Received a "
-            f"model in which none of the {len(variables)} trainable variables is used by two of "
+            f"model in which none of the {len(trainable)} trainable variables is used by two of "
             f"the tasks {list(tasks)}: separate networks have no affinity. Is the trunk frozen "
             "(`trainable=False`), or behind a `stop_gradient`?"
         )
     if chosen is not None:
-        by_two &= np.array([bool(chosen(v)) for v in variables])
-        if not by_two.any():
+        shared &= np.array([bool(chosen(v)) for v in trainable])
+        if not shared.any():
             raise ValueError(
                 "Expected `shared` to select at least one trainable variable that two tasks' "
                 f"losses depend on. It selects none. The candidates are {candidates}."
             )
-    index = np.flatnonzero(by_two).tolist()
-    return Sharing(tuple(tasks), tuple(variables[i] for i in index), used[:, index])
+    return Sharing(tuple(tasks), tuple(trainable), used, shared)
 
 
 def connections(
@@ -129,3 +149,19 @@ def shared_filter(shared: Any) -> Callable[[Any], bool] | None:
         return id(variable) in identities or any(name in path for name in names)
 
     return chosen
+
+
+def serialize_shared(shared: Any) -> Any:
+    """The user's `shared=` argument for `get_config`: names stay, layers become variable paths.
+
+    A layer would be another object after loading; the paths of its variables are the same.
+    """
+    if shared is None or isinstance(shared, str):
+        return shared
+    if callable(shared) and not isinstance(shared, keras.layers.Layer):
+        return keras.saving.serialize_keras_object(shared)
+    entries = [shared] if isinstance(shared, keras.layers.Layer) else shared
+    paths: list[str] = []
+    for entry in entries:
+        paths += [entry] if isinstance(entry, str) else [v.path for v in entry.trainable_variables]
+    return paths

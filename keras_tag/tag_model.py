@@ -1,21 +1,31 @@
 """`TAGModel`: a Keras model whose `fit` also measures inter-task affinity."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tag import tag_model_checks as checks
 from keras_tag.affinity import Affinity
-from keras_tag.lookahead import ProbePoint, gradient_lookahead
+from keras_tag.lookahead import (
+    GradientStepper,
+    Stepper,
+    cosine_affinity,
+    first_order_affinity,
+    stepped_affinity,
+)
+from keras_tag.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.probe_record import ProbeRecord
-from keras_tag.sharing import Sharing, connections, find_sharing, shared_filter
-from keras_tag.task_losses import Labels, TaskLosses
+from keras_tag.shadow_optimizer import ShadowOptimizer
+from keras_tag.sharing import Sharing, connections, find_sharing, serialize_shared, shared_filter
+from keras_tag.task_losses import TaskLosses
 
-_LOOKAHEADS = {"gradient": gradient_lookahead}
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(eq=False)
@@ -24,7 +34,22 @@ class _OpenProbe:
 
     tape: tf.GradientTape
     stop_recording: Callable[[], None]
-    state_before: list[tuple[Any, tf.Tensor]]
+    state: State
+    query: Any
+
+
+@dataclass(eq=False)
+class _Compiled:
+    """What follows from the present `compile`; found when it is first needed.
+
+    Kept in an object of its own because Keras copies dicts and lists that are set on a model.
+    """
+
+    loss: Any = None
+    optimizer: Any = None
+    losses: TaskLosses | None = None
+    sharing: Sharing | None = None
+    shadow: ShadowOptimizer | None = None
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
@@ -43,14 +68,24 @@ class TAGModel(keras.Model):
             wrapped, never cloned: training the `TAGModel` trains it.
         every: Probe when the number of steps taken is a multiple of this.
         lookahead: How a task's step is taken. "gradient": `theta - rate * gradient`, the paper's
-            equation 1.
-        lookahead_rate: The rate of that step. None: the optimizer's current learning rate.
-            Affinity is not divided by it.
+            equation 1. "optimizer": the compiled optimizer's real step, slots and all, on shadow
+            copies. "first_order": the first-order term of "gradient", without look-ahead passes.
+            "cosine": cosine similarity of the task gradients, TAG's rival.
+        lookahead_rate: The rate of a "gradient" or "first_order" step. None: the optimizer's
+            current learning rate. Affinity is not divided by it.
         shared: Which variables a task's step moves. None: every trainable variable that at least
             two tasks' losses depend on, found by gradient connection. Or those of them that
             belong to a sequence of layers or layer names, or for which a predicate
             `variable -> bool` says yes.
+        steps: How many successive steps of the same task a look-ahead takes ("gradient" and
+            "optimizer").
         missing: A label value that means "not labelled", such as -1. NaN means so without asking.
+        probe_data: Where losses before and after are measured: None, the training batch itself; or
+            other data, one batch `(x, y)` or `(x, y, sample_weight)` of arrays or a batched
+            `tf.data.Dataset` that is drawn from endlessly. It is not saved with the model.
+        reuse_gradients: At probed steps, take the joint gradient as the weighted sum of the task
+            gradients instead of a backward pass of its own. Equal up to rounding, so `fit` is
+            then not bit-identical to the wrapped model's.
         **kwargs: `name`, for `keras.Model`.
 
     Raises:
@@ -83,16 +118,16 @@ class TAGModel(keras.Model):
         lookahead: str = "gradient",
         lookahead_rate: float | None = None,
         shared: Any = None,
+        steps: int = 1,
         missing: float | None = None,
+        probe_data: Any = None,
+        reuse_gradients: bool = False,
         **kwargs: Any,
     ) -> None:
-        _check_model(model)
-        _check_every(every)
-        if lookahead not in _LOOKAHEADS:
-            raise ValueError(
-                f"Expected `lookahead` to be one of {sorted(_LOOKAHEADS)}. Received: "
-                f"lookahead={lookahead!r}."
-            )
+        checks.check_model(model)
+        checks.check_whole("every", every)
+        checks.check_whole("steps", steps)
+        checks.check_lookahead(lookahead, lookahead_rate, steps)
         # The wrapped model converts its inputs itself, each to its own dtype.
         kwargs.setdefault("dtype", model.dtype_policy)
         super().__init__(autocast=False, **kwargs)
@@ -101,22 +136,22 @@ class TAGModel(keras.Model):
         self.lookahead = lookahead
         self.lookahead_rate = lookahead_rate
         self.shared = shared
+        self.steps = int(steps)
         self.missing = missing
-        self._shared_filter = shared_filter(shared)
-        self._record = ProbeRecord(name="probe_record")
+        self.probe_data = probe_data
+        self.reuse_gradients = bool(reuse_gradients)
         if hasattr(model, "output_names"):
             # Keras names a list's losses and metrics by these.
             self.output_names = model.output_names
-        self._task_losses: TaskLosses | None = None
-        self._task_losses_of: Any = None
-        self._sharing: Sharing | None = None
+        self._shared_filter = shared_filter(shared)
+        self._record = ProbeRecord(name="probe_record")
+        self._compiled_state = _Compiled()
+        # How the host and the step it traces talk to each other.
         self._probing = False
         self._open_probe: _OpenProbe | None = None
         self._next_step: int | None = None
         if model.built:
             self.build(getattr(model, "input_shape", None))
-
-    # What the wrapped model is asked for.
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's outputs. `training` reaches it through Keras's call context."""
@@ -134,15 +169,17 @@ class TAGModel(keras.Model):
             super().build_from_config(config)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`, serialised."""
+        """The arguments of `__init__`, serialised; `probe_data` is data and left out."""
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
             "every": self.every,
             "lookahead": self.lookahead,
             "lookahead_rate": self.lookahead_rate,
-            "shared": _serialize_shared(self.shared),
+            "shared": serialize_shared(self.shared),
+            "steps": self.steps,
             "missing": self.missing,
+            "reuse_gradients": self.reuse_gradients,
         }
 
     @classmethod
@@ -160,10 +197,12 @@ class TAGModel(keras.Model):
         """The task names, in the order of the affinity's rows and columns.
 
         Raises:
-            ValueError: Not known before the model has been compiled and, for a model whose
-                outputs can't be known beforehand, seen data.
+            ValueError: The model is not compiled; or its outputs can't be known before it has
+                seen data, and it has not.
         """
-        return self._losses_of(self._symbolic_outputs()).tasks
+        checks.check_compiled(self, "tasks")
+        losses = self._present().losses
+        return (losses or self._losses_of(checks.symbolic_outputs(self.model))).tasks
 
     def affinity(self) -> Affinity:
         """The mean affinity over all probes so far.
@@ -194,12 +233,20 @@ class TAGModel(keras.Model):
         Raises:
             ValueError: Not known before the first probe (`fit` or `measure_affinity`).
         """
-        if self._sharing is None:
-            raise ValueError(
-                "Expected a probed model: which variables are shared is seen when losses are "
-                "computed. Call `fit` or `measure_affinity` first."
-            )
-        return self._sharing.variables
+        return self._known_sharing().variables
+
+    def sharing_report(self) -> "pd.DataFrame":
+        """Which task's loss depends on which trainable variable, and which of them probes move.
+
+        Returns:
+            A frame with one row per trainable variable (index: its path) and the columns
+            "parameters" (how many numbers), "shared" (whether probes move it) and one per task
+            (whether its loss depends on it).
+
+        Raises:
+            ValueError: Not known before the first probe (`fit` or `measure_affinity`).
+        """
+        return self._known_sharing().report()
 
     def measure_affinity(self, x: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Probe one batch at the present weights, without training.
@@ -219,16 +266,16 @@ class TAGModel(keras.Model):
         Raises:
             ValueError: The model is not compiled, or the batch does not fit it.
         """
-        self._check_compiled("measure_affinity")
+        checks.check_compiled(self, "measure_affinity")
         x, y, sample_weight = keras.tree.map_structure(
             lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf), (x, y, sample_weight)
         )
         if not self.built:
-            # Creates the variables of a model that has not seen data; inside a scope it could not.
-            keras.tree.map_structure(lambda leaf: leaf, self(x, training=False))
-        affinity = self._probe_alone(x, y, sample_weight).numpy().astype("float64")
-        affinity[~np.isfinite(affinity)] = np.nan
-        return affinity
+            # Makes the variables of a model that has not seen data; in a scope they could not be.
+            self(x, training=False)
+        query = next(self._queries()) if self.probe_data is not None else None
+        affinity: np.ndarray = self._probe_alone(x, y, sample_weight, query).numpy()
+        return np.where(np.isfinite(affinity), affinity, np.nan).astype("float64")
 
     # How a step is probed.
 
@@ -242,16 +289,20 @@ class TAGModel(keras.Model):
         self._next_step = None
         if self.train_function is not None and not force:
             return self.train_function
-        self._check_compiled("fit")
+        checks.check_compiled(self, "fit")
+        checks.check_supported(self)
         super().make_train_function(force=True)
         plain = self.train_function
         super().make_train_function(force=True)
         probing = self.train_function
+        queries = self._queries() if self.probe_data is not None else None
 
         def train_function(iterator: Any) -> Any:
             if self._next_step is None:
                 self._next_step = int(self._record.step.numpy())
             probe = self._next_step % self.every == 0
+            if probe and queries is not None:
+                iterator = iter([(next(iterator), next(queries))])
             self._next_step += self.steps_per_execution
             # Read by `train_step` when it is traced (and at every step when run eagerly).
             self._probing = probe
@@ -272,10 +323,11 @@ class TAGModel(keras.Model):
         self._record.step.assign_add(1)
         if not self._probing:
             return super().train_step(data)
+        data, query = data if self.probe_data is not None else (data, None)
         with contextlib.ExitStack() as recording:
-            state_before = self._state()
+            state = state_of(self.model)
             tape = recording.enter_context(tf.GradientTape(persistent=True))
-            self._open_probe = _OpenProbe(tape, recording.close, state_before)
+            self._open_probe = _OpenProbe(tape, recording.close, state, query)
             try:
                 return super().train_step(data)
             finally:
@@ -296,16 +348,24 @@ class TAGModel(keras.Model):
             x,
             losses.pack(labels.y, y, y_pred),
             y_pred,
-            _none_if_all_none(losses.pack(labels.loss_weight, sample_weight, y_pred)),
+            losses.pack_weights(labels.loss_weight, y_pred),
             training,
         )
         if self._open_probe is None:
             return loss
         probe, self._open_probe = self._open_probe, None
         probe.stop_recording()
-        affinity = self._probe(losses, labels, x, y_pred, probe.tape, probe.state_before)
+        joint = None
+        if self.reuse_gradients:
+            weights = losses.loss_weights(checks.compile_config(self)["loss_weights"], y_pred)
+            joint = JointGradient(self.trainable_variables, weights)
+        affinity = self._look_ahead(
+            losses, Batch(x, labels), y_pred, probe.tape, probe.state, probe.query, joint
+        )
         self._record.prepare(len(losses.tasks))
         self._record.add(affinity)
+        if joint is not None:
+            loss = joint.in_place_of(loss, extra=self.losses)
         # The joint update waits for the probe: a probe that raises moves no weight.
         with tf.control_dependencies([affinity]):
             return loss * tf.ones_like(loss)
@@ -316,135 +376,114 @@ class TAGModel(keras.Model):
         """Keras's metrics; `weighted_metrics` see labelled examples only."""
         losses = self._losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
-        return super().compute_metrics(
-            x,
-            losses.pack(labels.y, y, y_pred),
-            y_pred,
-            _none_if_all_none(losses.pack(labels.metric_weight, sample_weight, y_pred)),
-        )
+        waits = checks.all_labelled(self, losses.tasks, labels)
+        with tf.control_dependencies(waits):
+            clean = losses.pack([tf.identity(leaf) for leaf in labels.y], y, y_pred)
+        weights = losses.pack_weights(labels.metric_weight, y_pred)
+        return super().compute_metrics(x, clean, y_pred, weights)
 
-    def _probe_alone(self, x: Any, y: Any, sample_weight: Any) -> tf.Tensor:
+    def _probe_alone(self, x: Any, y: Any, sample_weight: Any, query: Any) -> tf.Tensor:
         """A probe with a forward pass of its own, which is not kept."""
-        state_before = self._state()
+        state = state_of(self.model)
         with (
             tf.GradientTape(persistent=True) as tape,
-            keras.StatelessScope(state_mapping=state_before),
+            keras.StatelessScope(state_mapping=state),
         ):
             y_pred = self(x, training=True)
-            losses = self._losses_of(y_pred)
-            labels = losses.labels(y, y_pred, sample_weight)
-        return self._probe(losses, labels, x, y_pred, tape, state_before)
+        losses = self._losses_of(y_pred)
+        batch = Batch(x, losses.labels(y, y_pred, sample_weight))
+        return self._look_ahead(losses, batch, y_pred, tape, state, query)
 
-    def _probe(
+    def _look_ahead(
         self,
         losses: TaskLosses,
-        labels: Labels,
-        x: Any,
+        batch: Batch,
         y_pred: Any,
         tape: tf.GradientTape,
-        state_before: list[tuple[Any, tf.Tensor]],
+        state: State,
+        query: Any = None,
+        joint: JointGradient | None = None,
     ) -> tf.Tensor:
         """One affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
-        with tape:
-            before = losses(labels, y_pred)
-        sharing = self._find_sharing(losses, before, tape)
-        sources = [v.value for v in sharing.variables]
-        values = [tf.stop_gradient(source) for source in sources]
-        moved = {id(v) for v in sharing.variables}
-        # Constants for every tape: a look-ahead pass is recorded by none of them.
-        kept = [
-            (v, tf.stop_gradient(v.value)) for v in self.trainable_variables if id(v) not in moved
-        ]
-
-        def gradient(task: int) -> list[tf.Tensor]:
-            gradients = tape.gradient(
-                before[task], sources, unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            return [tf.convert_to_tensor(g) for g in gradients]
-
-        def losses_at(at: Sequence[tf.Tensor]) -> tf.Tensor:
-            shared = zip(sharing.variables, map(tf.stop_gradient, at), strict=True)
-            with keras.StatelessScope(state_mapping=[*shared, *kept, *state_before]):
-                return tf.stack(losses(labels, self(x, training=True)))
-
+        probe = Probe(
+            forward=lambda x: self(x, training=True),
+            losses=losses,
+            trainable=self.trainable_variables,
+            state=state,
+            # Small gradients of a float16 network vanish unless the loss is scaled up.
+            scale=self.optimizer.scale_loss(tf.ones(())),
+        )
         rate = self.optimizer.learning_rate if self.lookahead_rate is None else self.lookahead_rate
-        point = ProbePoint(values, sharing.used, tf.stack(before), gradient, losses_at)
-        return _LOOKAHEADS[self.lookahead](point, tf.stop_gradient(tf.convert_to_tensor(rate)))
+        point = probe.point(
+            batch,
+            y_pred,
+            tape,
+            lambda values, tape: self._find_sharing(losses, values, tape),
+            rate,
+            None if query is None else keras.utils.unpack_x_y_sample_weight(query),
+            joint,
+        )
+        if self.lookahead == "first_order":
+            return first_order_affinity(point)
+        if self.lookahead == "cosine":
+            return cosine_affinity(point)
+        stepper: Stepper = (
+            GradientStepper(point.rate) if self.lookahead == "gradient" else self._shadowed()
+        )
+        return stepped_affinity(point, stepper, self.steps)
 
-    def _state(self) -> list[tuple[Any, tf.Tensor]]:
-        """The state a forward pass in training mode changes: statistics and seeds."""
-        return [(v, tf.identity(v.value)) for v in self.model.non_trainable_variables]
+    def _present(self) -> _Compiled:
+        """What was found for the present `compile`."""
+        known = self._compiled_state
+        if known.loss is not self.loss or known.optimizer is not self.optimizer:
+            known = self._compiled_state = _Compiled(self.loss, self.optimizer)
+        return known
+
+    def _losses_of(self, y_pred: Any) -> TaskLosses:
+        present = self._present()
+        if present.losses is None:
+            names = getattr(self, "output_names", None)
+            present.losses = TaskLosses(self.loss, y_pred, names, self.missing)
+        return present.losses
 
     def _find_sharing(
         self, losses: TaskLosses, values: Sequence[tf.Tensor], tape: tf.GradientTape
     ) -> Sharing:
-        variables = self.trainable_variables
-        known = self._sharing
-        if known is None or not {id(v) for v in known.variables} <= {id(v) for v in variables}:
-            used = connections(values, variables, tape)
-            known = find_sharing(losses.tasks, variables, used, self._shared_filter)
-            self._sharing = known
+        present, trainable = self._present(), self.trainable_variables
+        known = present.sharing
+        if known is None or list(map(id, known.trainable)) != list(map(id, trainable)):
+            used = connections(values, trainable, tape)
+            known = find_sharing(losses.tasks, trainable, used, self._shared_filter)
+            present.sharing = known
         return known
 
-    def _losses_of(self, y_pred: Any) -> TaskLosses:
-        if self._task_losses is None or self._task_losses_of is not self.loss:
-            self._task_losses = TaskLosses(
-                self.loss, y_pred, getattr(self, "output_names", None), self.missing
-            )
-            self._task_losses_of = self.loss
-        return self._task_losses
-
-    def _symbolic_outputs(self) -> Any:
-        self._check_compiled("tasks")
-        if self._task_losses is not None and self._task_losses_of is self.loss:
-            return None
-        if getattr(self.model, "inputs", None):
-            return self.model.compute_output_spec(self.model.inputs)
-        raise ValueError(
-            f"The tasks of {type(self.model).__name__!r} are known when it has seen data: call "
-            "`fit`, `evaluate` or `measure_affinity` first."
-        )
-
-    def _check_compiled(self, what: str) -> None:
-        if not self.compiled or self.loss is None:
+    def _known_sharing(self) -> Sharing:
+        sharing = self._present().sharing
+        if sharing is None:
             raise ValueError(
-                f"Expected a model compiled with a loss before `{what}`. Call "
-                "`compile(optimizer, loss={task: loss, ...})` first."
+                "Expected a probed model: which variables are shared is seen when losses are "
+                "computed. Call `fit` or `measure_affinity` first."
             )
+        return sharing
 
+    def _shadowed(self) -> ShadowOptimizer:
+        """The shadow of the compiled optimizer; made when it is first needed."""
+        present = self._present()
+        if present.shadow is None:
+            with tf.init_scope():
+                if not self.optimizer.built:
+                    self.optimizer.build(self.trainable_variables)
+                present.shadow = ShadowOptimizer(self.optimizer, self.trainable_variables)
+        return present.shadow.of(self.shared_variables, self.trainable_variables)
 
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected `model` to be a keras.Model. Received: {type(model).__name__}.")
-    for method in ("train_step", "test_step", "compute_loss", "compute_metrics"):
-        if getattr(type(model), method) is not getattr(keras.Model, method):
-            raise ValueError(
-                f"Expected a model that trains with Keras's own steps. {type(model).__name__} "
-                f"overrides `{method}`, which a wrapper would silently leave out. Move what it "
-                "does into losses given to `compile`, into `add_loss`, or into the layers."
-            )
-
-
-def _check_every(every: Any) -> None:
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
-        raise ValueError(
-            f"Expected `every` to be an integer of at least 1. Received: every={every!r}."
-        )
-
-
-def _none_if_all_none(structure: Any) -> Any:
-    leaves = structure.values() if isinstance(structure, dict) else structure
-    return None if all(leaf is None for leaf in leaves) else structure
-
-
-def _serialize_shared(shared: Any) -> Any:
-    if shared is None or isinstance(shared, str):
-        return shared
-    if callable(shared) and not isinstance(shared, keras.layers.Layer):
-        return keras.saving.serialize_keras_object(shared)
-    entries = [shared] if isinstance(shared, keras.layers.Layer) else shared
-    paths: list[str] = []
-    for entry in entries:
-        # A layer is not the wrapped model's own copy after loading; its variables' paths are.
-        paths += [entry] if isinstance(entry, str) else [v.path for v in entry.trainable_variables]
-    return paths
+    def _queries(self) -> Iterator[Any]:
+        """Batches of `probe_data`, without end, distributed like the training data."""
+        data = self.probe_data
+        if not isinstance(data, tf.data.Dataset):
+            data = tf.data.Dataset.from_tensor_slices(tuple(data))
+            data = data.batch(int(data.cardinality()))
+        data = data.repeat()
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync > 1:
+            data = strategy.experimental_distribute_dataset(data)
+        return iter(data)

@@ -18,6 +18,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.replicas import all_reduce_sum, num_replicas
+
 # Reductions that divide by the number of values, whatever their weights: there, the weights of
 # the labelled are scaled up for the ones that are missing.
 _MEANS = ("sum_over_batch_size", "mean")
@@ -53,13 +55,16 @@ class Labels:
         loss_weight: Per task, the weights for the loss: None, or the sample weights times the
             mask, scaled up for what is missing.
         metric_weight: Per task, the same without the scaling, for `weighted_metrics`.
-        labelled: Per task, a float mask of what is labelled, or None where nothing can be missing.
+        mask: Per task, 1 where there is a label and 0 where it is missing; None where none can be.
+        share: Per task, the part of the global batch's loss that this replica's loss is: the
+            global loss is the sum over the replicas of share x loss. 1 on one device.
     """
 
     y: list[Any]
     loss_weight: list[Any]
     metric_weight: list[Any]
-    labelled: list[Any]
+    mask: list[Any]
+    share: list[Any]
 
 
 class TaskLosses:
@@ -128,7 +133,9 @@ class TaskLosses:
             )
             for task in self.tasks
         ]
-        return Labels(*(list(column) for column in zip(*rows, strict=True)))
+        clean, loss_weight, metric_weight, mask = (list(c) for c in zip(*rows, strict=True))
+        share = self._shares(clean, metric_weight, mask)
+        return Labels(clean, loss_weight, metric_weight, mask, share)
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
         """The loss of every task on one batch.
@@ -150,6 +157,11 @@ class TaskLosses:
         dtype = keras.backend.result_type(*(value.dtype for value in losses))
         return [tf.cast(value, dtype) for value in losses]
 
+    def loss_weights(self, loss_weights: Any, y_pred: Any) -> list[float]:
+        """What was given to `compile(loss_weights=...)`, one number per task."""
+        weights = _by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
+        return [1.0 if weights[task] is None else float(weights[task]) for task in self.tasks]
+
     def pack(self, by_task: Sequence[Any], like: Any, y_pred: Any) -> Any:
         """Put per-task values back into the structure of the model's output.
 
@@ -164,8 +176,39 @@ class TaskLosses:
         values = _by_output(like, self._names, y_pred, "y", spread=True)
         values.update(zip(self.tasks, by_task, strict=True))
         if isinstance(y_pred, Mapping):
-            return {name: values.get(name) for name in y_pred}
-        return [values.get(name) for name in self._names]
+            return {name: values[name] for name in y_pred}
+        return [values[name] for name in self._names]
+
+    def pack_weights(self, by_task: Sequence[Any], y_pred: Any) -> Any:
+        """`pack` for sample weights: None when no task has any."""
+        if all(weight is None for weight in by_task):
+            return None
+        return self.pack(by_task, None, y_pred)
+
+    def _shares(self, y: list[Any], weight: list[Any], mask: list[Any]) -> list[Any]:
+        """Per task, how this replica's loss enters the global one; see `Labels.share`."""
+        replicas = num_replicas()
+        if replicas == 1:
+            return [1.0] * len(self.tasks)
+        sizes = []
+        for i, task in enumerate(self.tasks):
+            reduction = getattr(self._losses[task], "reduction", "sum_over_batch_size")
+            if reduction == "sum":
+                size = tf.constant(1.0 / replicas)
+            elif reduction == "mean_with_sample_weight" and weight[i] is not None:
+                size = tf.reduce_sum(tf.cast(weight[i], tf.float32))
+            else:
+                size = tf.cast(
+                    tf.size(y[i]) if mask[i] is None else tf.reduce_sum(mask[i]), tf.float32
+                )
+            sizes.append(size)
+        # Keras divides the built-in mean losses by the number of replicas; a sum it leaves alone.
+        sums = [getattr(self._losses[t], "reduction", None) == "sum" for t in self.tasks]
+        totals = all_reduce_sum(sizes)
+        return [
+            1.0 if is_sum else replicas * tf.math.divide_no_nan(size, total)
+            for size, total, is_sum in zip(sizes, totals, sums, strict=True)
+        ]
 
     def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
         loss = self._losses[task]

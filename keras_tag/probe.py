@@ -1,0 +1,214 @@
+"""One probe: what a look-ahead may know of a model on one batch, with nothing of it changed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tag.lookahead import ProbePoint, Values
+from keras_tag.replicas import all_reduce_sum
+from keras_tag.sharing import Sharing
+from keras_tag.task_losses import Labels, TaskLosses
+
+State = list[tuple[Any, tf.Tensor]]
+
+
+def state_of(model: keras.Model) -> State:
+    """The state that a forward pass in training mode changes: statistics and seeds.
+
+    Args:
+        model: Any built Keras model.
+
+    Returns:
+        Pairs for the `state_mapping` of a `keras.StatelessScope`. From it every forward pass
+        draws the same dropout masks and starts from the same statistics.
+    """
+    return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch with its labels sorted by task."""
+
+    x: Any
+    labels: Labels
+
+
+class JointGradient:
+    """The joint gradient as the weighted sum of the task gradients a probe computes anyway.
+
+    Args:
+        trainable: The model's trainable variables.
+        weights: One loss weight per task.
+    """
+
+    def __init__(self, trainable: Sequence[Any], weights: Sequence[float]) -> None:
+        self._trainable = trainable
+        self._weights = weights
+        self._sum: list[tf.Tensor] = [tf.zeros_like(v.value) for v in trainable]
+
+    def add(self, task: int, gradients: Sequence[tf.Tensor]) -> None:
+        """Add one task's gradient, one tensor per trainable variable."""
+        self._sum = [
+            total + tf.cast(self._weights[task], g.dtype) * g
+            for total, g in zip(self._sum, gradients, strict=True)
+        ]
+
+    def in_place_of(self, loss: tf.Tensor, extra: Sequence[tf.Tensor]) -> tf.Tensor:
+        """A tensor with the loss's value whose gradient is this one plus that of `extra`.
+
+        `L + sum <G, v - v>`, the second v free and all else constant, is L with the gradient G.
+
+        Args:
+            loss: The joint loss.
+            extra: Losses from `add_loss` and regularisers, which belong to no task.
+
+        Returns:
+            A scalar in the loss's dtype.
+        """
+        free = [tf.reduce_sum(tf.cast(value, loss.dtype)) for value in extra]
+        free += [
+            tf.cast(tf.reduce_sum(tf.stop_gradient(g) * v.value), loss.dtype)
+            for g, v in zip(self._sum, self._trainable, strict=True)
+        ]
+        total = tf.add_n(free)
+        return tf.stop_gradient(loss) + (total - tf.stop_gradient(total))
+
+
+class Probe:
+    """A batch at one point of training, about to be looked ahead from.
+
+    Args:
+        forward: Inputs -> outputs, in training mode.
+        losses: The model's task losses.
+        trainable: The model's trainable variables.
+        state: From `state_of`, before the batch's forward pass.
+        scale: The factor on a loss before its backward pass (mixed precision); gradients are
+            divided by it again.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[Any], Any],
+        losses: TaskLosses,
+        trainable: Sequence[Any],
+        state: State,
+        scale: tf.Tensor,
+    ) -> None:
+        self._forward = forward
+        self._losses = losses
+        self._trainable = trainable
+        self._state = state
+        self._scale = scale
+
+    def point(
+        self,
+        batch: Batch,
+        y_pred: Any,
+        tape: tf.GradientTape,
+        find_sharing: Callable[[list[tf.Tensor], tf.GradientTape], Sharing],
+        rate: Any,
+        query: tuple[Any, Any, Any] | None = None,
+        joint: JointGradient | None = None,
+    ) -> ProbePoint:
+        """The `ProbePoint` of a batch whose forward pass was recorded.
+
+        Args:
+            batch: The batch the gradients are of.
+            y_pred: Its outputs, computed under `tape`.
+            tape: A persistent tape that is not recording any more.
+            find_sharing: Task losses and tape -> which variables are shared.
+            rate: The step size.
+            query: `(x, y, sample_weight)` of another batch on which losses before and after are
+                measured; None: the same batch.
+            joint: Where to add up the gradients on all trainable variables, if anywhere.
+
+        Returns:
+            The point. Everything in it is of the global batch, under any strategy.
+        """
+        with tape:
+            before = self._losses(batch.labels, y_pred)
+        sharing = find_sharing(before, tape)
+        shared = sharing.variables
+        values = [tf.stop_gradient(v.value) for v in shared]
+        moved = {id(v) for v in shared}
+        # Constants for every tape that is open: a look-ahead pass is recorded by none of them.
+        kept = [(v, tf.stop_gradient(v.value)) for v in self._trainable if id(v) not in moved]
+
+        def losses_at(
+            at: Values, on: Batch | None = None, constant: bool = True
+        ) -> list[tf.Tensor]:
+            on = on or batch
+            at = [tf.stop_gradient(value) for value in at] if constant else at
+            mapping = [*zip(shared, at, strict=True), *kept, *self._state]
+            with keras.StatelessScope(state_mapping=mapping):
+                return self._losses(on.labels, self._forward(on.x))
+
+        wanted = shared if joint is None else self._trainable
+
+        def gradient(task: int) -> list[tf.Tensor]:
+            gradients = self._global(
+                tape.gradient(
+                    before[task],
+                    [v.value for v in wanted],
+                    output_gradients=self._weight(batch, task, before[task]),
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+            )
+            if joint is None:
+                return gradients
+            joint.add(task, gradients)
+            return [g for g, v in zip(gradients, wanted, strict=True) if id(v) in moved]
+
+        def gradient_at(task: int, at: Values) -> list[tf.Tensor]:
+            at = [tf.stop_gradient(value) for value in at]
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(at)
+                loss = losses_at(at, constant=False)[task]
+            return self._global(
+                inner.gradient(
+                    loss,
+                    at,
+                    output_gradients=self._weight(batch, task, loss),
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+            )
+
+        if query is None:
+            measured_on, losses_before = batch, before
+        else:
+            x, y, sample_weight = query
+            with keras.StatelessScope(state_mapping=self._state):
+                outputs = self._forward(x)
+            measured_on = Batch(x, self._losses.labels(y, outputs, sample_weight))
+            losses_before = losses_at(values, measured_on)
+
+        return ProbePoint(
+            values=values,
+            used=sharing.used_shared,
+            losses=self._joined(measured_on, losses_before),
+            gradient=gradient,
+            gradient_at=gradient_at,
+            losses_at=lambda at: self._joined(measured_on, losses_at(at, measured_on)),
+            rate=tf.stop_gradient(tf.convert_to_tensor(rate)),
+        )
+
+    def _joined(self, batch: Batch, losses: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`[num_tasks]`, the losses of the global batch."""
+        own = [
+            loss * tf.cast(s, loss.dtype)
+            for loss, s in zip(losses, batch.labels.share, strict=True)
+        ]
+        return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
+
+    def _weight(self, batch: Batch, task: int, loss: tf.Tensor) -> tf.Tensor:
+        """What a task's loss is multiplied by before its backward pass."""
+        return tf.cast(self._scale, loss.dtype) * tf.cast(batch.labels.share[task], loss.dtype)
+
+    def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
+        """Dense, unscaled gradients of the global batch."""
+        dense = [tf.convert_to_tensor(g) for g in gradients]
+        summed = all_reduce_sum(dense)
+        return [g / tf.cast(self._scale, g.dtype) for g in summed]

@@ -1,0 +1,161 @@
+"""What `TAGModel` refuses, and what it says then."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tag.task_losses import Labels
+
+LOOKAHEADS = ("gradient", "optimizer", "first_order", "cosine")
+
+
+def check_model(model: Any) -> None:
+    """`model` is a Keras model that trains with Keras's own steps."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected `model` to be a keras.Model. Received: {type(model).__name__}.")
+    for method in ("train_step", "test_step", "compute_loss", "compute_metrics"):
+        if getattr(type(model), method) is not getattr(keras.Model, method):
+            raise ValueError(
+                f"Expected a model that trains with Keras's own steps. {type(model).__name__} "
+                f"overrides `{method}`, which a wrapper would silently leave out. Move what it "
+                "does into losses given to `compile`, into `add_loss`, or into the layers."
+            )
+
+
+def check_whole(name: str, value: Any) -> None:
+    """`value` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(
+            f"Expected `{name}` to be an integer of at least 1. Received: {name}={value!r}."
+        )
+
+
+def check_lookahead(lookahead: Any, rate: Any, steps: int) -> None:
+    """The kind exists, and the rate and the steps mean something for it."""
+    if lookahead not in LOOKAHEADS:
+        raise ValueError(
+            f"Expected `lookahead` to be one of {list(LOOKAHEADS)}. Received: "
+            f"lookahead={lookahead!r}."
+        )
+    if rate is not None:
+        if lookahead in ("optimizer", "cosine"):
+            raise ValueError(
+                f"Expected no `lookahead_rate` with lookahead={lookahead!r}, which "
+                + ("steps at the optimizer's own rate" if lookahead == "optimizer" else "has none")
+                + f". Received: lookahead_rate={rate!r}."
+            )
+        if not isinstance(rate, (int, float, np.number)) or not np.isfinite(rate) or rate < 0:
+            raise ValueError(
+                "Expected `lookahead_rate` to be None or a finite number of at least 0. Received: "
+                f"lookahead_rate={rate!r}."
+            )
+    if steps > 1 and lookahead in ("first_order", "cosine"):
+        raise ValueError(
+            f"Expected steps=1 with lookahead={lookahead!r}, which takes no steps. Received: "
+            f"steps={steps}."
+        )
+
+
+def check_compiled(model: keras.Model, what: str) -> None:
+    """The model is compiled with a loss."""
+    if not model.compiled or model.loss is None:
+        raise ValueError(
+            f"Expected a model compiled with a loss before `{what}`. Call "
+            "`compile(optimizer, loss={task: loss, ...})` first."
+        )
+
+
+def compile_config(model: keras.Model) -> dict[str, Any]:
+    """What `compile` was given, serialised; also while a step is being traced."""
+    # The optimizer's rate is read for it, which a graph can't; and a lambda among the losses
+    # warns that it can't be saved, which nobody asked for here.
+    with tf.init_scope(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dict(model.get_compile_config())
+
+
+def check_supported(model: Any) -> None:
+    """`fit` can do what was asked for; called before anything is traced.
+
+    Args:
+        model: A compiled `TAGModel`.
+    """
+    executions = model.steps_per_execution
+    if executions > 1 and model.every % executions:
+        raise ValueError(
+            "Expected `every` to be a multiple of `steps_per_execution`: which steps are probed "
+            f"is decided once per execution. Received: every={model.every}, "
+            f"steps_per_execution={executions}."
+        )
+    if executions > 1 and model.probe_data is not None:
+        raise ValueError(
+            "Expected steps_per_execution=1 with `probe_data`, which is drawn step by step. "
+            f"Received: steps_per_execution={executions}."
+        )
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1 and model.reuse_gradients:
+        raise ValueError(
+            "Expected reuse_gradients=False under a distribution strategy, where the joint "
+            f"gradient is Keras's own. Received: reuse_gradients=True on {replicas} replicas."
+        )
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if model.lookahead == "optimizer" and optimizer.gradient_accumulation_steps:
+        raise ValueError(
+            "Expected an optimizer that steps at every batch with lookahead='optimizer'. Received: "
+            f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps}. Use "
+            "lookahead='gradient', or a larger batch in place of accumulation."
+        )
+    if model.missing is not None and compile_config(model).get("metrics"):
+        raise ValueError(
+            "Expected no `metrics` where labels may be missing: Keras's `metrics` ignore sample "
+            f"weights and would count the missing ones (missing={model.missing}). Give them to "
+            "`compile(weighted_metrics=...)`, which sees labelled examples only."
+        )
+
+
+def all_labelled(model: Any, tasks: Sequence[str], labels: Labels) -> list[Any]:
+    """Where `metrics` were compiled: assertions, for a batch, that no label is missing.
+
+    Args:
+        model: A compiled `TAGModel`.
+        tasks: Its tasks.
+        labels: The batch's.
+
+    Returns:
+        Operations to wait for; none where nothing can be missing.
+    """
+    if all(mask is None for mask in labels.mask):
+        return []
+    if not compile_config(model).get("metrics"):
+        return []
+    return [
+        tf.debugging.assert_equal(
+            tf.reduce_min(mask),
+            tf.ones((), mask.dtype),
+            message=(
+                f"Task {task!r} has missing labels, and `metrics` ignore sample weights and would "
+                "count them. Give metrics to `compile(weighted_metrics=...)`, which sees labelled "
+                "examples only."
+            ),
+        )
+        for task, mask in zip(tasks, labels.mask, strict=True)
+        if mask is not None
+    ]
+
+
+def symbolic_outputs(model: keras.Model) -> Any:
+    """The outputs' structure of a model whose inputs are known.
+
+    Raises:
+        ValueError: They are not known before the model has seen data.
+    """
+    if getattr(model, "inputs", None):
+        return model.compute_output_spec(model.inputs)
+    raise ValueError(
+        f"The tasks of {type(model).__name__!r} are known when it has seen data: call `fit`, "
+        "`evaluate` or `measure_affinity` first."
+    )
