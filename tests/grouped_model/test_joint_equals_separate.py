@@ -1,0 +1,191 @@
+"""One `fit` of all groups equals a `fit` of every group alone.
+
+The oracle is plain Keras: every group's network, compiled and fitted by itself from the same
+initial weights and seed states.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from grouped_networks import dict_network
+
+from keras_tag import GroupedModel, Grouping
+from keras_tag.per_network_optimizer import PerNetworkOptimizer
+
+LOSS = {"a": "mse", "b": "huber", "c": keras.losses.mean_absolute_error}
+WEIGHTS = {"a": 1.0, "b": 0.5, "c": 3.0}
+GROUPS = [("a", "b"), ("c", "a")]
+SERVES = {"a": 1, "b": 0, "c": 1}
+
+OPTIMIZERS = {
+    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9),
+    "global_clipnorm": lambda: keras.optimizers.Adam(0.01, global_clipnorm=0.05),
+    # One product over the steps of all variables.
+    "nadam": lambda: keras.optimizers.Nadam(0.01),
+    "schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 15)),
+    "accumulation": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2),
+}
+
+
+def network(tasks):
+    return dict_network(tasks, dropout=0.3, regularizer="l2", batch_norm=True)
+
+
+def separately(grouped, compiled, x, y, weight=None, **fit):
+    """Fit copies of the networks one by one with plain Keras, from where they are now."""
+    alone = []
+    for index, tasks in enumerate(grouped.grouping.groups):
+        model = network(tasks)
+        copy_variables(grouped.networks[index], model)
+        model.compile(
+            compiled(index),
+            loss={task: LOSS[task] for task in tasks},
+            loss_weights={task: WEIGHTS[task] for task in tasks},
+        )
+        model.fit(
+            x,
+            {task: y[task] for task in tasks},
+            sample_weight=weight and {task: weight[task] for task in tasks},
+            shuffle=False,
+            verbose=0,
+            **fit,
+        )
+        alone.append(model)
+    return alone
+
+
+def copy_variables(source, target):
+    """Weights, moving statistics and the seeds of the dropout layers."""
+    for ours, theirs in zip(source.variables, target.variables, strict=True):
+        theirs.assign(ours)
+
+
+def assert_equal_networks(grouped, alone):
+    for index, model in enumerate(alone):
+        for ours, theirs in zip(grouped.networks[index].variables, model.variables, strict=True):
+            np.testing.assert_allclose(
+                ours, theirs, rtol=1e-9, atol=1e-9, err_msg=f"network {index}, {ours.path}"
+            )
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_joint_fit_equals_separate_fits(name, batch):
+    x, y = batch
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    alone = separately(grouped, lambda _: OPTIMIZERS[name](), x, y, batch_size=12, epochs=5)
+    before = [net.get_weights() for net in grouped.networks]
+    grouped.compile(OPTIMIZERS[name](), loss=LOSS, loss_weights=WEIGHTS)
+    grouped.fit(x, y, batch_size=12, epochs=5, shuffle=False, verbose=0)
+    assert_equal_networks(grouped, alone)
+    moved = [net.get_weights() for net in grouped.networks]
+    assert all(np.abs(b[0] - m[0]).max() > 1e-3 for b, m in zip(before, moved, strict=True))
+    assert int(grouped.optimizer.iterations) == 20 // (2 if name == "accumulation" else 1)
+
+
+@pytest.mark.usefixtures("float64")
+def test_sample_weights_by_task_reach_their_task_in_every_network(batch):
+    x, y = batch
+    rng = np.random.default_rng(1)
+    weight = {task: rng.uniform(0, 2, size=len(x)) for task in "abc"}
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    alone = separately(grouped, lambda _: "sgd", x, y, weight, batch_size=12, epochs=2)
+    grouped.compile("sgd", loss=LOSS, loss_weights=WEIGHTS)
+    grouped.fit(x, y, sample_weight=weight, batch_size=12, epochs=2, shuffle=False, verbose=0)
+    assert_equal_networks(grouped, alone)
+
+
+@pytest.mark.usefixtures("float64")
+def test_learning_rate_callbacks_reach_every_network(batch):
+    x, y = batch
+
+    def callbacks():
+        return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / (1 + epoch))]
+
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    alone = separately(
+        grouped, lambda _: "sgd", x, y, batch_size=12, epochs=3, callbacks=callbacks()
+    )
+    grouped.compile("sgd", loss=LOSS, loss_weights=WEIGHTS)
+    grouped.fit(x, y, batch_size=12, epochs=3, shuffle=False, verbose=0, callbacks=callbacks())
+    assert_equal_networks(grouped, alone)
+
+
+@pytest.mark.usefixtures("float64")
+def test_networks_may_have_different_optimizers(tmp_path, batch):
+    x, y = batch
+    optimizers = ["adam", keras.optimizers.SGD(0.2)]
+    configs = [keras.optimizers.serialize(keras.optimizers.get(o)) for o in optimizers]
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    alone = separately(grouped, lambda i: keras.optimizers.deserialize(configs[i]), x, y, epochs=2)
+    grouped.compile(PerNetworkOptimizer(optimizers), loss=LOSS, loss_weights=WEIGHTS)
+    grouped.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    assert_equal_networks(grouped, alone)
+    grouped.save(tmp_path / "served.keras")
+    loaded = keras.models.load_model(tmp_path / "served.keras")
+    assert [type(o).__name__ for o in loaded.optimizer.optimizers] == ["Adam", "SGD"]
+    for ours, theirs in zip(grouped.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("float64")
+def test_compiling_again_with_the_same_optimizer_goes_on(batch):
+    x, y = batch
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    alone = separately(grouped, lambda _: keras.optimizers.SGD(0.1, momentum=0.9), x, y, epochs=4)
+    for _ in range(2):
+        grouped.compile(optimizer, loss=LOSS, loss_weights=WEIGHTS)
+        grouped.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    assert_equal_networks(grouped, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_two_replicas_equal_one(batch):
+    devices = tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        pytest.skip("TensorFlow had started with one logical CPU")
+    data = tf.data.Dataset.from_tensor_slices(batch).batch(12)
+    two_replicas = tf.distribute.MirroredStrategy([device.name for device in devices[:2]])
+    models, histories = [], []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        with strategy.scope():
+            # No BatchNorm and no Dropout: statistics and draws are a replica's own.
+            model = GroupedModel(
+                Grouping.from_groups([("a", "b"), ("c", "a")]),
+                lambda tasks: dict_network(tasks, regularizer="l2"),
+            )
+            # No clipping: Keras clips each replica's gradients before it adds them up.
+            model.compile(
+                keras.optimizers.Adam(0.01), loss=LOSS, loss_weights=WEIGHTS, metrics={"a": ["mae"]}
+            )
+        models.append(model)
+    model.set_weights(models[0].get_weights())
+    for model in models:
+        fit = model.fit(data, validation_data=data, shuffle=False, verbose=0)
+        histories.append(fit.history)
+    for one, two in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(two, one, rtol=0, atol=1e-9)
+    assert set(histories[0]) == set(histories[1])
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-9, err_msg=name)
+
+
+def test_mixed_precision_gives_every_network_its_own_loss_scale(batch):
+    x, y = batch
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+        for _ in range(2):
+            grouped.compile("sgd", loss=LOSS)
+            grouped.fit(x, y, verbose=0)
+    finally:
+        keras.config.set_dtype_policy(before)
+    optimizers = grouped.optimizer.optimizers
+    assert [type(optimizer).__name__ for optimizer in optimizers] == ["LossScaleOptimizer"] * 2
+    assert len({id(optimizer.dynamic_scale) for optimizer in optimizers}) == 2
+    assert all(np.isfinite(weight).all() for weight in grouped.get_weights())
