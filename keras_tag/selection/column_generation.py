@@ -9,6 +9,7 @@
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import blake2b
@@ -33,16 +34,23 @@ class Solution:
     value: Fraction
     bound: Fraction
     optimal: bool
+    seen: list[Column] = field(default_factory=list)
     statistics: dict[str, float] = field(default_factory=dict)
 
 
-def solve(source: ColumnSource, budget: int, deadline: float = math.inf) -> Solution:
+def solve(
+    source: ColumnSource,
+    budget: int,
+    deadline: float = math.inf,
+    known: Iterable[Column] = (),
+) -> Solution:
     """The best solution within the budget.
 
     Args:
         source: All networks.
         budget: In whole units of cost.
         deadline: In `time.monotonic` seconds.
+        known: Columns to start with.
 
     Returns:
         The optimum with its proof, or at the deadline the best found with its bound.
@@ -50,10 +58,12 @@ def solve(source: ColumnSource, budget: int, deadline: float = math.inf) -> Solu
     start = monotonic()
     master = MasterProblem(source.num_tasks, budget)
     master.add(source.first_cover(budget, deadline))
+    master.add(known)
     rounds = _generate(master, source, deadline)
     generated = monotonic()
     proof = _Proof(master, source, budget, deadline)
     solution = proof.finish()
+    solution.seen = master.columns
     solution.statistics |= {
         "rounds": rounds,
         "columns": len(master.columns),
@@ -84,29 +94,37 @@ class _Proof:
             self.most_networks = min(source.num_tasks, budget // source.least_cost)
         self.task: list[Fraction] = []
         self.unit = Fraction(0)
+        self._losses: dict[Column, Fraction] = {}
 
     def finish(self) -> Solution:
-        duals, violation = self._settle_prices()
-        bound = sum(self.task, Fraction(0)) + self.unit * self.budget
-        bound += self.most_networks * Fraction(max(0.0, violation))
+        duals, excess = self._settle_prices()
+        rounding = self._rounding(duals)
+        # No column's excess is above this, whatever the floats hid.
+        most_excess = Fraction(max(0.0, excess) + rounding)
+        prices = sum(self.task, Fraction(0)) + self.unit * self.budget
         incumbent = self._incumbent()
         value = self._value(incumbent)
         while True:
-            gap = max(Fraction(0), bound - value)
-            threshold = -float(gap) * (1 + 1e-9) - self._rounding(duals)
-            listed, complete = self.source.within(duals, threshold, _MOST_LISTED, self.deadline)
-            # Rounding aside, whatever loses more than the gap is in no optimal solution.
-            kept = [column for column in listed if self._loss(column) <= gap]
-            kept.extend(column for column in incumbent if column not in kept)
+            # In a solution better than `value`, the other networks gain at most their excess.
+            gap = prices - value + self.most_networks * most_excess
+            listed, complete = self.source.within(
+                duals, -float(gap) * (1 + 1e-9) - rounding, _MOST_LISTED, self.deadline
+            )
+            if complete:
+                # All columns of positive excess are listed: now it is known without rounding.
+                losses = [self._loss(column) for column in listed]
+                most_excess = max([Fraction(0), *(-loss for loss in losses)])
+                gap = prices - value + self.most_networks * most_excess
+                listed = [c for c, loss in zip(listed, losses, strict=True) if loss <= gap]
+            kept = list(dict.fromkeys([*listed, *incumbent]))
             better = self._best_of(kept, incumbent)
             improved = self._value(better) > value
             incumbent, value = better, self._value(better)
             if complete or not improved:
                 break
-        if complete:
-            bound = value
+        bound = value if complete else prices + self.most_networks * most_excess
         return Solution(
-            incumbent, value, max(bound, value), complete, {"columns_in_gap": len(kept)}
+            incumbent, value, max(bound, value), complete, [], {"columns_in_gap": len(kept)}
         )
 
     def _settle_prices(self) -> tuple[Duals, float]:
@@ -114,6 +132,7 @@ class _Proof:
         for _ in range(20):
             self.task, self.unit = self.master.exact_duals(self.source)
             self.unit = max(self.unit, Fraction(0))
+            self._losses = {}
             duals = Duals(np.array([float(p) for p in self.task]), float(self.unit))
             columns, excess = self.source.price(duals, self.deadline)
             if excess <= self._rounding(duals):
@@ -127,10 +146,12 @@ class _Proof:
         whole = self.master.solution()
         if whole is not None:
             return whole
-        return self._best_of(self.master.columns, [])
+        return self._best_of(self.master.columns, [], exactly=False)
 
-    def _best_of(self, columns: list[Column], hint: list[Column]) -> list[Column]:
-        """The exact optimum over these columns; ties as the package promises to break them."""
+    def _best_of(
+        self, columns: list[Column], hint: list[Column], exactly: bool = True
+    ) -> list[Column]:
+        """The optimum over these columns; ties as the package promises to break them."""
         columns = sorted(columns, key=lambda c: (c.served, c.cost, c.group, c.row))
         losses = [self._loss(column) for column in columns]
         common = math.lcm(self.unit.denominator, *(loss.denominator for loss in losses))
@@ -150,6 +171,7 @@ class _Proof:
             int(self.unit * common) * step,
             self.deadline,
             [position[column] for column in hint],
+            exactly,
         )
         assert chosen is not None
         return [columns[index] for index in chosen]
@@ -164,8 +186,11 @@ class _Proof:
         return (most + size) * scale + fingerprint
 
     def _loss(self, column: Column) -> Fraction:
-        prices = sum((self.task[task] for task in bits(column.served)), Fraction(0))
-        return prices + self.unit * column.cost - self.source.exact(column)
+        if column not in self._losses:
+            prices = sum((self.task[task] for task in bits(column.served)), Fraction(0))
+            loss = prices + self.unit * column.cost - self.source.exact(column)
+            self._losses[column] = loss
+        return self._losses[column]
 
     def _value(self, columns: list[Column]) -> Fraction:
         return sum((self.source.exact(column) for column in columns), Fraction(0))

@@ -41,10 +41,6 @@ class Duals:
     task: np.ndarray
     budget: float
 
-    def bound(self, budget: int) -> float:
-        """The value no solution exceeds if no column has a positive excess."""
-        return float(self.task.sum()) + self.budget * budget
-
 
 class ColumnSource(Protocol):
     """All networks that the score and the constraints allow, listed or not."""
@@ -69,6 +65,9 @@ class ColumnSource(Protocol):
 
     def exact(self, column: Column) -> Fraction:
         """The column's value without any rounding, in normalised units."""
+
+    def member_score(self, column: Column, task: int) -> Fraction:
+        """One served task's part of the value."""
 
 
 def bits(mask: int) -> list[int]:

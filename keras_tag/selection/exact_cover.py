@@ -48,6 +48,7 @@ class Cover:
         slack_weight: int = 0,
         deadline: float = math.inf,
         hint: Sequence[int] = (),
+        to_the_last_bit: bool = True,
     ) -> list[int] | None:
         """The choice of least total weight.
 
@@ -56,6 +57,8 @@ class Cover:
             slack_weight: What every unit of budget that is not spent adds.
             deadline: In `time.monotonic` seconds.
             hint: A choice to start from.
+            to_the_last_bit: False: the leading limb will do, and the answer may be off by a part
+                in 2**40 or so.
 
         Returns:
             The chosen columns, ascending, or None if no choice serves every task.
@@ -63,14 +66,30 @@ class Cover:
         Raises:
             OutOfTime: The deadline came first.
         """
-        search = _LimbSearch(self, list(weights), slack_weight, deadline)
-        return search.run(list(weights), slack_weight, [], sorted(hint))
+        weights = list(weights)
+        if slack_weight and self.costs_are_long:
+            # Then there is no slack variable; spending less is the same as not gaining.
+            weights = [w - slack_weight * c for w, c in zip(weights, self.costs, strict=True)]
+            slack_weight = 0
+        search = _LimbSearch(self, weights, slack_weight, deadline, to_the_last_bit)
+        return search.run(weights, slack_weight, [], sorted(hint))
+
+    @property
+    def costs_are_long(self) -> bool:
+        """Whether the costs together are too long for CP-SAT's integers."""
+        return (sum(self.costs) + (self.budget or 0)).bit_length() > _SAFE_BITS
 
 
 class _LimbSearch:
     def __init__(
-        self, cover: Cover, weights: list[int], slack_weight: int, deadline: float
+        self,
+        cover: Cover,
+        weights: list[int],
+        slack_weight: int,
+        deadline: float,
+        to_the_last_bit: bool,
     ) -> None:
+        self.to_the_last_bit = to_the_last_bit
         self.cover, self.weights, self.slack_weight = cover, weights, slack_weight
         self.deadline = deadline
         self.best: list[int] | None = None
@@ -90,7 +109,7 @@ class _LimbSearch:
         top, slack_top = [weight >> shift for weight in weights], slack_weight >> shift
         chosen = self._solve(top, slack_top, fixed, hint)
         self._keep(chosen)
-        if chosen is None or shift == 0:
+        if chosen is None or shift == 0 or not self.to_the_last_bit:
             return chosen
         least = self._total(chosen, top, slack_top)
         # Rounding down hides less than 2**shift per chosen column and unit of slack; so whatever
@@ -154,7 +173,9 @@ class _LimbSearch:
             else:
                 model.add_at_least_one(servers)
         slack: Any = 0
-        if cover.budget is not None:
+        if cover.budget is not None and cover.costs_are_long:
+            _add_long_budget(model, cp_model.LinearExpr, use, cover)
+        elif cover.budget is not None:
             slack = model.new_int_var(0, cover.budget, "")
             spent = cp_model.LinearExpr.weighted_sum(use, list(cover.costs))
             model.add(spent + slack == cover.budget)
@@ -189,3 +210,19 @@ class _LimbSearch:
             self._keep(chosen)
             raise OutOfTime(self.best)
         return chosen
+
+
+def _add_long_budget(model: Any, expressions: Any, use: list[Any], cover: Cover) -> None:
+    """sum of costs <= budget in two limbs, for costs such as 0.7365214879 that need many digits."""
+    assert cover.budget is not None
+    shift = (max([cover.budget, *cover.costs]).bit_length() + 1) // 2
+    mask = (1 << shift) - 1
+    low = expressions.weighted_sum(use, [cost & mask for cost in cover.costs])
+    high = expressions.weighted_sum(use, [cost >> shift for cost in cover.costs])
+    carry = model.new_int_var(0, cover.num_tasks, "")
+    rest = model.new_int_var(0, mask, "")
+    spare = model.new_int_var(0, cover.budget >> shift, "")
+    model.add(low == rest + carry * (1 << shift))
+    model.add(high + carry + spare == cover.budget >> shift)
+    # Equal leading limbs: the low one decides. One to spare: any low limb fits.
+    model.add(rest <= (cover.budget & mask) + spare * (1 << shift))

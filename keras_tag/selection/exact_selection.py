@@ -1,31 +1,55 @@
 """`select_groups`: the exact optimum, through CP-SAT."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from functools import cache
+from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection.column_generation import Solution, solve
-from keras_tag.selection.columns import bits
+from keras_tag.selection.columns import Column, bits
+from keras_tag.selection.constraints import Constraints, check_weights
+from keras_tag.selection.costs import Costs, by_size, group_cost
 from keras_tag.selection.group_score import GroupScore
-from keras_tag.selection.group_table import GroupTable, Uncoverable
+from keras_tag.selection.group_scores import GroupScores
+from keras_tag.selection.group_table import Uncoverable
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.lone_tasks import Alone, lone_scores
 from keras_tag.selection.measured_pairs import check_affinity, check_measured
+from keras_tag.selection.problem import (
+    Problem,
+    ScoreFunction,
+    affinity_table,
+    function_table,
+    measured_table,
+)
 
-Score = Literal["members", "partners"]
+Score = Literal["members", "partners"] | ScoreFunction
+Pairs = Iterable[tuple[str, str]]
 
 # Up to here all 2**n - 1 groups are listed.
 _MOST_TASKS_LISTED = 15
 
 
 def select_groups(
-    affinity: Affinity, budget: int, *, score: Score = "members", alone: Alone = None
+    affinity: Affinity | GroupScores,
+    budget: float,
+    *,
+    score: Score = "members",
+    alone: Alone = None,
+    overlap: bool = True,
+    min_size: int = 1,
+    max_size: int | None = None,
+    weights: Mapping[str, float] | None = None,
+    costs: Costs = None,
+    must_link: Pairs = (),
+    cannot_link: Pairs = (),
+    time_limit: float | None = None,
 ) -> Grouping:
-    """The best at most `budget` groups of tasks to train together, by proof.
+    """The best groups of tasks to train together within a budget, by proof.
 
     Every task is served by exactly one group; groups may overlap, so a group may train tasks that
     it does not serve, because they help those it does. The objective is the sum over the tasks of
@@ -40,21 +64,39 @@ def select_groups(
     of its own progress every task keeps, and being trained among strangers costs.
 
     Args:
-        affinity: What was measured.
+        affinity: What was measured: an `Affinity`, or `GroupScores` to choose among trained
+            groups (then `score`, `alone` and `costs` don't apply).
         budget: How many networks may be served, at least 1. More than there are tasks is fine.
-        score: "members" or "partners".
+            With costs: what the networks may cost together.
+        score: "members", "partners", or for up to 15 tasks a function (sorted names of the group,
+            task) -> float.
         alone: The score of a task that is trained alone: "forbid", a number, "self" (its diagonal
             entry), or a mapping from task to one of these. By default "partners", whose mean is
-            over nobody there, forbids it, and under "members" it is 1.
+            over nobody there, forbids it, under "members" it is 1, and a function is asked.
+        overlap: False for a partition: every task is trained by one group only.
+        min_size: The least number of tasks in a group.
+        max_size: The largest number of tasks in a group.
+        weights: How much each task matters: its score is multiplied by its weight, 1 where none
+            is given.
+        costs: What a network costs: by size, {1: 0.5, 2: 1.0, ...} or a sequence whose k-th number
+            is the cost of k tasks; for up to 15 tasks also by group, {("a", "b"): 1.0, ...} or a
+            function of the sorted names. A group without a cost can't be chosen. Costs and
+            budget are read as decimal numbers: three times 0.1 fits into 0.3.
+        must_link: Pairs of tasks: every network that trains one trains both.
+        cannot_link: Pairs of tasks that no network trains together.
+        time_limit: Seconds after which the best found is returned with its bound. By default the
+            answer is proven, however long it takes.
 
     Returns:
         The `Grouping`. Among equally good ones it is one of fewest networks, then of smallest
         total size, and the same one whatever the order of the tasks.
 
     Raises:
-        TypeError: `affinity` is not an `Affinity`.
+        TypeError: `affinity` is neither an `Affinity` nor a `GroupScores`.
         ValueError: Unmeasured pairs, a diagonal that is not positive under "members", a single
-            task, a budget below 1, or an unknown `score` or `alone`.
+            task, a budget below 1 or below the cheapest cover, constraints that no set of groups
+            meets, or arguments of the wrong kind.
+        TimeoutError: The time limit came before any set of groups was found.
 
     Example:
         >>> affinity = Affinity.from_array(
@@ -66,70 +108,184 @@ def select_groups(
         Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS
         2021, arXiv:2109.04617, section 3.2.
     """
-    affinity = check_affinity(affinity)
-    if score not in ("members", "partners"):
-        raise ValueError(f"Expected `score` to be 'members' or 'partners'. Received: {score!r}.")
-    check_measured(affinity, score)
-    networks = min(_check_budget(budget), len(affinity.tasks))
-    order = sorted(range(len(affinity.tasks)), key=lambda index: affinity.tasks[index])
-    tasks = [affinity.tasks[index] for index in order]
-    matrix = affinity.mean[np.ix_(order, order)]
-    group_score = GroupScore.build(
-        tasks, matrix, score, lone_scores(alone, score, tasks, matrix), [1.0] * len(tasks)
+    deadline = deadline_of(time_limit)
+    problem, tasks = build_problem(
+        affinity,
+        score=score,
+        alone=alone,
+        overlap=overlap,
+        min_size=min_size,
+        max_size=max_size,
+        weights=weights,
+        costs=costs,
+        must_link=must_link,
+        cannot_link=cannot_link,
     )
-    if len(tasks) > _MOST_TASKS_LISTED:
-        raise NotImplementedError(f"More than {_MOST_TASKS_LISTED} tasks: {len(tasks)}.")
-    try:
-        solution = solve(_table(group_score), networks)
-    except Uncoverable as error:
-        raise ValueError("No set of groups serves every task.") from error
-    return _grouping(solution, group_score, affinity.tasks, score)
+    return solve_problem(problem, tasks, budget, deadline)[0]
 
 
-def _check_budget(budget: Any) -> int:
-    whole = isinstance(budget, int | np.integer) and not isinstance(budget, bool)
-    if not whole or budget < 1:
+def deadline_of(time_limit: Any) -> float:
+    """The time limit as a point in `time.monotonic` seconds.
+
+    Raises:
+        ValueError: Not a positive number.
+    """
+    if time_limit is None:
+        return math.inf
+    if not isinstance(time_limit, int | float | np.number) or not time_limit > 0:
         raise ValueError(
-            f"Expected `budget`, the number of networks, to be an integer of at least 1. "
-            f"Received: budget={budget!r}."
+            f"Expected `time_limit` to be a positive number of seconds. Received: {time_limit!r}."
         )
-    return int(budget)
+    return monotonic() + float(time_limit)
 
 
-def _table(score: GroupScore) -> GroupTable:
-    num_tasks = len(score.tasks)
-    groups = [
-        group
-        for group in range(1, 1 << num_tasks)
-        if group & (group - 1) or score.lone[group.bit_length() - 1] is not None
-    ]
-    member = (np.array(groups)[:, None] >> np.arange(num_tasks) & 1).astype(np.float64)
-    sizes = member.sum(axis=1)
-    scores = member @ score.array / np.maximum(sizes - score.left_out, 1)[:, None]
-    single = np.flatnonzero(sizes == 1)
-    scores[single] = np.where(member[single] > 0, score.lone_array, 0.0)
+def build_problem(
+    affinity: Affinity | GroupScores,
+    *,
+    score: Score,
+    alone: Alone,
+    overlap: bool,
+    min_size: int,
+    max_size: int | None,
+    weights: Mapping[str, float] | None,
+    costs: Costs,
+    must_link: Pairs,
+    cannot_link: Pairs,
+) -> tuple[Problem, tuple[str, ...]]:
+    """Validate everything but the budget; see `select_groups`.
 
-    @cache
-    def exact(row: int, task: int) -> Fraction:
-        return score.member(groups[row], task)
+    Returns:
+        The problem, and the tasks in the caller's order.
+    """
+    measured = isinstance(affinity, GroupScores)
+    if not measured:
+        affinity = check_affinity(affinity)
+    names = affinity.tasks
+    tasks = tuple(sorted(names))
+    constraints = Constraints.check(tasks, overlap, min_size, max_size, must_link, cannot_link)
+    weight = check_weights(weights, tasks)
+    if isinstance(affinity, GroupScores):
+        if score != "members" or alone is not None or costs is not None:
+            raise ValueError(
+                "`score`, `alone` and `costs` don't apply to GroupScores: a measured lone task is "
+                "an ordinary group, and costs belong into GroupScores(groups, costs=...)."
+            )
+        table, scale, unit = measured_table(affinity, constraints, weight)
+        return Problem(tasks, table, scale, unit, constraints, "measured"), names
+    _check_reach(score, costs, len(tasks))
+    order = sorted(range(len(names)), key=lambda index: names[index])
+    matrix = affinity.mean[np.ix_(order, order)]
+    cost = None if costs is None else group_cost(costs, tasks)
+    if not isinstance(score, str):
+        lone = lone_scores(alone, "function", tasks, matrix)
+        table, scale, unit = function_table(score, constraints, lone, weight, cost)
+        return Problem(tasks, table, scale, unit, constraints, "function"), names
+    check_measured(affinity, score)
+    group_score = GroupScore.build(
+        tasks, matrix, score, lone_scores(alone, score, tasks, matrix), weight
+    )
+    scale = Fraction(2) ** group_score.exponent
+    table, unit = affinity_table(group_score, constraints, cost)
+    return Problem(tasks, table, scale, unit, constraints, score), names
 
-    return GroupTable(groups, scores, [1] * len(groups), exact)
+
+def _check_reach(score: Any, costs: Costs, num_tasks: int) -> None:
+    if not callable(score) and score not in ("members", "partners"):
+        raise ValueError(
+            "Expected `score` to be 'members', 'partners' or a function (group, task) -> float. "
+            f"Received: score={score!r}."
+        )
+    if num_tasks <= _MOST_TASKS_LISTED:
+        return
+    if callable(score):
+        raise ValueError(
+            f"A score function is asked for every group, which takes at most {_MOST_TASKS_LISTED} "
+            f"tasks. Received: {num_tasks} tasks. Use 'members' or 'partners'."
+        )
+    if costs is not None and by_size(costs) is None:
+        raise ValueError(
+            f"Costs by group are listed for every group, which takes at most {_MOST_TASKS_LISTED} "
+            f"tasks. Received: {num_tasks} tasks. Give costs by size."
+        )
+    raise NotImplementedError(f"More than {_MOST_TASKS_LISTED} tasks: {num_tasks}.")
 
 
-def _grouping(solution: Solution, score: GroupScore, tasks: Sequence[str], name: str) -> Grouping:
-    unit = Fraction(2) ** score.exponent
+def solve_problem(
+    problem: Problem,
+    tasks: tuple[str, ...],
+    budget: Any,
+    deadline: float,
+    known: Iterable[Column] = (),
+) -> tuple[Grouping, list[Column]]:
+    """Solve for one budget.
+
+    Args:
+        problem: The problem.
+        tasks: The tasks in the caller's order.
+        budget: The budget as the caller gave it.
+        deadline: In `time.monotonic` seconds.
+        known: Columns that an earlier budget has found useful.
+
+    Returns:
+        The grouping, and the columns that this budget has found useful.
+    """
+    whole = problem.whole_budget(budget)
+    try:
+        solution = solve(problem.source, whole, deadline, known)
+    except Uncoverable as error:
+        raise _infeasible(problem, budget, error) from error
+    return _grouping(problem, solution, tasks), solution.seen
+
+
+def _infeasible(problem: Problem, budget: Any, error: Uncoverable) -> ValueError:
+    described = problem.constraints.describe()
+    if error.tasks:
+        lost = [problem.tasks[task] for task in error.tasks]
+        reason = "measured" if problem.score == "measured" else "allowed"
+        text = f"Nothing can serve {lost}: no {reason} group trains them"
+    elif error.cheapest is not None:
+        unit = problem.cost_unit
+        what = f"{error.cheapest} networks" if unit is None else f"{float(error.cheapest * unit)}"
+        text = (
+            f"Expected a budget of at least the cheapest set of groups that serves every task, "
+            f"{what}. Received: budget={budget!r}"
+        )
+    else:
+        text = "No set of groups, however large the budget, serves every task"
+    if problem.score == "partners":
+        described = ", ".join(filter(None, [described, "lone tasks as `alone` says"]))
+    return ValueError(text + (f", under {described}." if described else "."))
+
+
+def _grouping(problem: Problem, solution: Solution, tasks: tuple[str, ...]) -> Grouping:
     columns = sorted(solution.columns, key=lambda column: bits(column.served))
-    serves, scores = {}, {}
+    serves: dict[str, int] = {}
+    scores: dict[str, float] = {}
     for index, column in enumerate(columns):
         for task in bits(column.served):
-            serves[score.tasks[task]] = index
-            scores[score.tasks[task]] = float(score.member(column.group, task) * unit)
+            serves[problem.tasks[task]] = index
+            exact = problem.source.member_score(column, task) * problem.scale
+            scores[problem.tasks[task]] = _float(exact)
+    unit = problem.cost_unit
+    spent = sum(column.cost for column in columns)
     return Grouping(
-        groups=tuple(tuple(score.tasks[i] for i in bits(c.group)) for c in columns),
+        groups=tuple(tuple(problem.tasks[i] for i in bits(c.group)) for c in columns),
         serves={task: serves[task] for task in tasks},
         task_scores={task: scores[task] for task in tasks},
-        objective=float(solution.value * unit),
-        bound=float(solution.bound * unit),
+        objective=_float(solution.value * problem.scale),
+        bound=_float(solution.bound * problem.scale),
         status="optimal" if solution.optimal else "feasible",
-        score=name,
+        score=problem.score,
+        cost=float(spent if unit is None else spent * unit),
+        statistics=solution.statistics,
     )
+
+
+def _float(value: Fraction) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(
+            "The scores are too large for a float (about 1e308). Divide the affinities, or the "
+            "weights, by a constant: no choice depends on it."
+        ) from error

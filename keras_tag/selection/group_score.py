@@ -8,7 +8,6 @@ With A[i, j] the weighted affinity of source i for target j, a group S gives its
 so both are a sum over the group divided by |S| - `left_out`, and a lone task is a case of its own.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,7 +78,7 @@ class GroupScore:
         largest = max(
             [abs(entry) for row in rows for entry in row] + [abs(v) for v in alone if v is not None]
         )
-        exponent = math.ceil(_log2(largest)) if largest else 0
+        exponent = power_of_two_above(largest)
         unit = Fraction(2) ** -exponent
         terms = tuple(tuple(entry * unit for entry in row) for row in rows)
         alone = tuple(None if value is None else value * unit for value in alone)
@@ -104,6 +103,8 @@ class GroupScore:
         return total / (len(members) - self.left_out)
 
 
-def _log2(value: Fraction) -> int:
-    """An integer just above log2(value), for values that no float can hold."""
+def power_of_two_above(value: Fraction) -> int:
+    """An e with value <= 2**e, hardly larger; 0 for 0. Also for values that no float can hold."""
+    if not value:
+        return 0
     return value.numerator.bit_length() - value.denominator.bit_length() + 1

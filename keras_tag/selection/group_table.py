@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from keras_tag.selection.columns import Column, Duals, bits
+from keras_tag.selection.columns import Column, Duals, bits, mask_of
 from keras_tag.selection.exact_cover import Cover
 
 # How many columns one round of pricing hands to the linear programme.
@@ -22,7 +22,7 @@ class GroupTable:
     Args:
         groups: `[num_groups]`, each group as a bit mask over the tasks.
         scores: `[num_groups, num_tasks]`, each member's score in normalised units (to be
-            maximised); what stands for non-members does not matter.
+            maximised), NaN for a member it can't serve; for non-members anything.
         costs: `[num_groups]`, whole units of the budget.
         exact_score: (row of the table, task) -> the score without rounding.
         overlap: Whether a group may train tasks that another network serves.
@@ -41,30 +41,40 @@ class GroupTable:
         self._groups = [int(group) for group in groups]
         self._costs = [int(cost) for cost in costs]
         self._cost_array = np.array(self._costs, dtype=np.float64)
-        self._member = np.array(
-            [[group >> task & 1 for task in range(self.num_tasks)] for group in self._groups],
-            dtype=bool,
-        ).reshape(len(self._groups), self.num_tasks)
+        masks = np.array(self._groups, dtype=object if self.num_tasks > 62 else np.int64)
+        shifted = masks[:, None] >> np.arange(self.num_tasks)[None, :].astype(masks.dtype)
+        self._trained = (shifted & 1).astype(bool).reshape(scores.shape)
+        self._member = self._trained & ~np.isnan(scores)
+        # A partition's network serves whomever it trains.
+        if not overlap:
+            whole = (self._member == self._trained).all(axis=1)
+            self._member &= whole[:, None]
         self._scores = np.where(self._member, scores, 0.0)
+        self._servable = [mask_of(np.flatnonzero(row).tolist()) for row in self._member]
         self._exact_score = exact_score
+        self._exact_values: dict[tuple[int, int], Fraction] = {}
         self._overlap = overlap
         self._scale = float(np.abs(self._scores).max(initial=0.0))
 
     def price(self, duals: Duals, deadline: float) -> tuple[list[Column], float]:
         """The best column of each of the best groups; the bound is over all groups."""
         excess = self._group_excess(duals)
+        if not len(excess):
+            return [], -np.inf
         count = min(_COLUMNS_PER_ROUND, len(excess))
         best = np.argpartition(-excess, count - 1)[:count]
         best = best[np.argsort(-excess[best], kind="stable")]
         columns = []
         for row in best.tolist():
             gain = self._gains(row, duals)
+            if not gain:
+                continue
             served = [task for task, value in gain.items() if value > 0]
             if not self._overlap:
                 served = list(gain)
             elif not served:
                 served = [max(gain, key=lambda task: gain[task])]
-            columns.append(self._column(row, sum(1 << task for task in served)))
+            columns.append(self._column(row, mask_of(served)))
         return columns, float(excess.max(initial=-np.inf))
 
     def within(
@@ -84,10 +94,10 @@ class GroupTable:
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """One network for everything if allowed, else the cheapest cover, by CP-SAT."""
         everything = (1 << self.num_tasks) - 1
-        for row, group in enumerate(self._groups):
+        for row, group in enumerate(self._servable):
             if group == everything and self._costs[row] <= budget:
                 return [self._column(row, everything)]
-        cover = Cover(self.num_tasks, self._groups, self._costs, None, exactly=not self._overlap)
+        cover = Cover(self.num_tasks, self._servable, self._costs, None, exactly=not self._overlap)
         chosen = cover.minimise(self._costs, deadline=deadline)
         if chosen is None:
             raise Uncoverable(self._never_covered(), None)
@@ -96,7 +106,7 @@ class GroupTable:
             raise Uncoverable([], spent)
         columns, open_tasks = [], everything
         for row in chosen:
-            served = self._groups[row] & open_tasks
+            served = self._servable[row] & open_tasks
             open_tasks &= ~served
             if served:
                 columns.append(self._column(row, served))
@@ -104,9 +114,16 @@ class GroupTable:
 
     def exact(self, column: Column) -> Fraction:
         """The sum of the served members' exact scores."""
-        return sum(
-            (self._exact_score(column.row, task) for task in bits(column.served)), Fraction(0)
-        )
+        key = (column.row, column.served)
+        if key not in self._exact_values:
+            self._exact_values[key] = sum(
+                (self._exact_score(column.row, task) for task in bits(column.served)), Fraction(0)
+            )
+        return self._exact_values[key]
+
+    def member_score(self, column: Column, task: int) -> Fraction:
+        """One served task's exact score."""
+        return self._exact_score(column.row, task)
 
     def _group_excess(self, duals: Duals) -> np.ndarray:
         gain = np.where(self._member, self._scores - duals.task, -np.inf)
@@ -115,19 +132,20 @@ class GroupTable:
             total = np.where(total > 0, total, gain.max(axis=1))
         else:
             total = np.where(self._member, gain, 0.0).sum(axis=1)
+            total[~self._member.any(axis=1)] = -np.inf
         return total - duals.budget * self._cost_array
 
     def _gains(self, row: int, duals: Duals) -> dict[int, float]:
         return {
             task: float(self._scores[row, task] - duals.task[task])
-            for task in bits(self._groups[row])
+            for task in bits(self._servable[row])
         }
 
     def _served_sets(self, row: int, duals: Duals, threshold: float) -> list[int]:
         gains = self._gains(row, duals)
         excess = -duals.budget * self._costs[row]
         if not self._overlap:
-            return [self._groups[row]]
+            return [self._servable[row]]
         best = sum(1 << task for task, value in gains.items() if value > 0)
         excess += sum(value for value in gains.values() if value > 0)
         # Serving one more or one less than the best choice loses |gain|.

@@ -31,6 +31,8 @@ class Grouping:
         status: "optimal" (objective and bound meet), "feasible" (the best found in the time
             given) or "given" (made by hand or by a baseline, see `from_groups`).
         score: The group score that was used: "members", "partners", ...
+        cost: What the networks take from the budget (their number, if they have no costs).
+        statistics: How the solver got there: rounds, columns, seconds. Not compared.
 
     Raises:
         ValueError: A served task that its group does not train, or a group that serves nobody.
@@ -48,6 +50,8 @@ class Grouping:
     bound: float = math.nan
     status: Literal["optimal", "feasible", "given"] = "given"
     score: str = "given"
+    cost: float = math.nan
+    statistics: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         groups = tuple(tuple(group) for group in self.groups)
@@ -72,6 +76,9 @@ class Grouping:
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "serves", MappingProxyType(serves))
         object.__setattr__(self, "task_scores", MappingProxyType(scores))
+        if math.isnan(self.cost):
+            object.__setattr__(self, "cost", float(len(groups)))
+        object.__setattr__(self, "statistics", MappingProxyType(dict(self.statistics)))
 
     @classmethod
     def from_groups(
@@ -129,6 +136,8 @@ class Grouping:
             "bound": _none_if_nan(self.bound),
             "status": self.status,
             "score": self.score,
+            "cost": self.cost,
+            "statistics": dict(self.statistics),
         }
 
     @classmethod
@@ -161,6 +170,9 @@ class Grouping:
             bound=_nan_if_none(mapping["bound"]),
             status=mapping["status"],
             score=mapping["score"],
+            # Not in a grouping saved before networks had costs.
+            cost=mapping.get("cost", math.nan),
+            statistics=mapping.get("statistics", {}),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -19,7 +19,7 @@ def lone_scores(
             to one of these (a task that it leaves out gets the default). None is the default:
             forbidden under "partners", 1 under "members", where a task on its own keeps all of
             its own progress.
-        score: The group score.
+        score: "partners", "members" or "function" (whose default is NaN: ask the function).
         tasks: The task names, in the order of rows and columns.
         affinity: `[num_tasks, num_tasks]`.
 
@@ -47,7 +47,7 @@ def lone_scores(
 
 def _lone_score(choice: Any, score: str, task: str, diagonal: float) -> float | None:
     if choice is None:
-        return None if score == "partners" else 1.0
+        return {"partners": None, "members": 1.0, "function": math.nan}[score]
     if isinstance(choice, str):
         if choice == "forbid":
             return None

@@ -32,8 +32,22 @@ class MasterProblem:
         self._solver = pywraplp.Solver.CreateSolver("GLOP")
         self._basic = pywraplp.Solver.BASIC
         self._optimal = pywraplp.Solver.OPTIMAL
+        self._from_scratch = pywraplp.MPSolverParameters()
+        self._from_scratch.SetIntegerParam(
+            pywraplp.MPSolverParameters.INCREMENTALITY,
+            pywraplp.MPSolverParameters.INCREMENTALITY_OFF,
+        )
+        self._prices = np.zeros(num_tasks + 1)
+        self._values: list[float] = []
+        self._basic_columns: list[int] = []
+        self._unspent_is_basic = True
+        # Before the first solution every row prices nothing.
+        self._basic_rows = list(range(num_tasks))
         self._rows = [self._solver.Constraint(1.0, 1.0) for _ in range(num_tasks)]
-        self._rows.append(self._solver.Constraint(float(budget), float(budget)))
+        # Costs may be large whole numbers; GLOP likes coefficients around 1.
+        self._cost_scale = 2.0 ** -budget.bit_length()
+        scaled = budget * self._cost_scale
+        self._rows.append(self._solver.Constraint(scaled, scaled))
         self._unspent = self._solver.NumVar(0.0, self._solver.infinity(), "")
         self._rows[-1].SetCoefficient(self._unspent, 1.0)
         self._objective = self._solver.Objective()
@@ -51,17 +65,20 @@ class MasterProblem:
             variable = self._solver.NumVar(0.0, self._solver.infinity(), "")
             for task in bits(column.served):
                 self._rows[task].SetCoefficient(variable, 1.0)
-            self._rows[-1].SetCoefficient(variable, float(column.cost))
+            self._rows[-1].SetCoefficient(variable, column.cost * self._cost_scale)
             self._objective.SetCoefficient(variable, column.value)
             self.columns.append(column)
             self._variables.append(variable)
         return len(self.columns) - before
 
     def solve(self) -> Duals:
-        """Solve to GLOP's tolerances (about 1e-7 of the normalised unit)."""
+        """Solve to GLOP's tolerances (about 1e-7 of the normalised unit).
+
+        Should GLOP give up, the prices stay what they were: any prices give a valid bound.
+        """
         self._run()
         prices = self._prices
-        return Duals(prices[:-1], max(0.0, float(prices[-1])))
+        return Duals(prices[:-1], max(0.0, float(prices[-1]) * self._cost_scale))
 
     def magnify(self, task: list[Fraction], budget: Fraction, excess: list[float]) -> None:
         """Solve again with the excesses blown up, so that GLOP sees differences below 1e-7.
@@ -73,7 +90,8 @@ class MasterProblem:
         scale = 1.0 / max(largest, 1e-300)
         for variable, value in zip(self._variables, excess, strict=True):
             self._objective.SetCoefficient(variable, max(value * scale, -1e4))
-        self._objective.SetCoefficient(self._unspent, max(-float(budget) * scale, -1e4))
+        unspent = -float(budget / Fraction(self._cost_scale)) * scale
+        self._objective.SetCoefficient(self._unspent, max(unspent, -1e4))
         self._run()
         for variable, column in zip(self._variables, self.columns, strict=True):
             self._objective.SetCoefficient(variable, column.value)
@@ -96,14 +114,16 @@ class MasterProblem:
 
     def solution(self) -> list[Column] | None:
         """The columns of the present solution if it is a whole one, else None."""
-        if any(1e-6 < value < 1 - 1e-6 for value in self._values):
+        if not self._values or any(1e-6 < value < 1 - 1e-6 for value in self._values):
             return None
         return [self.columns[index] for index, value in enumerate(self._values) if value > 0.5]
 
     def _run(self) -> None:
-        status = self._solver.Solve()
-        if status != self._optimal:
-            raise AssertionError(f"GLOP gave up on the linear programme (status {status}).")
+        if self._solver.Solve() != self._optimal:
+            # Numbers of very different size (1e-6 .. 1e6) upset it now and then; from scratch it
+            # mostly manages.
+            if self._solver.Solve(self._from_scratch) != self._optimal:
+                return
         # Noted at once: the wrapper forgets its solution when the programme changes.
         self._prices = np.array([row.dual_value() for row in self._rows])
         self._values = [variable.solution_value() for variable in self._variables]

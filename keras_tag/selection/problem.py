@@ -1,0 +1,223 @@
+"""One selection problem, checked and translated: name-sorted tasks, whole costs, maximise."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from keras_tag.selection.columns import ColumnSource, bits
+from keras_tag.selection.constraints import Constraints
+from keras_tag.selection.costs import GroupCost, exact_number
+from keras_tag.selection.group_score import GroupScore, power_of_two_above
+from keras_tag.selection.group_scores import GroupScores
+from keras_tag.selection.group_table import GroupTable
+
+# A score given as a function: (sorted names of the group, task) -> value.
+ScoreFunction = Callable[[tuple[str, ...], str], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What to choose from, and how to read the answer.
+
+    Args:
+        tasks: The task names, sorted: task j of every bit mask is `tasks[j]`.
+        source: The networks, in normalised units, to be maximised.
+        scale: Normalised units times this are the caller's; negative where the caller minimises.
+        cost_unit: What a whole unit of cost is in the caller's; None if the budget counts networks.
+        constraints: What was asked of the groups.
+        score: The score's name.
+    """
+
+    tasks: tuple[str, ...]
+    source: ColumnSource
+    scale: Fraction
+    cost_unit: Fraction | None
+    constraints: Constraints
+    score: str
+
+    def whole_budget(self, budget: Any) -> int:
+        """The budget in whole units of cost.
+
+        Raises:
+            ValueError: Not a positive number, or, where it counts networks, not a whole one.
+        """
+        if self.cost_unit is None:
+            whole = not isinstance(budget, bool) and isinstance(budget, int | np.integer)
+            if isinstance(budget, float | np.floating):
+                whole = float(budget).is_integer()
+            if not whole or budget < 1:
+                raise ValueError(
+                    "Expected `budget`, the number of networks, to be an integer of at least 1. "
+                    f"Received: budget={budget!r}."
+                )
+            return min(int(budget), len(self.tasks))
+        amount = exact_number("budget", budget)
+        if amount == 0:
+            raise ValueError("Expected `budget` to be positive. Received: budget=0.")
+        return math.floor(amount / self.cost_unit)
+
+
+def affinity_table(
+    score: GroupScore, constraints: Constraints, cost: GroupCost | None
+) -> tuple[GroupTable, Fraction | None]:
+    """Every allowed group of up to 15 tasks.
+
+    Args:
+        score: The scores.
+        constraints: What groups must look like.
+        cost: What groups cost; None if every network costs 1.
+
+    Returns:
+        The table, and the unit of its costs (None if it counts networks).
+    """
+    num_tasks = len(score.tasks)
+    groups = np.arange(1, 1 << num_tasks, dtype=np.int64)
+    groups = groups[constraints.allowed(groups)]
+    forbidden = [1 << task for task, lone in enumerate(score.lone) if lone is None]
+    groups = groups[~np.isin(groups, forbidden)]
+    groups, costs, unit = _bought(groups, score.tasks, cost)
+    member = (groups[:, None] >> np.arange(num_tasks) & 1).astype(np.float64)
+    sizes = member.sum(axis=1)
+    scores = member @ score.array / np.maximum(sizes - score.left_out, 1)[:, None]
+    single = np.flatnonzero(sizes == 1)
+    scores[single] = np.where(member[single] > 0, score.lone_array, 0.0)
+    masks = groups.tolist()
+
+    def exact(row: int, task: int) -> Fraction:
+        return score.member(masks[row], task)
+
+    return GroupTable(masks, scores, costs, exact, constraints.overlap), unit
+
+
+def function_table(
+    score: ScoreFunction,
+    constraints: Constraints,
+    lone: Iterable[float | None],
+    weights: list[float],
+    cost: GroupCost | None,
+) -> tuple[GroupTable, Fraction, Fraction | None]:
+    """Every allowed group of up to 15 tasks, scored by the caller's function.
+
+    Args:
+        score: The function.
+        constraints: What groups must look like.
+        lone: Each lone task's score if it isn't the function's: a number, None to forbid it, NaN
+            to ask the function.
+        weights: How much each task matters.
+        cost: What groups cost; None if every network costs 1.
+
+    Returns:
+        The table, what its unit is in the caller's units, and the unit of its costs.
+
+    Raises:
+        ValueError: The function returned something that is not a finite number.
+    """
+    tasks = constraints.tasks
+    groups = np.arange(1, 1 << len(tasks), dtype=np.int64)
+    groups = groups[constraints.allowed(groups)]
+    alone = list(lone)
+    forbidden = [1 << task for task, value in enumerate(alone) if value is None]
+    groups = groups[~np.isin(groups, forbidden)]
+    groups, costs, unit = _bought(groups, tasks, cost)
+    rows: list[dict[int, Fraction]] = []
+    for group in groups.tolist():
+        members = bits(group)
+        names = tuple(tasks[i] for i in members)
+        override = alone[members[0]] if len(members) == 1 else math.nan
+        if override is not None and math.isnan(override):
+            values = {j: _asked(score, names, tasks[j]) for j in members}
+        else:
+            assert override is not None
+            values = {members[0]: Fraction(override)}
+        rows.append({j: value * Fraction(weights[j]) for j, value in values.items()})
+    table, scale = _table_of(groups.tolist(), rows, costs, constraints)
+    return table, scale, unit
+
+
+def measured_table(
+    scores: GroupScores, constraints: Constraints, weights: list[float]
+) -> tuple[GroupTable, Fraction, Fraction | None]:
+    """The measured groups that the constraints allow.
+
+    Args:
+        scores: The measurements.
+        constraints: What groups must look like.
+        weights: How much each task matters.
+
+    Returns:
+        The table, what its unit is in the caller's units (negative for losses), and the unit of
+        its costs.
+    """
+    sign = 1 if scores.sense == "max" else -1
+    position = {task: index for index, task in enumerate(constraints.tasks)}
+    groups, rows, prices = [], [], []
+    for entry in scores.entries:
+        group = sum(1 << position[task] for task in entry.tasks)
+        if not constraints.allows(group):
+            continue
+        groups.append(group)
+        prices.append(entry.cost)
+        rows.append(
+            {
+                position[task]: sign * Fraction(value) * Fraction(weights[position[task]])
+                for task, value in entry.scores.items()
+            }
+        )
+    costs, unit = _whole(prices)
+    table, scale = _table_of(groups, rows, costs, constraints)
+    counted = all(entry.cost == 1 for entry in scores.entries)
+    return table, sign * scale, None if counted else unit
+
+
+def _table_of(
+    groups: list[int],
+    rows: list[dict[int, Fraction]],
+    costs: list[int],
+    constraints: Constraints,
+) -> tuple[GroupTable, Fraction]:
+    largest = max((abs(value) for row in rows for value in row.values()), default=Fraction(0))
+    scale = Fraction(2) ** power_of_two_above(largest)
+    rows = [{task: value / scale for task, value in row.items()} for row in rows]
+    scores = np.full((len(groups), len(constraints.tasks)), np.nan)
+    for index, row in enumerate(rows):
+        for task, value in row.items():
+            scores[index, task] = float(value)
+
+    def exact(row: int, task: int) -> Fraction:
+        return rows[row][task]
+
+    return GroupTable(groups, scores, costs, exact, constraints.overlap), scale
+
+
+def _bought(
+    groups: np.ndarray, tasks: tuple[str, ...], cost: GroupCost | None
+) -> tuple[np.ndarray, list[int], Fraction | None]:
+    if cost is None:
+        return groups, [1] * len(groups), None
+    prices = [cost(tuple(tasks[i] for i in bits(group))) for group in groups.tolist()]
+    bought = np.array([price is not None for price in prices], dtype=bool)
+    costs, unit = _whole([price for price in prices if price is not None])
+    return groups[bought], costs, unit
+
+
+def _whole(prices: list[Fraction]) -> tuple[list[int], Fraction]:
+    """Costs as whole multiples of the largest possible unit."""
+    common = math.lcm(*(price.denominator for price in prices))
+    whole = [int(price * common) for price in prices]
+    divisor = math.gcd(*whole) or 1
+    return [cost // divisor for cost in whole], Fraction(divisor, common)
+
+
+def _asked(score: ScoreFunction, group: tuple[str, ...], task: str) -> Fraction:
+    value = score(group, task)
+    try:
+        return Fraction(value) if isinstance(value, Fraction) else Fraction(float(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"Expected the score function to return a finite number. Received: {value!r} for group "
+            f"{group} and task {task!r}."
+        ) from error
