@@ -8,8 +8,10 @@ import keras
 import tensorflow as tf
 
 from keras_tag.network_losses import NetworkLosses
+from keras_tag.network_outputs import by_task, check_network, check_nothing_shared, cut
 from keras_tag.per_network_optimizer import PerNetworkOptimizer
 from keras_tag.selection.grouping import Grouping
+from keras_tag.warm_start import WarmStart
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
@@ -30,12 +32,16 @@ class GroupedModel(keras.Model):
         grouping: Which tasks train together, and which network serves whom.
         build_model: `build_model(tasks)` returns a new Keras model with an output for each of
             `tasks`: a dict of outputs, a list with `output_names`, or, for a lone task, a tensor.
+            `keras_tag.build_from(model)` makes it from a functional model with all the tasks.
+        warm_start: A model, usually the joint one, whose weights the networks begin with wherever
+            names and shapes fit.
         **kwargs: As in `keras.Model` (`name`, ...).
 
     Attributes:
         grouping: The `Grouping`.
         tasks: The served tasks, in the grouping's order.
         networks: The groups' Keras models, in the order of `grouping.groups`.
+        warm_start: What was copied (a `WarmStart` that prints itself), or None.
 
     Raises:
         ValueError: `grouping` is no `Grouping`; `build_model` returns no Keras model, outputs
@@ -54,6 +60,8 @@ class GroupedModel(keras.Model):
         self,
         grouping: Grouping,
         build_model: Callable[[tuple[str, ...]], keras.Model],
+        *,
+        warm_start: keras.Model | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(grouping, Grouping):
@@ -68,8 +76,18 @@ class GroupedModel(keras.Model):
         self.output_names = list(grouping.tasks)
         self.networks = [build_model(group) for group in grouping.groups]
         for group, network in zip(grouping.groups, self.networks, strict=True):
-            _check_network(network, group)
-        _check_nothing_shared(self.networks)
+            check_network(network, group)
+        check_nothing_shared(self.networks)
+        self.warm_start = (
+            None if warm_start is None else WarmStart.from_model(warm_start, self.networks)
+        )
+        # Functions, so that Keras does not take the cut networks for layers of their own.
+        self._serving = [
+            cut(network, group, grouping.served(index))
+            for index, (network, group) in enumerate(
+                zip(self.networks, grouping.groups, strict=True)
+            )
+        ]
         self._optimizer: PerNetworkOptimizer | None = None
         self._network_losses: NetworkLosses | None = None
         self._task_trackers = {
@@ -88,7 +106,7 @@ class GroupedModel(keras.Model):
         Returns:
             `{task: output}`.
         """
-        return self._served(self._network_outputs(inputs, training=training))
+        return self._served([serve(inputs, training) for serve in self._serving])
 
     def compute_loss(
         self,
@@ -157,7 +175,7 @@ class GroupedModel(keras.Model):
     def _network_outputs(self, x: Any, training: bool | None) -> list[dict[str, Any]]:
         """Per network, the outputs of all its tasks, helpers included."""
         return [
-            _by_task(network(x, training=training), network, group)
+            by_task(network(x, training=training), network, group)
             for network, group in zip(self.networks, self.grouping.groups, strict=True)
         ]
 
@@ -319,50 +337,6 @@ class GroupedModel(keras.Model):
         )
         grouping = Grouping.from_dict(config.pop("grouping"))
         return cls(grouping, lambda tasks: next(networks), **config)
-
-
-def _by_task(outputs: Any, network: keras.Model, tasks: Sequence[str]) -> dict[str, Any]:
-    """One network's outputs by task, in the order of `tasks`."""
-    if isinstance(outputs, Mapping):
-        named = dict(outputs)
-    elif isinstance(outputs, (list, tuple)):
-        names = getattr(network, "output_names", None) or []
-        named = dict(zip(names, outputs, strict=False)) if len(names) == len(outputs) else {}
-    else:
-        # A single tensor leaves no doubt whose it is if one task was asked for.
-        named = {tasks[0]: outputs} if len(tasks) == 1 else {}
-    if set(named) != set(tasks):
-        received = list(named) or f"{type(outputs).__name__} without names"
-        raise ValueError(
-            f"Expected build_model({tuple(tasks)!r}) to return a model with exactly these outputs: "
-            "a dict {task: output}, or a list and `output_names`. Received outputs: "
-            f"{received} from network {network.name!r}."
-        )
-    return {task: named[task] for task in tasks}
-
-
-def _check_network(network: Any, tasks: Sequence[str]) -> None:
-    if not isinstance(network, keras.Model):
-        raise ValueError(
-            f"Expected build_model({tuple(tasks)!r}) to return a keras.Model. "
-            f"Received: {network!r}."
-        )
-    # Of functional networks the outputs are known; others are checked when they are called.
-    outputs = getattr(network, "output", None)
-    if outputs is not None:
-        _by_task(outputs, network, tasks)
-
-
-def _check_nothing_shared(networks: Sequence[keras.Model]) -> None:
-    owner: dict[int, int] = {}
-    for index, network in enumerate(networks):
-        for part in [network, *network.variables]:
-            if owner.setdefault(id(part), index) != index:
-                raise ValueError(
-                    "Expected build_model to return a new model with layers of its own on every "
-                    f"call. Networks {owner[id(part)]} and {index} share {part.name!r}. Create "
-                    "the layers inside of build_model."
-                )
 
 
 def _regularisation(network: keras.Model) -> Any:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from grouped_networks import BUILDERS
 
 from keras_tag import GroupedModel
@@ -59,3 +60,37 @@ def test_uncompiled_model_is_saved_too(tmp_path, grouping, name, batch):
     loaded = keras.models.load_model(tmp_path / "served.keras")
     assert loaded.name == "two_networks"
     np.testing.assert_array_equal(loaded(batch[0])["c"], outputs["c"])
+
+
+@pytest.mark.parametrize("name", ["dict", "subclassed"])
+def test_saved_model_serves_the_tasks_and_no_helper(tmp_path, grouping, name, batch):
+    x = batch[0].astype("float32")
+    model = _fitted(grouping, BUILDERS[name], batch)
+    model.export(tmp_path / "exported", verbose=False)
+    served = tf.saved_model.load(tmp_path / "exported")
+    signature = served.signatures["serving_default"]
+    assert set(signature.structured_outputs) == {"a", "b", "c"}
+    outputs = served.serve(x)
+    for task, output in model.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(outputs[task], output)
+    if name == "dict":
+        # Two trunks, and of the four heads the three that serve: kernels and biases.
+        assert len(signature.variables) == 2 * (2 + 3)
+
+
+def test_export_keeps_names_and_types_of_the_inputs(tmp_path, grouping):
+    def build_model(tasks):
+        tokens = keras.Input((4,), dtype="int32", name="tokens")
+        scale = keras.Input((1,), name="scale")
+        mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 3)(tokens))
+        heads = {task: keras.layers.Dense(1)(mean * scale) for task in tasks}
+        return keras.Model({"tokens": tokens, "scale": scale}, heads)
+
+    model = GroupedModel(grouping, build_model)
+    model.export(tmp_path / "exported", verbose=False)
+    served = tf.saved_model.load(tmp_path / "exported")
+    specs = served.signatures["serving_default"].structured_input_signature[1]
+    assert specs["tokens"].dtype == tf.int32
+    assert specs["scale"].dtype == tf.float32
+    x = {"tokens": np.arange(8, dtype="int32").reshape(2, 4), "scale": np.ones((2, 1), "float32")}
+    np.testing.assert_array_equal(served.serve(x)["b"], model(x)["b"])
