@@ -178,36 +178,46 @@ def compose_digits(
         ValueError: See `overlaid_digits`.
     """
     sizes = dict(zip(_SPLITS, (train_size, validation_size, test_size), strict=True))
-    properties = _check_properties(tasks)
-    for name, value in [("positions", positions), *((f"{s}_size", n) for s, n in sizes.items())]:
-        if value < 1:
-            raise ValueError(f"Expected `{name}` >= 1. Received: {name}={value}.")
+    names = task_names(positions, tasks)
+    for split, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"Expected `{split}_size` >= 1. Received: {split}_size={size}.")
     if seed < 0:
         raise ValueError(f"Expected `seed` >= 0. Received: seed={seed}.")
     pixels, digits = _load()
     # A generator of its own for every split: a longer training set leaves the test set alone.
-    return {
-        name: _compose(
-            pixels,
-            digits,
-            np.random.default_rng([seed, index]).choice(pool, (sizes[name], positions)),
-            properties,
-        )
-        for index, (name, pool) in enumerate(_split(len(digits)).items())
-    }
+    composed = {}
+    for index, (split, pool) in enumerate(_split(len(digits)).items()):
+        sources = np.random.default_rng([seed, index]).choice(pool, (sizes[split], positions))
+        composed[split] = _compose(pixels, digits, sources, names)
+    return composed
 
 
-def position_names(positions: int) -> tuple[str, ...]:
-    """The names of the positions, from left to right.
+def task_names(positions: int, tasks: Sequence[str]) -> tuple[str, ...]:
+    """The names of the tasks, position by position from left to right.
 
     Args:
-        positions: How many.
+        positions: How many digits an image shows.
+        tasks: The properties.
 
     Returns:
-        `left`, (`middle`,) `right` for two and three, `p1`, `p2`, ... for any other number.
+        One name per position and property, see `overlaid_digits`.
+
+    Raises:
+        ValueError: No position, an unknown or repeated property.
     """
+    if positions < 1:
+        raise ValueError(f"Expected `positions` >= 1. Received: positions={positions}.")
+    properties = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    known = set(properties) <= set(PROPERTIES)
+    if not properties or not known or len(set(properties)) != len(properties):
+        raise ValueError(
+            f"Expected `tasks` to be one or more of {sorted(PROPERTIES)}, each once. Received: "
+            f"tasks={tasks!r}."
+        )
     named = {2: ("left", "right"), 3: ("left", "middle", "right")}
-    return named.get(positions, tuple(f"p{k}" for k in range(1, positions + 1)))
+    places = named.get(positions, tuple(f"p{k}" for k in range(1, positions + 1)))
+    return tuple(f"{place}_{prop}" for place in places for prop in properties)
 
 
 def _load() -> tuple[np.ndarray, np.ndarray]:
@@ -227,29 +237,16 @@ def _split(num_digits: int) -> dict[str, np.ndarray]:
 
 
 def _compose(
-    pixels: np.ndarray, digits: np.ndarray, sources: np.ndarray, properties: tuple[str, ...]
+    pixels: np.ndarray, digits: np.ndarray, sources: np.ndarray, names: tuple[str, ...]
 ) -> ComposedDigits:
     size, positions = sources.shape
     images = np.zeros((size, _SIDE, _SIDE + _STEP * (positions - 1)), np.float32)
-    labels = {}
-    for position, name in enumerate(position_names(positions)):
+    for position in range(positions):
         window = images[:, :, _STEP * position : _STEP * position + _SIDE]
         np.maximum(window, pixels[sources[:, position]], out=window)
-        for prop in properties:
-            has = np.isin(digits[sources[:, position]], list(PROPERTIES[prop]))
-            labels[f"{name}_{prop}"] = has.astype(np.float32)[:, None]
+    labels = {}
+    for index, name in enumerate(names):
+        here = digits[sources[:, index * positions // len(names)]]
+        has = np.isin(here, list(PROPERTIES[name.partition("_")[2]]))
+        labels[name] = has.astype(np.float32)[:, None]
     return ComposedDigits(images, labels, sources)
-
-
-def _check_properties(tasks: Sequence[str]) -> tuple[str, ...]:
-    properties = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    if (
-        not properties
-        or len(set(properties)) != len(properties)
-        or set(properties) - set(PROPERTIES)
-    ):
-        raise ValueError(
-            f"Expected `tasks` to be one or more of {sorted(PROPERTIES)}, each once. Received: "
-            f"tasks={tasks!r}."
-        )
-    return properties

@@ -1,0 +1,7 @@
+"""`python -m keras_tag` is the command `keras-tag`."""
+
+import sys
+
+from keras_tag.cli import main
+
+sys.exit(main())

@@ -1,0 +1,272 @@
+"""What a run of the demo says: its table, its report and the files in its folder."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.demo import METHODS, DemoResult, DemoSettings, Run
+from keras_tag.selection import Grouping
+
+
+def describe(result: DemoResult) -> str:
+    """The comparison as a Markdown table, which reads well as plain text too.
+
+    Args:
+        result: What `run_demo` returned.
+
+    Returns:
+        One line per method: networks, total test loss per seed, mean and spread.
+    """
+    seeds = range(result.settings.seeds)
+    header = ["method", "networks", *(f"seed {seed}" for seed in seeds), "mean", "spread"]
+    rows = [header]
+    for method in METHODS:
+        networks = len(next(r for r in result.runs if r.method == method).grouping.groups)
+        losses = [*result.by_seed(method), result.mean(method), result.spread(method)]
+        name = method
+        if method == "random":
+            name = f"random (mean of {result.settings.draws} draws per seed)"
+        rows.append([name, str(networks), *map(_number, losses)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_row(row, widths) for row in rows]
+    # Names to the left, numbers to the right.
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], _row(rule, widths), *lines[1:]])
+
+
+def verdict(result: DemoResult) -> str:
+    """Where the selected groups win and where they lose, a line per rival.
+
+    Args:
+        result: What `run_demo` returned.
+
+    Returns:
+        A Markdown list.
+    """
+    lines = []
+    for rival in METHODS[1:]:
+        ours, theirs = result.by_seed("selected"), result.by_seed(rival)
+        lost = [seed for seed, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a >= b]
+        difference = result.mean("selected") - result.mean(rival)
+        line = (
+            f"- against {rival}: {abs(difference):.3f} {'lower' if difference < 0 else 'HIGHER'} "
+            f"on average, lower on {len(ours) - len(lost)} of {len(ours)} seeds"
+        )
+        lines.append(line + (f" (not on seed {', '.join(map(str, lost))})" if lost else ""))
+    return "\n".join(lines)
+
+
+def to_dict(result: DemoResult) -> dict[str, Any]:
+    """What the report's numbers are made of, as plain JSON types, for `from_dict`.
+
+    Args:
+        result: What `run_demo` returned.
+
+    Returns:
+        Settings, versions, the pooled affinity (six digits), the selected grouping, totals by
+        method and seed, and every run with its task losses.
+    """
+    affinity = result.affinity
+    return {
+        "settings": {**vars(result.settings), "tasks": list(result.settings.tasks)},
+        "versions": result.versions,
+        "cpus": result.cpus,
+        "seconds": result.seconds,
+        "tasks": list(affinity.tasks),
+        "affinity_rows_source": [[_significant(z) for z in row] for row in affinity.mean],
+        "affinity_count": affinity.count.tolist(),
+        "grouping": result.grouping.to_dict(),
+        "total_test_loss": {method: result.by_seed(method) for method in METHODS},
+        "runs": [
+            {
+                "method": run.method,
+                "seed": run.seed,
+                "groups": [list(group) for group in run.grouping.groups],
+                "task_losses": run.task_losses,
+                "epochs": run.epochs,
+            }
+            for run in result.runs
+        ],
+    }
+
+
+def from_dict(stored: Mapping[str, Any]) -> DemoResult:
+    """Read what `to_dict` gave.
+
+    Args:
+        stored: Plain JSON types.
+
+    Returns:
+        A `DemoResult` of which every table and sentence is the same.
+    """
+    settings = DemoSettings(**{**stored["settings"], "tasks": tuple(stored["settings"]["tasks"])})
+    mean = np.array(stored["affinity_rows_source"], dtype=np.float64)
+    selected = Grouping.from_dict(stored["grouping"])
+    runs = [
+        Run(
+            run["method"],
+            run["seed"],
+            selected if run["method"] == "selected" else Grouping.from_groups(run["groups"]),
+            run["task_losses"],
+            run["epochs"],
+        )
+        for run in stored["runs"]
+    ]
+    return DemoResult(
+        settings,
+        Affinity(tuple(stored["tasks"]), mean, np.array(stored["affinity_count"])),
+        selected,
+        tuple(runs),
+        stored["seconds"],
+        stored["versions"],
+        stored["cpus"],
+    )
+
+
+def report(result: DemoResult) -> str:
+    """The report, which shows the pictures that `write_report` puts beside it.
+
+    Args:
+        result: What `run_demo` returned.
+
+    Returns:
+        Markdown.
+    """
+    settings = result.settings
+    random_runs = [run for run in result.runs if run.method == "random"]
+    draws = [
+        f"| {run.seed} | {_describe_groups(run.grouping)} | {run.total_loss:.3f} |"
+        for run in random_runs
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    return f"""\
+# Which tasks should train together: overlaid digits
+
+- Tasks: {len(result.affinity.tasks)}, {", ".join(settings.tasks)} of the digit at each of
+  {settings.positions} positions
+- Networks that may be served: {settings.budget}
+- Seeds: {settings.seeds}, each with other images ({settings.train_size} for training) and other
+  first weights
+- Took: {result.seconds:.0f} s with {result.cpus} CPUs
+- Versions: {versions}
+
+## Was it worth it
+
+Total test loss: the sum of the tasks' binary cross-entropies on 2,000 images of digits that were
+never trained on. Less is better. Spread: the standard deviation over the seeds.
+
+{describe(result)}
+
+The selected groups {_are_best(result)}:
+
+{verdict(result)}
+
+The random groupings, one by one:
+
+| seed | groups | total test loss |
+| ---: | :----- | --------------: |
+{chr(10).join(draws)}
+
+## The affinity
+
+Measured while one network was trained for all tasks, and pooled over the seeds:
+{int(result.affinity.count.max())} probes.
+
+![affinity](affinity.png)
+
+## The selected groups
+
+```text
+{result.grouping}
+```
+
+![groups](groups.png)
+
+## What this does not show
+
+The digits have planted structure: the tasks of one position look at the same pixels, so that
+grouping by position is right by construction. That it is found says that the method finds such a
+structure, not that your tasks have one. The groups are compared on the seeds whose joint runs
+selected them (from training images; no test digit was seen). All networks have the same trunk,
+however many tasks they serve: more networks are more weights and more work.
+"""
+
+
+def write_report(result: DemoResult, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write everything into a folder.
+
+    Args:
+        result: What `run_demo` returned.
+        folder: Where to; it is made if need be. Files of an earlier run are replaced.
+
+    Returns:
+        The files: `report.md`, `affinity.npz`, `affinity.png`, `groups.json`, `groups.png` and
+        `result.json` (all numbers).
+    """
+    from matplotlib.figure import Figure
+
+    from keras_tag.plotting import affinity_size, groups_size, plot_affinity, plot_groups
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (
+        "report.md",
+        "affinity.npz",
+        "affinity.png",
+        "groups.json",
+        "groups.png",
+        "result.json",
+    )
+    paths = {name: folder / name for name in names}
+    result.affinity.save(paths["affinity.npz"])
+    result.grouping.save(paths["groups.json"])
+    # Figures of their own, not pyplot's: no window system is asked for, whatever is configured.
+    figure = Figure(affinity_size(len(result.affinity.tasks)), layout="constrained")
+    plot_affinity(result.affinity, figure.subplots())
+    figure.savefig(paths["affinity.png"], dpi=120)
+    figure = Figure(groups_size(result.grouping), layout="constrained")
+    plot_groups(result.grouping, figure.subplots())
+    figure.savefig(paths["groups.png"], dpi=120)
+    paths["result.json"].write_text(_compact_json(to_dict(result)), "utf-8")
+    paths["report.md"].write_text(report(result), "utf-8")
+    return list(paths.values())
+
+
+def _are_best(result: DemoResult) -> str:
+    ours = result.mean("selected")
+    better = [rival for rival in METHODS[1:] if ours < result.mean(rival)]
+    return f"have a lower mean total test loss than {len(better)} of {len(METHODS) - 1} rivals"
+
+
+def _describe_groups(grouping: Grouping) -> str:
+    return "; ".join(" + ".join(group) for group in grouping.groups)
+
+
+def _number(loss: float) -> str:
+    return "-" if math.isnan(loss) else f"{loss:.3f}"
+
+
+def _significant(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.6g}")
+
+
+def _row(cells: list[str], widths: list[int]) -> str:
+    padded = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
+    return f"| {' | '.join(padded)} |"
+
+
+def _compact_json(stored: Mapping[str, Any]) -> str:
+    """A line per entry, and one per run: short, and a change is seen where it is."""
+    lines = []
+    for key, value in stored.items():
+        text = json.dumps(value)
+        if key == "runs":
+            text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+        lines.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -1,0 +1,198 @@
+"""How the demo trains: one small network, the joint model with probes, the networks of a grouping.
+
+Whatever is compared is trained alike: the same trunk and the same first weights, Adam, the same
+batches in the same order, and for every network the weights of its own best validation epoch.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.datasets import OverlaidDigits
+from keras_tag.grouped_model import GroupedModel
+from keras_tag.selection.grouping import Grouping
+from keras_tag.tag_model import TAGModel
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for every network of the demo.
+
+    Args:
+        units: The size of the trunk, one hidden layer.
+        learning_rate: Adam's.
+        epochs: The most epochs a network is trained.
+        patience: A network stops after so many epochs without a better validation loss.
+        every: The joint run is probed every so many steps.
+    """
+
+    units: int = 24
+    learning_rate: float = 0.005
+    epochs: int = 100
+    patience: int = 8
+    every: int = 10
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of training a grouping.
+
+    Args:
+        task_losses: Task -> its test loss (binary cross-entropy, nats) in the network serving it.
+        epochs: How many epochs were trained.
+    """
+
+    task_losses: dict[str, float]
+    epochs: int
+
+    @property
+    def total_loss(self) -> float:
+        """The sum over the tasks."""
+        return sum(self.task_losses.values())
+
+
+def build_network(
+    tasks: Sequence[str], image_shape: tuple[int, int], units: int, seed: int
+) -> keras.Model:
+    """One hidden layer for all the tasks, and a sigmoid output for each.
+
+    The seed decides the first weights of the trunk, the seed and a task's name those of its head:
+    networks that are to be compared start from the same weights, and differ by the company a task
+    keeps and by nothing else. (Equal weights in *different* heads would make unrelated tasks look
+    like friends in the first probes.)
+
+    Args:
+        tasks: The names of the outputs.
+        image_shape: `(height, width)`.
+        units: The size of the hidden layer.
+        seed: Of the first weights.
+
+    Returns:
+        A functional model with dict outputs `[batch, 1]`.
+    """
+
+    def dense(size: int, activation: str, part: str) -> keras.layers.Layer:
+        # A checksum of the text: the same in every process, unlike `hash`.
+        first = keras.initializers.GlorotUniform(seed=zlib.crc32(f"{seed} {part}".encode()))
+        return keras.layers.Dense(size, activation, kernel_initializer=first)
+
+    image = keras.Input(image_shape)
+    trunk = dense(units, "relu", "trunk")(keras.layers.Flatten()(image))
+    return keras.Model(image, {task: dense(1, "sigmoid", task)(trunk) for task in tasks})
+
+
+def train_joint(data: OverlaidDigits, recipe: Recipe, seed: int) -> tuple[Affinity, Trained]:
+    """Train one network for all tasks, and probe it meanwhile.
+
+    Args:
+        data: What to train on.
+        recipe: How to train.
+        seed: Of the first weights.
+
+    Returns:
+        The affinity, and the network's test losses: it is the rival "all in one" as well, because
+        probes leave training as it is.
+    """
+    tag = TAGModel(
+        build_network(data.tasks, data.image_shape, recipe.units, seed), every=recipe.every
+    )
+    _compile(tag, data.tasks, recipe)
+    stop = keras.callbacks.EarlyStopping(
+        "val_loss", patience=recipe.patience, restore_best_weights=True
+    )
+    trained = _fit_and_test(tag, data, recipe, stop)
+    return tag.affinity(), trained
+
+
+def train_groups(grouping: Grouping, data: OverlaidDigits, recipe: Recipe, seed: int) -> Trained:
+    """Train the networks of a grouping side by side.
+
+    Args:
+        grouping: Which tasks train together.
+        data: What to train on.
+        recipe: How to train.
+        seed: Of the first weights, the same for every network.
+
+    Returns:
+        The test losses.
+    """
+    model = GroupedModel(
+        grouping, lambda tasks: build_network(tasks, data.image_shape, recipe.units, seed)
+    )
+    _compile(model, data.tasks, recipe)
+    return _fit_and_test(model, data, recipe, StopEachNetwork(recipe.patience))
+
+
+class StopEachNetwork(keras.callbacks.Callback):
+    """Early stopping for every network of a `GroupedModel` on its own.
+
+    One epoch is not the best for all. Each network ends with the weights of the epoch in which the
+    tasks it serves had the least total validation loss, and is out of the race after `patience`
+    epochs without a better one: as if `EarlyStopping(restore_best_weights=True)` had watched it
+    alone. Training stops when all are out.
+
+    Args:
+        patience: How many epochs.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Nothing seen yet."""
+        count = len(self.model.networks)
+        self._best_loss = [np.inf] * count
+        self._best_epoch = [-1] * count
+        self._best_weights = [network.get_weights() for network in self.model.networks]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep the networks that got better; stop when none has for long."""
+        racing = False
+        for index, network in enumerate(self.model.networks):
+            if epoch - self._best_epoch[index] > self.patience:
+                continue
+            served = self.model.grouping.served(index)
+            loss = sum(logs[f"val_{task}_loss"] for task in served)
+            if loss < self._best_loss[index]:
+                self._best_loss[index], self._best_epoch[index] = loss, epoch
+                self._best_weights[index] = network.get_weights()
+            racing |= epoch - self._best_epoch[index] < self.patience
+        self.model.stop_training = not racing
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Back to every network's best epoch."""
+        for network, weights in zip(self.model.networks, self._best_weights, strict=True):
+            network.set_weights(weights)
+
+
+def _compile(model: keras.Model, tasks: Sequence[str], recipe: Recipe) -> None:
+    model.compile(
+        keras.optimizers.Adam(recipe.learning_rate),
+        loss=dict.fromkeys(tasks, "binary_crossentropy"),
+    )
+
+
+def _fit_and_test(
+    model: keras.Model,
+    data: OverlaidDigits,
+    recipe: Recipe,
+    stop: Callable[..., Any],
+) -> Trained:
+    history = model.fit(
+        data.train,
+        validation_data=data.validation,
+        epochs=recipe.epochs,
+        callbacks=[stop],
+        shuffle=False,  # The data set shuffles.
+        verbose=0,
+    )
+    losses = model.evaluate(data.test, return_dict=True, verbose=0)
+    return Trained(
+        {task: float(losses[f"{task}_loss"]) for task in data.tasks}, len(history.history["loss"])
+    )
