@@ -1,7 +1,7 @@
 """`GroupedModel`: the networks of a grouping, trained and served as one Keras model."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -41,6 +41,7 @@ class GroupedModel(keras.Model):
         grouping: The `Grouping`.
         tasks: The served tasks, in the grouping's order.
         networks: The groups' Keras models, in the order of `grouping.groups`.
+        trained_networks: The indices of those that `fit` trains; see `train_only`.
         warm_start: What was copied (a `WarmStart` that prints itself), or None.
 
     Raises:
@@ -88,6 +89,7 @@ class GroupedModel(keras.Model):
                 zip(self.networks, grouping.groups, strict=True)
             )
         ]
+        self.trained_networks = tuple(range(len(self.networks)))
         self._optimizer: PerNetworkOptimizer | None = None
         self._network_losses: NetworkLosses | None = None
         self._task_trackers = {
@@ -153,9 +155,14 @@ class GroupedModel(keras.Model):
             totals = self._totals(losses)
             scaled = self._optimizer.scale_losses(totals)
         # A target's gradient reaches only its own network, so one backward pass does for all.
-        variables = self.trainable_variables
+        targets = [scaled[index] for index in self.trained_networks]
+        variables = [
+            variable
+            for index in self.trained_networks
+            for variable in self.networks[index].trainable_variables
+        ]
         self._optimizer.apply_gradients(
-            zip(tape.gradient(scaled, variables), variables, strict=True)
+            zip(tape.gradient(targets, variables), variables, strict=True)
         )
         return self._logs(x, y, sample_weight, outputs, losses, totals)
 
@@ -172,11 +179,40 @@ class GroupedModel(keras.Model):
         outputs, losses = self._outputs_and_losses(x, y, sample_weight, training=False)
         return self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
 
-    def _network_outputs(self, x: Any, training: bool | None) -> list[dict[str, Any]]:
+    def train_only(self, networks: Iterable[int]) -> None:
+        """Train only some of the networks from now on; the others are left as they are.
+
+        The others' losses and metrics stay in the logs, computed as in `evaluate`.
+
+        Args:
+            networks: Their indices; `range(len(grouped.networks))` for all.
+
+        Raises:
+            ValueError: An index of no network.
+        """
+        trained = tuple(sorted(set(networks)))
+        if not set(trained) <= set(range(len(self.networks))):
+            raise ValueError(
+                f"Expected indices of networks, 0 to {len(self.networks) - 1}. Received: "
+                f"networks={trained}."
+            )
+        if trained == self.trained_networks:
+            return
+        self.trained_networks = trained
+        if self.train_function is not None:
+            # Which networks train is decided when the step is traced, so that the others cost
+            # no backward pass.
+            self.make_train_function(force=True)
+
+    def _network_outputs(self, x: Any, training: bool) -> list[dict[str, Any]]:
         """Per network, the outputs of all its tasks, helpers included."""
         return [
-            by_task(network(x, training=training), network, group)
-            for network, group in zip(self.networks, self.grouping.groups, strict=True)
+            by_task(
+                network(x, training=training and index in self.trained_networks), network, group
+            )
+            for index, (network, group) in enumerate(
+                zip(self.networks, self.grouping.groups, strict=True)
+            )
         ]
 
     def _served(self, by_network: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -263,6 +299,11 @@ class GroupedModel(keras.Model):
                 weights = self.get_compile_config().get("loss_weights")
             self._network_losses = NetworkLosses(self.loss, weights, self.tasks)
         return self._network_losses
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The compiled loss weight of every task."""
+        return self._compiled_losses().weights
 
     @property
     def optimizer(self) -> PerNetworkOptimizer | None:
