@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 import keras_tag
-from keras_tag.demo import DemoSettings, run_demo
+from keras_tag.demo import run_demo
 from keras_tag.demo_report import describe, verdict, write_report
+from keras_tag.demo_result import DemoSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,13 +2,9 @@
 
 import importlib
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,125 +12,11 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.baselines import all_in_one, random_groups, single_task
 from keras_tag.datasets import OverlaidDigits, overlaid_digits
-from keras_tag.datasets.digits import task_names
+from keras_tag.demo_result import DemoResult, DemoSettings, Run
 from keras_tag.selection import Grouping, select_groups
 
 if TYPE_CHECKING:
     from keras_tag.demo_training import Trained
-
-# The order of the report's tables.
-METHODS = ("selected", "single task", "all in one", "random")
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """What is run.
-
-    Args:
-        budget: How many networks may be served.
-        seeds: How many times everything is repeated, with seeds 0, 1, ...: other images, other
-            first weights.
-        tasks: The properties of the digits, see `keras_tag.datasets.overlaid_digits`.
-        positions: How many digits an image shows.
-        draws: How many random groupings are trained per seed.
-        epochs: The most epochs a network is trained; it stops earlier on validation loss.
-        train_size: How many training images there are.
-
-    Raises:
-        ValueError: A setting out of range.
-    """
-
-    budget: int = 3
-    seeds: int = 3
-    tasks: tuple[str, ...] = ("loop", "prime", "composite")
-    positions: int = 3
-    draws: int = 2
-    epochs: int = 100
-    train_size: int = 1500
-
-    def __post_init__(self) -> None:
-        num_tasks = len(self.task_names)
-        for name in ("seeds", "draws", "epochs", "train_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected `{name}` >= 1. Received: {name}={getattr(self, name)}.")
-        if num_tasks < 2:
-            raise ValueError(
-                f"Expected at least two tasks to group. Received: tasks={self.tasks}, "
-                f"positions={self.positions}, which make one."
-            )
-        if not 1 <= self.budget <= num_tasks:
-            raise ValueError(
-                f"Expected `budget` from 1 to the number of tasks, {num_tasks} "
-                f"({len(self.tasks)} properties at {self.positions} positions). Received: "
-                f"budget={self.budget}."
-            )
-
-    @property
-    def task_names(self) -> tuple[str, ...]:
-        """One task per position and property."""
-        return task_names(self.positions, self.tasks)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One grouping, trained once.
-
-    Args:
-        method: One of `METHODS`.
-        seed: Of data and first weights.
-        grouping: What was trained.
-        task_losses: Task -> test loss (binary cross-entropy, nats).
-        epochs: How many epochs were trained.
-    """
-
-    method: str
-    seed: int
-    grouping: Grouping
-    task_losses: dict[str, float]
-    epochs: int
-
-    @property
-    def total_loss(self) -> float:
-        """The sum over the tasks."""
-        return sum(self.task_losses.values())
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What came of it.
-
-    Args:
-        settings: What was run.
-        affinity: Of all seeds' joint runs, pooled.
-        grouping: What was selected from it.
-        runs: Everything that was trained.
-        seconds: How long it all took.
-        versions: Of Python and the libraries that matter.
-        cpus: How many the machine has.
-    """
-
-    settings: DemoSettings
-    affinity: Affinity
-    grouping: Grouping
-    runs: tuple[Run, ...] = field(repr=False)
-    seconds: float
-    versions: dict[str, str] = field(default_factory=lambda: _versions())
-    cpus: int | None = field(default_factory=os.cpu_count)
-
-    def by_seed(self, method: str) -> list[float]:
-        """The total test loss of a method per seed; of random groups, the mean of the draws."""
-        return [
-            mean(r.total_loss for r in self.runs if (r.method, r.seed) == (method, seed))
-            for seed in range(self.settings.seeds)
-        ]
-
-    def mean(self, method: str) -> float:
-        """The mean over the seeds."""
-        return mean(self.by_seed(method))
-
-    def spread(self, method: str) -> float:
-        """The standard deviation over the seeds; NaN with a single one."""
-        return stdev(self.by_seed(method)) if self.settings.seeds > 1 else float("nan")
 
 
 def run_demo(
@@ -219,11 +101,6 @@ def pool_affinities(affinities: Iterable[Affinity]) -> Affinity:
 
 def _data(settings: DemoSettings, seed: int) -> OverlaidDigits:
     return overlaid_digits(settings.positions, settings.tasks, seed, train_size=settings.train_size)
-
-
-def _versions() -> dict[str, str]:
-    libraries = ("keras_tag", "keras", "tensorflow", "ortools", "scikit-learn", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
 def _load_solver() -> None:

@@ -1,16 +1,10 @@
 """What a run of the demo says: its table, its report and the files in its folder."""
 
-import json
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from keras_tag.affinity import Affinity
-from keras_tag.demo import METHODS, DemoResult, DemoSettings, Run
+from keras_tag.demo_result import METHODS, DemoResult, to_json
 from keras_tag.selection import Grouping
 
 
@@ -60,73 +54,6 @@ def verdict(result: DemoResult) -> str:
         )
         lines.append(line + (f" (not on seed {', '.join(map(str, lost))})" if lost else ""))
     return "\n".join(lines)
-
-
-def to_dict(result: DemoResult) -> dict[str, Any]:
-    """What the report's numbers are made of, as plain JSON types, for `from_dict`.
-
-    Args:
-        result: What `run_demo` returned.
-
-    Returns:
-        Settings, versions, the pooled affinity (six digits), the selected grouping, totals by
-        method and seed, and every run with its task losses.
-    """
-    affinity = result.affinity
-    return {
-        "settings": {**vars(result.settings), "tasks": list(result.settings.tasks)},
-        "versions": result.versions,
-        "cpus": result.cpus,
-        "seconds": result.seconds,
-        "tasks": list(affinity.tasks),
-        "affinity_rows_source": [[_significant(z) for z in row] for row in affinity.mean],
-        "affinity_count": affinity.count.tolist(),
-        "grouping": result.grouping.to_dict(),
-        "total_test_loss": {method: result.by_seed(method) for method in METHODS},
-        "runs": [
-            {
-                "method": run.method,
-                "seed": run.seed,
-                "groups": [list(group) for group in run.grouping.groups],
-                "task_losses": run.task_losses,
-                "epochs": run.epochs,
-            }
-            for run in result.runs
-        ],
-    }
-
-
-def from_dict(stored: Mapping[str, Any]) -> DemoResult:
-    """Read what `to_dict` gave.
-
-    Args:
-        stored: Plain JSON types.
-
-    Returns:
-        A `DemoResult` of which every table and sentence is the same.
-    """
-    settings = DemoSettings(**{**stored["settings"], "tasks": tuple(stored["settings"]["tasks"])})
-    mean = np.array(stored["affinity_rows_source"], dtype=np.float64)
-    selected = Grouping.from_dict(stored["grouping"])
-    runs = [
-        Run(
-            run["method"],
-            run["seed"],
-            selected if run["method"] == "selected" else Grouping.from_groups(run["groups"]),
-            run["task_losses"],
-            run["epochs"],
-        )
-        for run in stored["runs"]
-    ]
-    return DemoResult(
-        settings,
-        Affinity(tuple(stored["tasks"]), mean, np.array(stored["affinity_count"])),
-        selected,
-        tuple(runs),
-        stored["seconds"],
-        stored["versions"],
-        stored["cpus"],
-    )
 
 
 def report(result: DemoResult) -> str:
@@ -233,7 +160,7 @@ def write_report(result: DemoResult, folder: str | os.PathLike[str]) -> list[Pat
     figure = Figure(groups_size(result.grouping), layout="constrained")
     plot_groups(result.grouping, figure.subplots())
     figure.savefig(paths["groups.png"], dpi=120)
-    paths["result.json"].write_text(_compact_json(to_dict(result)), "utf-8")
+    paths["result.json"].write_text(to_json(result), "utf-8")
     paths["report.md"].write_text(report(result), "utf-8")
     return list(paths.values())
 
@@ -252,21 +179,6 @@ def _number(loss: float) -> str:
     return "-" if math.isnan(loss) else f"{loss:.3f}"
 
 
-def _significant(value: float) -> float | None:
-    return None if math.isnan(value) else float(f"{value:.6g}")
-
-
 def _row(cells: list[str], widths: list[int]) -> str:
     padded = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
     return f"| {' | '.join(padded)} |"
-
-
-def _compact_json(stored: Mapping[str, Any]) -> str:
-    """A line per entry, and one per run: short, and a change is seen where it is."""
-    lines = []
-    for key, value in stored.items():
-        text = json.dumps(value)
-        if key == "runs":
-            text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
-        lines.append(f" {json.dumps(key)}: {text}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"

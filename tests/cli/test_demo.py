@@ -5,14 +5,21 @@ import pytest
 
 from keras_tag.affinity import Affinity
 from keras_tag.baselines import all_in_one, random_groups, single_task
-from keras_tag.demo import METHODS, DemoResult, DemoSettings, Run, pool_affinities
+from keras_tag.demo import pool_affinities
 from keras_tag.demo_report import (
     describe,
-    from_dict,
     report,
-    to_dict,
     verdict,
     write_report,
+)
+from keras_tag.demo_result import (
+    METHODS,
+    DemoResult,
+    DemoSettings,
+    Run,
+    from_dict,
+    to_dict,
+    to_json,
 )
 
 SETTINGS = DemoSettings(budget=2, seeds=2, tasks=("loop", "odd"), positions=2, draws=2)
@@ -98,7 +105,7 @@ def test_the_report_shows_every_random_draw_and_both_pictures():
 
 def test_a_result_survives_json():
     result = made_up_result()
-    stored = json.loads(json.dumps(to_dict(result)))
+    stored = json.loads(to_json(result))
     for method in METHODS:
         assert stored["total_test_loss"][method] == result.by_seed(method)
     assert set(stored["versions"]) >= {"python", "keras", "tensorflow", "ortools"}
@@ -115,7 +122,7 @@ def test_unmeasured_pairs_survive_json():
     matrix[0, 1] = 0.12345678
     affinity = Affinity.from_array(matrix, TASKS, rows="source")
     partly = DemoResult(SETTINGS, affinity, result.grouping, result.runs, 1.0)
-    read = from_dict(json.loads(json.dumps(to_dict(partly), allow_nan=False)))
+    read = from_dict(json.loads(to_json(partly)))
     np.testing.assert_allclose(read.affinity.mean, matrix, rtol=1e-5)
 
 
