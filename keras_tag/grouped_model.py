@@ -2,16 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
+from keras_tag.grouped_report import report
 from keras_tag.network_losses import NetworkLosses
 from keras_tag.network_outputs import by_task, check_network, check_nothing_shared, cut
 from keras_tag.per_network_optimizer import PerNetworkOptimizer
 from keras_tag.selection.grouping import Grouping
 from keras_tag.warm_start import WarmStart
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
@@ -355,6 +359,31 @@ class GroupedModel(keras.Model):
             elif isinstance(network, keras.Sequential):
                 input_signature = network.inputs
         super().export(filepath, format, verbose, input_signature=input_signature, **kwargs)
+
+    def report(
+        self,
+        test: Any,
+        *,
+        joint: keras.Model | None = None,
+        single: Mapping[str, keras.Model] | None = None,
+    ) -> "pd.DataFrame":
+        """What every task achieves, who serves it, and what it would achieve elsewhere.
+
+        Args:
+            test: `(x, y)`, `(x, y, sample_weight)`, or a batched `tf.data.Dataset`.
+            joint: A model with all the tasks, to compare with. Its outputs are measured with the
+                losses and metrics that this model was compiled with.
+            single: Task -> a model with that task alone, to compare with in the same way.
+
+        Returns:
+            A frame with one row per task and the columns "network" (which serves it),
+            "trained_with", "loss" and the compiled metrics; then, if given, the same with the
+            prefixes "joint_" and "single_".
+
+        Raises:
+            ValueError: A task without a model in `single`, a model with other outputs.
+        """
+        return report(self, test, joint=joint, single=single)
 
     def get_config(self) -> dict[str, Any]:
         """The grouping and the networks, so that loading needs no `build_model`."""
