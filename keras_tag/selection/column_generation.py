@@ -21,8 +21,6 @@ from keras_tag.selection.columns import Column, ColumnSource, Duals, bits
 from keras_tag.selection.exact_cover import Cover, OutOfTime
 from keras_tag.selection.master_problem import MasterProblem
 
-# More columns than this within the gap are not listed (only tied columns come in such numbers).
-_MOST_LISTED = 20_000
 _FINGERPRINT_BITS = 24
 
 
@@ -54,15 +52,20 @@ def solve(
 
     Returns:
         The optimum with its proof, or at the deadline the best found with its bound.
+
+    Raises:
+        Uncoverable: No networks within the budget serve every task.
+        OutOfTime: The deadline came before any solution was found.
     """
     start = monotonic()
+    clock = _Clock(start, deadline)
     master = MasterProblem(source.num_tasks, budget)
-    master.add(source.first_cover(budget, deadline))
+    cover = source.first_cover(budget, deadline)
+    master.add(cover)
     master.add(known)
-    rounds = _generate(master, source, deadline)
+    rounds = _generate(master, source, clock.at(0.5))
     generated = monotonic()
-    proof = _Proof(master, source, budget, deadline)
-    solution = proof.finish()
+    solution = _Proof(master, source, budget, clock, cover).finish()
     solution.seen = master.columns
     solution.statistics |= {
         "rounds": rounds,
@@ -73,12 +76,25 @@ def solve(
     return solution
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """Shares of the time there is."""
+
+    start: float
+    deadline: float
+
+    def at(self, share: float) -> float:
+        if self.deadline == math.inf:
+            return math.inf
+        return self.start + share * (self.deadline - self.start)
+
+
 def _generate(master: MasterProblem, source: ColumnSource, deadline: float) -> int:
     rounds = 0
     while True:
         rounds += 1
         columns, excess = source.price(master.solve(), deadline)
-        if excess <= 1e-9 or not master.add(columns):
+        if not master.add(columns) or excess <= 1e-9 or monotonic() > deadline:
             return rounds
 
 
@@ -86,72 +102,102 @@ class _Proof:
     """Steps 2 and 3, from converged prices on."""
 
     def __init__(
-        self, master: MasterProblem, source: ColumnSource, budget: int, deadline: float
+        self,
+        master: MasterProblem,
+        source: ColumnSource,
+        budget: int,
+        clock: _Clock,
+        incumbent: list[Column],
     ) -> None:
-        self.master, self.source, self.budget, self.deadline = master, source, budget, deadline
+        self.master, self.source, self.budget, self.clock = master, source, budget, clock
         self.most_networks = source.num_tasks
         if source.least_cost > 0:
             self.most_networks = min(source.num_tasks, budget // source.least_cost)
         self.task: list[Fraction] = []
         self.unit = Fraction(0)
         self._losses: dict[Column, Fraction] = {}
+        self.incumbent: list[Column] = []
+        self.value = Fraction(0)
+        self._keep_best(incumbent)
 
     def finish(self) -> Solution:
         duals, excess = self._settle_prices()
         rounding = self._rounding(duals)
         # No column's excess is above this, whatever the floats hid.
-        most_excess = Fraction(max(0.0, excess) + rounding)
+        most_excess = Fraction(max(0.0, excess)) + Fraction(rounding)
         prices = sum(self.task, Fraction(0)) + self.unit * self.budget
-        incumbent = self._incumbent()
-        value = self._value(incumbent)
+        self._find_incumbent()
         while True:
             # In a solution better than `value`, the other networks gain at most their excess.
-            gap = prices - value + self.most_networks * most_excess
+            gap = prices - self.value + self.most_networks * most_excess
             listed, complete = self.source.within(
-                duals, -float(gap) * (1 + 1e-9) - rounding, _MOST_LISTED, self.deadline
+                duals,
+                -float(gap) * (1 + 1e-9) - rounding,
+                self.source.most_listed,
+                self.clock.at(0.85),
             )
             if complete:
                 # All columns of positive excess are listed: now it is known without rounding.
                 losses = [self._loss(column) for column in listed]
                 most_excess = max([Fraction(0), *(-loss for loss in losses)])
-                gap = prices - value + self.most_networks * most_excess
+                gap = prices - self.value + self.most_networks * most_excess
                 listed = [c for c, loss in zip(listed, losses, strict=True) if loss <= gap]
-            kept = list(dict.fromkeys([*listed, *incumbent]))
-            better = self._best_of(kept, incumbent)
-            improved = self._value(better) > value
-            incumbent, value = better, self._value(better)
-            if complete or not improved:
+            else:
+                listed.extend(self.master.columns)
+            kept = list(dict.fromkeys([*listed, *self.incumbent]))
+            before = self.value
+            exact = self._improve(kept, self.clock.deadline)
+            out_of_time = monotonic() > self.clock.at(0.85)
+            if complete or self.value == before or out_of_time:
                 break
-        bound = value if complete else prices + self.most_networks * most_excess
+        bound = prices + self.most_networks * most_excess
+        if complete and exact:
+            bound = self.value
+        bound = max(bound, self.value)
+        # More columns tie than can be listed: the bound is met up to the rounding of its floats.
+        met = bound - self.value <= 2 * self.most_networks * Fraction(rounding)
         return Solution(
-            incumbent, value, max(bound, value), complete, [], {"columns_in_gap": len(kept)}
+            columns=self.incumbent,
+            value=self.value,
+            bound=bound,
+            optimal=bound == self.value or met,
+            statistics={"columns_in_gap": len(kept)},
         )
 
     def _settle_prices(self) -> tuple[Duals, float]:
-        """Exact prices of an optimal basis, and the largest excess any column has at them."""
+        """Exact prices of an optimal basis, and a bound on any column's excess at them."""
         for _ in range(20):
             self.task, self.unit = self.master.exact_duals(self.source)
             self.unit = max(self.unit, Fraction(0))
             self._losses = {}
             duals = Duals(np.array([float(p) for p in self.task]), float(self.unit))
-            columns, excess = self.source.price(duals, self.deadline)
-            if excess <= self._rounding(duals):
+            rounding = self._rounding(duals)
+            columns, excess = self.source.price(duals, self.clock.at(0.7), rounding)
+            if excess <= rounding or monotonic() > self.clock.at(0.5):
                 break
             self.master.add(columns)
             losses = [-float(self._loss(column)) for column in self.master.columns]
             self.master.magnify(self.task, self.unit, losses)
         return duals, excess
 
-    def _incumbent(self) -> list[Column]:
+    def _find_incumbent(self) -> None:
         whole = self.master.solution()
         if whole is not None:
-            return whole
-        return self._best_of(self.master.columns, [], exactly=False)
+            self._keep_best(whole)
+        else:
+            self._improve(self.master.columns, self.clock.at(0.85), exactly=False)
 
-    def _best_of(
-        self, columns: list[Column], hint: list[Column], exactly: bool = True
-    ) -> list[Column]:
-        """The optimum over these columns; ties as the package promises to break them."""
+    def _keep_best(self, columns: list[Column]) -> None:
+        value = sum((self.source.exact(column) for column in columns), Fraction(0))
+        if not self.incumbent or value >= self.value:
+            self.incumbent, self.value = columns, value
+
+    def _improve(self, columns: list[Column], deadline: float, exactly: bool = True) -> bool:
+        """Take the optimum over these columns; ties as the package promises to break them.
+
+        Returns:
+            Whether it is proven to be the optimum over these columns.
+        """
         columns = sorted(columns, key=lambda c: (c.served, c.cost, c.group, c.row))
         losses = [self._loss(column) for column in columns]
         common = math.lcm(self.unit.denominator, *(loss.denominator for loss in losses))
@@ -166,15 +212,17 @@ class _Proof:
             [column.cost for column in columns],
             self.budget,
         )
-        chosen = cover.minimise(
-            weights,
-            int(self.unit * common) * step,
-            self.deadline,
-            [position[column] for column in hint],
-            exactly,
-        )
-        assert chosen is not None
-        return [columns[index] for index in chosen]
+        hint = [position[column] for column in self.incumbent if column in position]
+        try:
+            chosen = cover.minimise(
+                weights, int(self.unit * common) * step, deadline, hint, exactly
+            )
+            proven = True
+        except OutOfTime as error:
+            chosen, proven = error.best, False
+        if chosen is not None:
+            self._keep_best([columns[index] for index in chosen])
+        return proven
 
     def _tie_break(self, column: Column) -> int:
         """Fewest networks, then smallest total size, then a fingerprint of the choice itself."""
@@ -191,9 +239,6 @@ class _Proof:
             loss = prices + self.unit * column.cost - self.source.exact(column)
             self._losses[column] = loss
         return self._losses[column]
-
-    def _value(self, columns: list[Column]) -> Fraction:
-        return sum((self.source.exact(column) for column in columns), Fraction(0))
 
     def _rounding(self, duals: Duals) -> float:
         """An upper bound on the rounding error of a float excess."""

@@ -47,9 +47,16 @@ class ColumnSource(Protocol):
 
     num_tasks: int
     least_cost: int
+    # More columns than this within a threshold are not listed: only ties come in such numbers.
+    most_listed: int
 
-    def price(self, duals: Duals, deadline: float) -> tuple[list[Column], float]:
-        """Columns of large excess, and a bound that no column's excess is above."""
+    def price(
+        self, duals: Duals, deadline: float, tolerance: float = 1e-9
+    ) -> tuple[list[Column], float]:
+        """Columns of large excess, and a bound that no column's excess is above.
+
+        Excesses up to `tolerance` count as none.
+        """
 
     def within(
         self, duals: Duals, threshold: float, limit: int, deadline: float

@@ -14,6 +14,10 @@ from typing import Any
 # Coefficients of 55 bits gave MODEL_INVALID at 1,023 columns; what CP-SAT adds up must stay
 # clear of 2**62.
 _SAFE_BITS = 58
+# How many choices that agree in the leading limb are compared one by one.
+_MOST_NEAR = 20
+# Costs such as 0.7365214879 become whole numbers of many digits; CP-SAT gets their leading bits.
+_COST_BITS = 32
 
 
 class OutOfTime(Exception):
@@ -76,8 +80,12 @@ class Cover:
 
     @property
     def costs_are_long(self) -> bool:
-        """Whether the costs together are too long for CP-SAT's integers."""
-        return (sum(self.costs) + (self.budget or 0)).bit_length() > _SAFE_BITS
+        """Whether the costs have more digits than CP-SAT handles well."""
+        return max([self.budget or 0, *self.costs]).bit_length() > _COST_BITS
+
+    def affordable(self, chosen: Sequence[int]) -> bool:
+        """Whether these columns together are within the budget."""
+        return self.budget is None or sum(self.costs[index] for index in chosen) <= self.budget
 
 
 class _LimbSearch:
@@ -93,6 +101,7 @@ class _LimbSearch:
         self.cover, self.weights, self.slack_weight = cover, weights, slack_weight
         self.deadline = deadline
         self.best: list[int] | None = None
+        self.too_dear: list[list[int]] = []
         self.best_total = 0
 
     def run(
@@ -111,15 +120,23 @@ class _LimbSearch:
         self._keep(chosen)
         if chosen is None or shift == 0 or not self.to_the_last_bit:
             return chosen
-        least = self._total(chosen, top, slack_top)
         # Rounding down hides less than 2**shift per chosen column and unit of slack; so whatever
-        # is at least as good as `chosen` has its leading limb in a short range.
-        most = self._total(chosen, weights, slack_weight) >> shift
-        if self._is_unique(chosen, [*fixed, (top, slack_top, least, most)]):
-            return chosen
+        # is at least as good as `chosen` has its leading limb in a short range. Mostly nothing
+        # else does.
+        near = [chosen]
+        best, most = chosen, self._total(chosen, weights, slack_weight) >> shift
+        while len(near) < _MOST_NEAR:
+            other = self._solve(top, slack_top, fixed, [], near)
+            if other is None or self._total(other, top, slack_top) > most:
+                return best
+            near.append(other)
+            self._keep(other)
+            best = min(best, other, key=lambda c: self._total(c, weights, slack_weight))
+            most = self._total(best, weights, slack_weight) >> shift
+        # So many that they are tied: look at the next limb.
+        least = self._total(chosen, top, slack_top)
         low = [weight - (high << shift) for weight, high in zip(weights, top, strict=True)]
         slack_low = slack_weight - (slack_top << shift)
-        best = chosen
         while True:
             found = self.run(low, slack_low, [*fixed, (top, slack_top, least, least)], chosen)
             if found is not None and self._total(found, weights, slack_weight) < self._total(
@@ -127,12 +144,11 @@ class _LimbSearch:
             ):
                 best = found
                 most = self._total(best, weights, slack_weight) >> shift
-            following = [*fixed, (top, slack_top, least + 1, most)]
-            step = self._solve(top, slack_top, following, []) if least < most else None
+            beyond = [*fixed, (top, slack_top, least + 1, most)]
+            step = self._solve(top, slack_top, beyond, []) if least < most else None
             if step is None:
                 return best
-            chosen = step
-            least = self._total(chosen, top, slack_top)
+            least = self._total(step, top, slack_top)
 
     def _keep(self, chosen: list[int] | None) -> None:
         if chosen is not None:
@@ -148,16 +164,13 @@ class _LimbSearch:
             total += slack_weight * (self.cover.budget - spent)
         return total
 
-    def _is_unique(self, chosen: list[int], fixed: list[tuple[list[int], int, int, int]]) -> bool:
-        return self._solve(None, 0, fixed, [], forbidden=chosen) is None
-
     def _solve(
         self,
-        weights: list[int] | None,
+        weights: list[int],
         slack_weight: int,
         fixed: list[tuple[list[int], int, int, int]],
         hint: Sequence[int],
-        forbidden: Sequence[int] = (),
+        forbidden: Sequence[list[int]] = (),
     ) -> list[int] | None:
         from ortools.sat.python import cp_model
 
@@ -174,7 +187,10 @@ class _LimbSearch:
                 model.add_at_least_one(servers)
         slack: Any = 0
         if cover.budget is not None and cover.costs_are_long:
-            _add_long_budget(model, cp_model.LinearExpr, use, cover)
+            # Rounded down, so that whatever fits still fits; what fits only so is forbidden below.
+            shift = max([cover.budget, *cover.costs]).bit_length() - _COST_BITS
+            rounded = [cost >> shift for cost in cover.costs]
+            model.add(cp_model.LinearExpr.weighted_sum(use, rounded) <= cover.budget >> shift)
         elif cover.budget is not None:
             slack = model.new_int_var(0, cover.budget, "")
             spent = cp_model.LinearExpr.weighted_sum(use, list(cover.costs))
@@ -182,10 +198,9 @@ class _LimbSearch:
         for limb, slack_limb, low, high in fixed:
             total = cp_model.LinearExpr.weighted_sum(use, limb) + slack_limb * slack
             model.add_linear_constraint(total, low, high)
-        if forbidden:
-            model.add_bool_or([use[index].negated() for index in forbidden])
-        if weights is not None:
-            model.minimize(cp_model.LinearExpr.weighted_sum(use, weights) + slack_weight * slack)
+        for chosen in [*forbidden, *self.too_dear]:
+            model.add_bool_or([use[index].negated() for index in chosen])
+        model.minimize(cp_model.LinearExpr.weighted_sum(use, weights) + slack_weight * slack)
         chosen_hint = set(hint)
         if chosen_hint:
             for index, variable in enumerate(use):
@@ -206,23 +221,10 @@ class _LimbSearch:
         if status == cp_model.UNKNOWN:
             raise OutOfTime(self.best)
         chosen = [index for index, variable in enumerate(use) if solver.value(variable)]
-        if status == cp_model.FEASIBLE and weights is not None:
+        if not cover.affordable(chosen):
+            self.too_dear.append(chosen)
+            return self._solve(weights, slack_weight, fixed, (), forbidden)
+        if status == cp_model.FEASIBLE:
             self._keep(chosen)
             raise OutOfTime(self.best)
         return chosen
-
-
-def _add_long_budget(model: Any, expressions: Any, use: list[Any], cover: Cover) -> None:
-    """sum of costs <= budget in two limbs, for costs such as 0.7365214879 that need many digits."""
-    assert cover.budget is not None
-    shift = (max([cover.budget, *cover.costs]).bit_length() + 1) // 2
-    mask = (1 << shift) - 1
-    low = expressions.weighted_sum(use, [cost & mask for cost in cover.costs])
-    high = expressions.weighted_sum(use, [cost >> shift for cost in cover.costs])
-    carry = model.new_int_var(0, cover.num_tasks, "")
-    rest = model.new_int_var(0, mask, "")
-    spare = model.new_int_var(0, cover.budget >> shift, "")
-    model.add(low == rest + carry * (1 << shift))
-    model.add(high + carry + spare == cover.budget >> shift)
-    # Equal leading limbs: the low one decides. One to spare: any low limb fits.
-    model.add(rest <= (cover.budget & mask) + spare * (1 << shift))

@@ -13,6 +13,7 @@ from keras_tag.selection.column_generation import Solution, solve
 from keras_tag.selection.columns import Column, bits
 from keras_tag.selection.constraints import Constraints, check_weights
 from keras_tag.selection.costs import Costs, by_size, group_cost
+from keras_tag.selection.exact_cover import OutOfTime
 from keras_tag.selection.group_score import GroupScore
 from keras_tag.selection.group_scores import GroupScores
 from keras_tag.selection.group_table import Uncoverable
@@ -22,6 +23,7 @@ from keras_tag.selection.measured_pairs import check_affinity, check_measured
 from keras_tag.selection.problem import (
     Problem,
     ScoreFunction,
+    affinity_search,
     affinity_table,
     function_table,
     measured_table,
@@ -185,6 +187,9 @@ def build_problem(
         tasks, matrix, score, lone_scores(alone, score, tasks, matrix), weight
     )
     scale = Fraction(2) ** group_score.exponent
+    if len(tasks) > _MOST_TASKS_LISTED:
+        source, unit = affinity_search(group_score, constraints, by_size(costs))
+        return Problem(tasks, source, scale, unit, constraints, score), names
     table, unit = affinity_table(group_score, constraints, cost)
     return Problem(tasks, table, scale, unit, constraints, score), names
 
@@ -207,7 +212,6 @@ def _check_reach(score: Any, costs: Costs, num_tasks: int) -> None:
             f"Costs by group are listed for every group, which takes at most {_MOST_TASKS_LISTED} "
             f"tasks. Received: {num_tasks} tasks. Give costs by size."
         )
-    raise NotImplementedError(f"More than {_MOST_TASKS_LISTED} tasks: {num_tasks}.")
 
 
 def solve_problem(
@@ -234,6 +238,11 @@ def solve_problem(
         solution = solve(problem.source, whole, deadline, known)
     except Uncoverable as error:
         raise _infeasible(problem, budget, error) from error
+    except OutOfTime as error:
+        raise TimeoutError(
+            "The time limit came before any set of groups was found. Give more time, or loosen "
+            f"{problem.constraints.describe() or 'the budget'}."
+        ) from error
     return _grouping(problem, solution, tasks), solution.seen
 
 

@@ -56,7 +56,11 @@ class GroupTable:
         self._overlap = overlap
         self._scale = float(np.abs(self._scores).max(initial=0.0))
 
-    def price(self, duals: Duals, deadline: float) -> tuple[list[Column], float]:
+    most_listed = 20_000
+
+    def price(
+        self, duals: Duals, deadline: float, tolerance: float = 1e-9
+    ) -> tuple[list[Column], float]:
         """The best column of each of the best groups; the bound is over all groups."""
         excess = self._group_excess(duals)
         if not len(excess):
@@ -97,13 +101,12 @@ class GroupTable:
         for row, group in enumerate(self._servable):
             if group == everything and self._costs[row] <= budget:
                 return [self._column(row, everything)]
-        cover = Cover(self.num_tasks, self._servable, self._costs, None, exactly=not self._overlap)
-        chosen = cover.minimise(self._costs, deadline=deadline)
+        chosen = self._cheapest(budget, deadline)
         if chosen is None:
-            raise Uncoverable(self._never_covered(), None)
-        spent = sum(self._costs[row] for row in chosen)
-        if spent > budget:
-            raise Uncoverable([], spent)
+            anything = self._cheapest(None, deadline)
+            if anything is None:
+                raise Uncoverable(self._never_covered(), None)
+            raise Uncoverable([], sum(self._costs[row] for row in anything))
         columns, open_tasks = [], everything
         for row in chosen:
             served = self._servable[row] & open_tasks
@@ -111,6 +114,11 @@ class GroupTable:
             if served:
                 columns.append(self._column(row, served))
         return columns
+
+    def _cheapest(self, budget: int | None, deadline: float) -> list[int] | None:
+        exactly = not self._overlap
+        cover = Cover(self.num_tasks, self._servable, self._costs, budget, exactly)
+        return cover.minimise(self._costs, deadline=deadline, to_the_last_bit=False)
 
     def exact(self, column: Column) -> Fraction:
         """The sum of the served members' exact scores."""

@@ -119,11 +119,11 @@ class MasterProblem:
         return [self.columns[index] for index, value in enumerate(self._values) if value > 0.5]
 
     def _run(self) -> None:
-        if self._solver.Solve() != self._optimal:
-            # Numbers of very different size (1e-6 .. 1e6) upset it now and then; from scratch it
-            # mostly manages.
-            if self._solver.Solve(self._from_scratch) != self._optimal:
-                return
+        solved = self._solver.Solve() == self._optimal
+        # Numbers of very different size (1e-6 .. 1e6) upset it now and then; from scratch it
+        # mostly manages.
+        if not solved and self._solver.Solve(self._from_scratch) != self._optimal:
+            return
         # Noted at once: the wrapper forgets its solution when the programme changes.
         self._prices = np.array([row.dual_value() for row in self._rows])
         self._values = [variable.solution_value() for variable in self._variables]

@@ -1,7 +1,7 @@
 """One selection problem, checked and translated: name-sorted tasks, whole costs, maximise."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ from keras_tag.selection.costs import GroupCost, exact_number
 from keras_tag.selection.group_score import GroupScore, power_of_two_above
 from keras_tag.selection.group_scores import GroupScores
 from keras_tag.selection.group_table import GroupTable
+from keras_tag.selection.served_sets import ServedSets
 
 # A score given as a function: (sorted names of the group, task) -> value.
 ScoreFunction = Callable[[tuple[str, ...], str], float]
@@ -91,6 +92,27 @@ def affinity_table(
         return score.member(masks[row], task)
 
     return GroupTable(masks, scores, costs, exact, constraints.overlap), unit
+
+
+def affinity_search(
+    score: GroupScore, constraints: Constraints, sizes: Mapping[int, Fraction] | None
+) -> tuple[ServedSets, Fraction | None]:
+    """The allowed groups of any number of tasks.
+
+    Args:
+        score: The scores.
+        constraints: What groups must look like.
+        sizes: What groups cost, by size; None if every network costs 1.
+
+    Returns:
+        The source, and the unit of its costs (None if it counts networks).
+    """
+    if sizes is None:
+        return ServedSets(
+            score, constraints, dict.fromkeys(range(1, len(score.tasks) + 1), 1)
+        ), None
+    costs, unit = _whole(list(sizes.values()))
+    return ServedSets(score, constraints, dict(zip(sizes, costs, strict=True))), unit
 
 
 def function_table(

@@ -1,0 +1,225 @@
+"""Every allowed network of many tasks, without listing them: pricing by search.
+
+Of all networks that serve a set T with k tasks in all, the best one takes the k - |T| helpers that
+the tasks of T gain most from. So only served sets and sizes are searched.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from time import monotonic
+
+import numpy as np
+
+from keras_tag.selection.columns import Column, Duals, bits, mask_of
+from keras_tag.selection.constraints import Constraints
+from keras_tag.selection.exact_cover import OutOfTime
+from keras_tag.selection.group_score import GroupScore
+from keras_tag.selection.size_search import SizeSearch
+
+# Nodes of the first look at a size; every further look takes twice as many.
+_FIRST_NODES = 500
+_MOST_NODES = 50_000
+
+
+class ServedSets:
+    """A `ColumnSource` for any number of tasks.
+
+    Args:
+        score: The scores.
+        constraints: What groups must look like.
+        costs: Size -> cost in whole units; sizes that are missing can't be bought.
+    """
+
+    def __init__(
+        self, score: GroupScore, constraints: Constraints, costs: Mapping[int, int]
+    ) -> None:
+        self._score, self._constraints, self._costs = score, constraints, dict(costs)
+        self.num_tasks = len(score.tasks)
+        self._sizes = [
+            size
+            for size in range(constraints.min_size, constraints.max_size + 1)
+            if size in self._costs
+        ]
+        self.least_cost = min((self._costs[size] for size in self._sizes), default=1)
+        self._linked = bool(constraints.cannot_link or constraints.must_link)
+        self._exact_values: dict[tuple[int, int], Fraction] = {}
+        self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
+
+    most_listed = 3_000
+
+    def price(
+        self, duals: Duals, deadline: float, tolerance: float = 1e-9
+    ) -> tuple[list[Column], float]:
+        """Networks of positive excess, if there are any; else the proof that there are none."""
+        columns = [c for c in self._lone() if self._excess(c, duals) > tolerance]
+        if not self._linked:
+            columns.extend(self._ascend(duals, tolerance))
+        if columns:
+            return columns, np.inf
+        searches = [
+            self._search(size, duals, tolerance, 0.0, rising=True)
+            for size in self._sizes
+            if size > 1
+        ]
+        nodes = _FIRST_NODES
+        running = searches
+        while running and not columns:
+            for search in running:
+                columns.extend(search.go_on(nodes))
+            running = [search for search in running if search.open]
+            nodes = min(2 * nodes, _MOST_NODES)
+            if monotonic() > deadline:
+                break
+        self._remember(columns)
+        return columns, max([tolerance, *(search.bound for search in searches)])
+
+    def within(
+        self, duals: Duals, threshold: float, limit: int, deadline: float
+    ) -> tuple[list[Column], bool]:
+        """Every served set and size whose best network's excess reaches the threshold."""
+        columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
+        for size in self._sizes:
+            search = self._search(size, duals, threshold, -threshold, rising=False)
+            while search.open:
+                columns.extend(search.go_on(_MOST_NODES))
+                if len(columns) > limit or monotonic() > deadline:
+                    return self._best_of_each(columns), False
+        return self._best_of_each(columns), True
+
+    def first_cover(self, budget: int, deadline: float) -> list[Column]:
+        """One network for everything, or the first solution of an easier problem by CP-SAT."""
+        from keras_tag.selection.feasible_cover import feasible_cover
+
+        groups = feasible_cover(
+            self._constraints,
+            self._costs,
+            budget,
+            [v is not None for v in self._score.lone],
+            deadline,
+        )
+        return [self._column(served, group) for served, group in groups]
+
+    def exact(self, column: Column) -> Fraction:
+        """The sum of the served members' exact scores."""
+        key = (column.served, column.group)
+        if key not in self._exact_values:
+            self._exact_values[key] = sum(
+                (self._score.member(column.group, task) for task in bits(column.served)),
+                Fraction(0),
+            )
+        return self._exact_values[key]
+
+    def member_score(self, column: Column, task: int) -> Fraction:
+        """One served task's exact score."""
+        return self._score.member(column.group, task)
+
+    def _lone(self) -> list[Column]:
+        if 1 not in self._sizes:
+            return []
+        return [
+            self._column(1 << task, 1 << task)
+            for task, lone in enumerate(self._score.lone)
+            if lone is not None and self._constraints.allows(1 << task)
+        ]
+
+    def _search(
+        self, size: int, duals: Duals, threshold: float, served_slack: float, rising: bool
+    ) -> SizeSearch:
+        return SizeSearch(
+            self._score,
+            self._constraints,
+            size if size > 1 else 0,
+            self._costs[size],
+            duals,
+            threshold,
+            served_slack,
+            rising,
+        )
+
+    def _ascend(self, duals: Duals, tolerance: float) -> list[Column]:
+        from keras_tag.selection.ascent import ascend
+
+        masks = list(self._starts)
+        starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
+        size_price = np.full(self.num_tasks + 1, np.inf)
+        for size in self._sizes:
+            size_price[size] = duals.budget * self._costs[size]
+        values, sizes = np.empty(len(starts)), np.empty(len(starts), np.int64)
+        ascend(
+            self._score.array,
+            duals.task,
+            self._score.left_out,
+            size_price,
+            self._score.lone_array,
+            self._constraints.overlap,
+            starts,
+            values,
+            sizes,
+        )
+        best: dict[tuple[int, int], float] = {}
+        for served, value, size in zip(starts, values, sizes.tolist(), strict=True):
+            if value > tolerance:
+                best[mask_of(np.flatnonzero(served).tolist()), size] = float(value)
+        chosen = sorted(best, key=lambda key: -best[key])
+        columns = [self._column(served, self._group(served, size)) for served, size in chosen]
+        self._remember(columns)
+        return columns
+
+    def _remember(self, columns: list[Column]) -> None:
+        """Start later ascents from what was good before."""
+        for column in columns:
+            self._starts.pop(column.served, None)
+            self._starts[column.served] = None
+        singles = self.num_tasks
+        surplus = len(self._starts) - 4 * singles
+        for mask in [m for m in self._starts if m & (m - 1)][: max(0, surplus)]:
+            del self._starts[mask]
+
+    def _group(self, served: int, size: int) -> int:
+        """The best group of this size for a served set, ties by the names' order."""
+        places = size - served.bit_count()
+        if not places:
+            return served
+        tasks = bits(served)
+        others = [task for task in range(self.num_tasks) if not served >> task & 1]
+        worth = self._score.array[:, tasks].sum(axis=1)
+        others.sort(key=lambda task: -worth[task])
+        edge = worth[others[places - 1]]
+        near = 1e-12 * (1 + len(tasks))
+        close = [task for task in others if abs(worth[task] - edge) <= near]
+        sure = [task for task in others if worth[task] > edge + near]
+        if len(close) > 1:
+            terms = self._score.terms
+            exact = {t: sum((terms[t][j] for j in tasks), Fraction(0)) for t in close}
+            close.sort(key=lambda task: (-exact[task], task))
+        return served | mask_of(sure + close[: places - len(sure)])
+
+    def _best_of_each(self, columns: list[Column]) -> list[Column]:
+        best: dict[tuple[int, int], Column] = {}
+        for column in columns:
+            if not self._linked and column.group.bit_count() > 1:
+                group = self._group(column.served, column.group.bit_count())
+                column = self._column(column.served, group)
+            key = (column.served, column.cost)
+            if key not in best or self._preference(column) < self._preference(best[key]):
+                best[key] = column
+        return list(best.values())
+
+    def _preference(self, column: Column) -> tuple[Fraction, int, int]:
+        return -self.exact(column), column.group.bit_count(), column.group
+
+    def _column(self, served: int, group: int) -> Column:
+        size = group.bit_count()
+        if size == 1:
+            value = float(self._score.lone_array[bits(group)[0]])
+        else:
+            total = self._score.array[np.ix_(bits(group), bits(served))].sum()
+            value = float(total) / (size - self._score.left_out)
+        return Column(served, group, value, self._costs[size])
+
+    def _excess(self, column: Column, duals: Duals) -> float:
+        prices = float(duals.task[bits(column.served)].sum())
+        return column.value - prices - duals.budget * column.cost
+
+
+__all__ = ["OutOfTime", "ServedSets"]
