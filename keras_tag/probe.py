@@ -30,10 +30,22 @@ def state_of(model: keras.Model) -> State:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch with its labels sorted by task."""
+    """One batch with its labels sorted by task, and its part in the global batch.
+
+    Args:
+        x: The inputs.
+        labels: From `TaskLosses.labels`.
+        shares: From `TaskLosses.shares`.
+    """
 
     x: Any
     labels: Labels
+    shares: Sequence[Any]
+
+    @classmethod
+    def of(cls, x: Any, labels: Labels, losses: TaskLosses) -> "Batch":
+        """A batch that is about to be probed, in replica context."""
+        return cls(x, labels, losses.shares(labels))
 
 
 class JointGradient:
@@ -182,7 +194,8 @@ class Probe:
             x, y, sample_weight = query
             with keras.StatelessScope(state_mapping=self._state):
                 outputs = self._forward(x)
-            measured_on = Batch(x, self._losses.labels(y, outputs, sample_weight))
+            labels = self._losses.labels(y, outputs, sample_weight)
+            measured_on = Batch.of(x, labels, self._losses)
             losses_before = losses_at(values, measured_on)
 
         return ProbePoint(
@@ -197,15 +210,12 @@ class Probe:
 
     def _joined(self, batch: Batch, losses: Sequence[tf.Tensor]) -> tf.Tensor:
         """`[num_tasks]`, the losses of the global batch."""
-        own = [
-            loss * tf.cast(s, loss.dtype)
-            for loss, s in zip(losses, batch.labels.share, strict=True)
-        ]
+        own = [loss * tf.cast(s, loss.dtype) for loss, s in zip(losses, batch.shares, strict=True)]
         return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
 
     def _weight(self, batch: Batch, task: int, loss: tf.Tensor) -> tf.Tensor:
         """What a task's loss is multiplied by before its backward pass."""
-        return tf.cast(self._scale, loss.dtype) * tf.cast(batch.labels.share[task], loss.dtype)
+        return tf.cast(self._scale, loss.dtype) * tf.cast(batch.shares[task], loss.dtype)
 
     def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
         """Dense, unscaled gradients of the global batch."""

@@ -26,7 +26,6 @@ class ShadowOptimizer:
     Args:
         optimizer: The compiled optimizer, built on `variables`.
         variables: All trainable variables of the model, in its order.
-        moved: The shared ones among them, which a step moves.
     """
 
     def __init__(self, optimizer: Any, variables: Sequence[Any]) -> None:
@@ -34,7 +33,8 @@ class ShadowOptimizer:
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         self._variables = [
             keras.Variable(
-                v.value,
+                # A tensor: from a tf.Variable Keras would take over the variable itself.
+                tf.identity(v.value),
                 dtype=v.dtype,
                 trainable=True,
                 aggregation="only_first_replica",

@@ -201,8 +201,13 @@ class TAGModel(keras.Model):
                 seen data, and it has not.
         """
         checks.check_compiled(self, "tasks")
-        losses = self._present().losses
-        return (losses or self._losses_of(checks.symbolic_outputs(self.model))).tasks
+        losses = self._known_losses()
+        if losses is None:
+            raise ValueError(
+                f"The tasks of {type(self.model).__name__!r} are known when it has seen data: call "
+                "`fit`, `evaluate` or `measure_affinity` first."
+            )
+        return losses.tasks
 
     def affinity(self) -> Affinity:
         """The mean affinity over all probes so far.
@@ -267,15 +272,24 @@ class TAGModel(keras.Model):
             ValueError: The model is not compiled, or the batch does not fit it.
         """
         checks.check_compiled(self, "measure_affinity")
-        x, y, sample_weight = keras.tree.map_structure(
-            lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf), (x, y, sample_weight)
+        data = keras.tree.map_structure(
+            tf.convert_to_tensor, keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         )
         if not self.built:
             # Makes the variables of a model that has not seen data; in a scope they could not be.
-            self(x, training=False)
+            self(data[0], training=False)
         query = next(self._queries()) if self.probe_data is not None else None
-        affinity: np.ndarray = self._probe_alone(x, y, sample_weight, query).numpy()
-        return np.where(np.isfinite(affinity), affinity, np.nan).astype("float64")
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1:
+            affinity = self._probe_alone(data, query)
+        else:
+            self._make_variables()
+            batch = tf.data.Dataset.from_tensor_slices(data).batch(len(keras.tree.flatten(data)[0]))
+            data = next(iter(strategy.experimental_distribute_dataset(batch)))
+            probe = tf.function(lambda *args: strategy.run(self._probe_alone, args))
+            affinity = strategy.experimental_local_results(probe(data, query))[0]
+        measured: np.ndarray = affinity.numpy()
+        return np.where(np.isfinite(measured), measured, np.nan).astype("float64")
 
     # How a step is probed.
 
@@ -291,6 +305,7 @@ class TAGModel(keras.Model):
             return self.train_function
         checks.check_compiled(self, "fit")
         checks.check_supported(self)
+        self._make_variables()
         super().make_train_function(force=True)
         plain = self.train_function
         super().make_train_function(force=True)
@@ -360,7 +375,7 @@ class TAGModel(keras.Model):
             weights = losses.loss_weights(checks.compile_config(self)["loss_weights"], y_pred)
             joint = JointGradient(self.trainable_variables, weights)
         affinity = self._look_ahead(
-            losses, Batch(x, labels), y_pred, probe.tape, probe.state, probe.query, joint
+            losses, Batch.of(x, labels, losses), y_pred, probe.tape, probe.state, probe.query, joint
         )
         self._record.prepare(len(losses.tasks))
         self._record.add(affinity)
@@ -382,8 +397,9 @@ class TAGModel(keras.Model):
         weights = losses.pack_weights(labels.metric_weight, y_pred)
         return super().compute_metrics(x, clean, y_pred, weights)
 
-    def _probe_alone(self, x: Any, y: Any, sample_weight: Any, query: Any) -> tf.Tensor:
+    def _probe_alone(self, data: Any, query: Any) -> tf.Tensor:
         """A probe with a forward pass of its own, which is not kept."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         state = state_of(self.model)
         with (
             tf.GradientTape(persistent=True) as tape,
@@ -391,7 +407,7 @@ class TAGModel(keras.Model):
         ):
             y_pred = self(x, training=True)
         losses = self._losses_of(y_pred)
-        batch = Batch(x, losses.labels(y, y_pred, sample_weight))
+        batch = Batch.of(x, losses.labels(y, y_pred, sample_weight), losses)
         return self._look_ahead(losses, batch, y_pred, tape, state, query)
 
     def _look_ahead(
@@ -427,9 +443,9 @@ class TAGModel(keras.Model):
             return first_order_affinity(point)
         if self.lookahead == "cosine":
             return cosine_affinity(point)
-        stepper: Stepper = (
-            GradientStepper(point.rate) if self.lookahead == "gradient" else self._shadowed()
-        )
+        stepper: Stepper = GradientStepper(point.rate)
+        if self.lookahead == "optimizer":
+            stepper = self._shadow().of(self.shared_variables, self.trainable_variables)
         return stepped_affinity(point, stepper, self.steps)
 
     def _present(self) -> _Compiled:
@@ -438,6 +454,27 @@ class TAGModel(keras.Model):
         if known.loss is not self.loss or known.optimizer is not self.optimizer:
             known = self._compiled_state = _Compiled(self.loss, self.optimizer)
         return known
+
+    def _known_losses(self) -> TaskLosses | None:
+        """The task losses, if the outputs are known already or can be without data."""
+        losses = self._present().losses
+        if losses is None and getattr(self.model, "inputs", None):
+            losses = self._losses_of(self.model.compute_output_spec(self.model.inputs))
+        return losses
+
+    def _make_variables(self) -> None:
+        """Make what a probe needs outside of any graph, where that is possible.
+
+        Under a strategy it must be: a replica can't create variables. There Keras has built the
+        model by now; elsewhere a model that has not seen data makes them when it is first traced.
+        """
+        losses = self._known_losses()
+        if losses is None or not self.built:
+            return
+        with self.distribute_strategy.scope():
+            self._record.prepare(len(losses.tasks))
+            if self.lookahead == "optimizer":
+                self._shadow()
 
     def _losses_of(self, y_pred: Any) -> TaskLosses:
         present = self._present()
@@ -466,7 +503,7 @@ class TAGModel(keras.Model):
             )
         return sharing
 
-    def _shadowed(self) -> ShadowOptimizer:
+    def _shadow(self) -> ShadowOptimizer:
         """The shadow of the compiled optimizer; made when it is first needed."""
         present = self._present()
         if present.shadow is None:
@@ -474,7 +511,7 @@ class TAGModel(keras.Model):
                 if not self.optimizer.built:
                     self.optimizer.build(self.trainable_variables)
                 present.shadow = ShadowOptimizer(self.optimizer, self.trainable_variables)
-        return present.shadow.of(self.shared_variables, self.trainable_variables)
+        return present.shadow
 
     def _queries(self) -> Iterator[Any]:
         """Batches of `probe_data`, without end, distributed like the training data."""

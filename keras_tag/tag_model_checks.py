@@ -145,17 +145,3 @@ def all_labelled(model: Any, tasks: Sequence[str], labels: Labels) -> list[Any]:
         for task, mask in zip(tasks, labels.mask, strict=True)
         if mask is not None
     ]
-
-
-def symbolic_outputs(model: keras.Model) -> Any:
-    """The outputs' structure of a model whose inputs are known.
-
-    Raises:
-        ValueError: They are not known before the model has seen data.
-    """
-    if getattr(model, "inputs", None):
-        return model.compute_output_spec(model.inputs)
-    raise ValueError(
-        f"The tasks of {type(model).__name__!r} are known when it has seen data: call `fit`, "
-        "`evaluate` or `measure_affinity` first."
-    )

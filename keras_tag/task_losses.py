@@ -56,15 +56,12 @@ class Labels:
             mask, scaled up for what is missing.
         metric_weight: Per task, the same without the scaling, for `weighted_metrics`.
         mask: Per task, 1 where there is a label and 0 where it is missing; None where none can be.
-        share: Per task, the part of the global batch's loss that this replica's loss is: the
-            global loss is the sum over the replicas of share x loss. 1 on one device.
     """
 
     y: list[Any]
     loss_weight: list[Any]
     metric_weight: list[Any]
     mask: list[Any]
-    share: list[Any]
 
 
 class TaskLosses:
@@ -133,9 +130,7 @@ class TaskLosses:
             )
             for task in self.tasks
         ]
-        clean, loss_weight, metric_weight, mask = (list(c) for c in zip(*rows, strict=True))
-        share = self._shares(clean, metric_weight, mask)
-        return Labels(clean, loss_weight, metric_weight, mask, share)
+        return Labels(*(list(column) for column in zip(*rows, strict=True)))
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
         """The loss of every task on one batch.
@@ -185,29 +180,32 @@ class TaskLosses:
             return None
         return self.pack(by_task, None, y_pred)
 
-    def _shares(self, y: list[Any], weight: list[Any], mask: list[Any]) -> list[Any]:
-        """Per task, how this replica's loss enters the global one; see `Labels.share`."""
+    def shares(self, labels: Labels) -> list[Any]:
+        """The part of the global batch's losses that this replica's losses are.
+
+        Args:
+            labels: This replica's, in replica context.
+
+        Returns:
+            One factor per task: the global loss is the sum over the replicas of factor x loss.
+            1 on one device.
+        """
         replicas = num_replicas()
         if replicas == 1:
             return [1.0] * len(self.tasks)
+        reductions = [getattr(self._losses[task], "reduction", _MEANS[0]) for task in self.tasks]
         sizes = []
-        for i, task in enumerate(self.tasks):
-            reduction = getattr(self._losses[task], "reduction", "sum_over_batch_size")
-            if reduction == "sum":
-                size = tf.constant(1.0 / replicas)
-            elif reduction == "mean_with_sample_weight" and weight[i] is not None:
-                size = tf.reduce_sum(tf.cast(weight[i], tf.float32))
-            else:
-                size = tf.cast(
-                    tf.size(y[i]) if mask[i] is None else tf.reduce_sum(mask[i]), tf.float32
-                )
-            sizes.append(size)
-        # Keras divides the built-in mean losses by the number of replicas; a sum it leaves alone.
-        sums = [getattr(self._losses[t], "reduction", None) == "sum" for t in self.tasks]
+        for i, reduction in enumerate(reductions):
+            counted, weight = labels.mask[i], labels.metric_weight[i]
+            if reduction == "mean_with_sample_weight" and weight is not None:
+                counted = weight
+            size = tf.size(labels.y[i]) if counted is None else tf.reduce_sum(counted)
+            sizes.append(tf.cast(size, tf.float64))
         totals = all_reduce_sum(sizes)
+        # Keras divides the mean losses by the number of replicas; a sum it leaves alone.
         return [
-            1.0 if is_sum else replicas * tf.math.divide_no_nan(size, total)
-            for size, total, is_sum in zip(sizes, totals, sums, strict=True)
+            1.0 if reduction == "sum" else replicas * tf.math.divide_no_nan(size, total)
+            for reduction, size, total in zip(reductions, sizes, totals, strict=True)
         ]
 
     def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
