@@ -1,5 +1,6 @@
 """`GroupedModel`: the networks of a grouping, trained and served as one Keras model."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from keras_tag.fit_groups import Callbacks, fit_groups
 from keras_tag.grouped_report import report
 from keras_tag.network_losses import NetworkLosses
 from keras_tag.network_outputs import by_task, check_network, check_nothing_shared, cut
@@ -37,13 +39,16 @@ class GroupedModel(keras.Model):
         build_model: `build_model(tasks)` returns a new Keras model with an output for each of
             `tasks`: a dict of outputs, a list with `output_names`, or, for a lone task, a tensor.
             `keras_tag.build_from(model)` makes it from a functional model with all the tasks.
+        serve: The tasks to serve, at least one of every network. None: all of them. The others
+            are trained as helpers only.
         warm_start: A model, usually the joint one, whose weights the networks begin with wherever
             names and shapes fit.
         **kwargs: As in `keras.Model` (`name`, ...).
 
     Attributes:
         grouping: The `Grouping`.
-        tasks: The served tasks, in the grouping's order.
+        tasks: All tasks, in the grouping's order.
+        serves: Served task -> the index of the network that serves it.
         networks: The groups' Keras models, in the order of `grouping.groups`.
         trained_networks: The indices of those that `fit` trains; see `train_only`.
         warm_start: What was copied (a `WarmStart` that prints itself), or None.
@@ -66,6 +71,7 @@ class GroupedModel(keras.Model):
         grouping: Grouping,
         build_model: Callable[[tuple[str, ...]], keras.Model],
         *,
+        serve: Iterable[str] | None = None,
         warm_start: keras.Model | None = None,
         **kwargs: Any,
     ) -> None:
@@ -78,7 +84,8 @@ class GroupedModel(keras.Model):
         super().__init__(**{"autocast": False, **kwargs})
         self.grouping = grouping
         self.tasks = grouping.tasks
-        self.output_names = list(grouping.tasks)
+        self.serves = _serves(grouping, serve)
+        self.output_names = list(self.serves)
         self.networks = [build_model(group) for group in grouping.groups]
         for group, network in zip(grouping.groups, self.networks, strict=True):
             check_network(network, group)
@@ -88,7 +95,7 @@ class GroupedModel(keras.Model):
         )
         # Functions, so that Keras does not take the cut networks for layers of their own.
         self._serving = [
-            cut(network, group, grouping.served(index))
+            cut(network, group, [task for task in group if self.serves.get(task) == index])
             for index, (network, group) in enumerate(
                 zip(self.networks, grouping.groups, strict=True)
             )
@@ -97,7 +104,7 @@ class GroupedModel(keras.Model):
         self._optimizer: PerNetworkOptimizer | None = None
         self._network_losses: NetworkLosses | None = None
         self._task_trackers = {
-            task: keras.metrics.Mean(name=f"{task}_loss") for task in grouping.tasks
+            task: keras.metrics.Mean(name=f"{task}_loss") for task in self.serves
         }
         self._optimized_tracker = keras.metrics.Mean(name="optimized_loss")
         self.built = all(network.built for network in self.networks)
@@ -135,8 +142,8 @@ class GroupedModel(keras.Model):
             A scalar.
         """
         y, sample_weight = self._labels(y), self._weights(sample_weight)
-        compiled = self._compiled_losses()
-        losses = compiled(self.tasks, y, y_pred, sample_weight)
+        compiled = self.task_losses
+        losses = compiled(self.serves, y, y_pred, sample_weight)
         return compiled.weighted_sum(losses) + sum(map(_regularisation, self.networks))
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -220,14 +227,14 @@ class GroupedModel(keras.Model):
         ]
 
     def _served(self, by_network: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return {task: by_network[index][task] for task, index in self.grouping.serves.items()}
+        return {task: by_network[index][task] for task, index in self.serves.items()}
 
     def _outputs_and_losses(
         self, x: Any, y: Any, sample_weight: Any, *, training: bool
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Per network, outputs and losses by task."""
         y, sample_weight = self._labels(y), self._weights(sample_weight)
-        compiled = self._compiled_losses()
+        compiled = self.task_losses
         if not self.built:
             # Calling the networks one by one builds them, but not the whole.
             self(x, training=False)
@@ -240,7 +247,7 @@ class GroupedModel(keras.Model):
 
     def _totals(self, losses: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Per network, what it minimises."""
-        compiled = self._compiled_losses()
+        compiled = self.task_losses
         return [
             compiled.weighted_sum(own) + _regularisation(network)
             for own, network in zip(losses, self.networks, strict=True)
@@ -259,13 +266,14 @@ class GroupedModel(keras.Model):
         served = self._served(losses)
         # Keras's own tracker, reached by its public name.
         total = next(metric for metric in self.metrics if metric.name == "loss")
-        total.update_state(_unscale(self._compiled_losses().weighted_sum(served)), batch_size)
+        total.update_state(_unscale(self.task_losses.weighted_sum(served)), batch_size)
         for task, loss in served.items():
             self._task_trackers[task].update_state(_unscale(loss), batch_size)
         self._optimized_tracker.update_state(_unscale(sum(totals)), batch_size)
         weights = None if sample_weight is None else self._weights(sample_weight)
+        y = {task: label for task, label in self._labels(y).items() if task in self.serves}
         logs: dict[str, Any] = self.compute_metrics(
-            x, self._labels(y), self._served(outputs), sample_weight=weights
+            x, y, self._served(outputs), sample_weight=weights
         )
         return logs
 
@@ -293,7 +301,9 @@ class GroupedModel(keras.Model):
             )
         return {task: sample_weight.get(task) for task in self.tasks}
 
-    def _compiled_losses(self) -> NetworkLosses:
+    @property
+    def task_losses(self) -> NetworkLosses:
+        """The compiled losses and loss weights by task."""
         if self._network_losses is None:
             if not self.compiled:
                 raise ValueError("Expected a compiled model. Call `compile(...)` first.")
@@ -303,11 +313,6 @@ class GroupedModel(keras.Model):
                 weights = self.get_compile_config().get("loss_weights")
             self._network_losses = NetworkLosses(self.loss, weights, self.tasks)
         return self._network_losses
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """The compiled loss weight of every task."""
-        return self._compiled_losses().weights
 
     @property
     def optimizer(self) -> PerNetworkOptimizer | None:
@@ -360,6 +365,71 @@ class GroupedModel(keras.Model):
                 input_signature = network.inputs
         super().export(filepath, format, verbose, input_signature=input_signature, **kwargs)
 
+    def fit_groups(
+        self,
+        folder: str | os.PathLike[str],
+        x: Any,
+        y: Any = None,
+        *,
+        callbacks: Callbacks | None = None,
+        **fit: Any,
+    ) -> list[dict[str, list[float]]]:
+        """Train the networks one after another, for networks that are too large to train together.
+
+        The result is that of `fit` if the data comes in the same order for each of them. A network
+        that is done is written to the folder. Call the same again after an interruption, and it
+        is read back instead of trained again.
+
+        Args:
+            folder: Where finished networks are kept. New, or of the same grouping; what the
+                networks were compiled with and trained on is not compared.
+            x: As in `fit`.
+            y: As in `fit`, with the labels of all tasks.
+            callbacks: As in `fit`, used for one network after the other; or a function of the
+                network's index that returns such a list.
+            **fit: As in `fit`.
+
+        Returns:
+            Per network, the history of its losses and metrics, those of the tasks it serves.
+
+        Raises:
+            ValueError: A folder of another grouping.
+        """
+        return fit_groups(self, folder, x, y, callbacks=callbacks, **fit)
+
+    def alone(self, index: int) -> "GroupedModel":
+        """One network as a compiled model of its own that serves what the network serves here.
+
+        Network and optimizer are the same objects: training it trains them.
+
+        Args:
+            index: Of the network.
+
+        Returns:
+            A `GroupedModel` with one network, compiled as this one.
+        """
+        network, group = self.networks[index], self.grouping.groups[index]
+        serve = [task for task in group if self.serves.get(task) == index]
+        alone = type(self)(Grouping.from_groups([group]), lambda tasks: network, serve=serve)
+        losses, spec = self.task_losses, self.get_compile_config()
+        metrics = {
+            name: {task: own for task, own in (spec[name] or {}).items() if task in alone.serves}
+            for name in ("metrics", "weighted_metrics")
+        }
+        alone.compile(
+            None if self._optimizer is None else self._optimizer.optimizers[index],
+            loss={task: losses.losses[task] for task in group},
+            loss_weights={task: losses.weights[task] for task in group},
+            **{
+                name: keras.saving.deserialize_keras_object(own) or None
+                for name, own in metrics.items()
+            },
+            run_eagerly=self.run_eagerly,
+            steps_per_execution=self.steps_per_execution,
+            jit_compile=self.jit_compile,
+        )
+        return alone
+
     def report(
         self,
         test: Any,
@@ -390,6 +460,7 @@ class GroupedModel(keras.Model):
         return {
             **super().get_config(),
             "grouping": self.grouping.to_dict(),
+            "serve": list(self.serves),
             "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
         }
 
@@ -407,6 +478,20 @@ class GroupedModel(keras.Model):
         )
         grouping = Grouping.from_dict(config.pop("grouping"))
         return cls(grouping, lambda tasks: next(networks), **config)
+
+
+def _serves(grouping: Grouping, serve: Iterable[str] | None) -> dict[str, int]:
+    """Task -> network, of the tasks to serve."""
+    wanted = set(grouping.tasks if serve is None else serve)
+    serves = {task: index for task, index in grouping.serves.items() if task in wanted}
+    idle = set(range(len(grouping.groups))) - set(serves.values())
+    if wanted - set(serves) or idle:
+        raise ValueError(
+            f"Expected `serve` to name tasks of {list(grouping.tasks)}, at least one of every "
+            f"network. Received: serve={sorted(wanted)}"
+            + (f"; networks {sorted(idle)} serve none of them." if idle else ".")
+        )
+    return serves
 
 
 def _regularisation(network: keras.Model) -> Any:

@@ -24,32 +24,31 @@ def report(
     if joint is not None:
         rivals["joint"] = (Grouping.from_groups([model.tasks]), {model.tasks: joint})
     if single is not None:
-        missing = [task for task in model.tasks if task not in single]
+        missing = [task for task in model.serves if task not in single]
         if missing:
             raise ValueError(
-                f"Expected `single` to have a model for every task of {list(model.tasks)}. "
+                f"Expected `single` to have a model for every task of {list(model.serves)}. "
                 f"Missing: {missing}."
             )
-        alone = Grouping.from_groups([(task,) for task in model.tasks])
-        rivals["single"] = (alone, {(task,): single[task] for task in model.tasks})
+        alone = Grouping.from_groups([(task,) for task in model.serves])
+        rivals["single"] = (alone, {(task,): single[task] for task in model.serves})
     frame = pd.DataFrame(
         {
-            "network": dict(model.grouping.serves),
+            "network": dict(model.serves),
             "trained_with": {
                 task: ", ".join(t for t in model.grouping.groups[index] if t != task)
-                for task, index in model.grouping.serves.items()
+                for task, index in model.serves.items()
             },
         }
     ).rename_axis("task")
     frame = frame.join(_evaluate(model, test))
     for name, (grouping, models) in rivals.items():
         # The same losses and metrics, whatever the rival was compiled with, if at all.
-        rival = type(model)(grouping, models.__getitem__)
+        rival = type(model)(grouping, models.__getitem__, serve=model.serves)
         spec = model.get_compile_config()
         rival.compile(
             None,
-            loss=model.loss,
-            loss_weights=dict(model.loss_weights),
+            loss={task: model.task_losses.losses[task] for task in grouping.tasks},
             metrics=keras.saving.deserialize_keras_object(spec["metrics"]),
             weighted_metrics=keras.saving.deserialize_keras_object(spec["weighted_metrics"]),
         )

@@ -84,8 +84,9 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
     def _logs_of(self, index: int, logs: dict[str, Any]) -> dict[str, Any]:
         """The monitored loss of one network; nothing in an epoch without validation."""
         prefix = self.monitor.removesuffix("loss")
-        names = {t: f"{prefix}{t}_loss" for t in self.model.grouping.served(index)}
+        served = [task for task, network in self.model.serves.items() if network == index]
+        names = {task: f"{prefix}{task}_loss" for task in served}
         if not set(names.values()) <= set(logs):
             return {}
-        weights = self.model.loss_weights
+        weights = self.model.task_losses.weights
         return {self.monitor: sum(weights[task] * logs[name] for task, name in names.items())}

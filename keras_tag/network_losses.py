@@ -28,7 +28,7 @@ class NetworkLosses:
             )
         if not isinstance(loss, Mapping):
             loss = dict.fromkeys(self.tasks, loss)
-        self._losses = dict(self._check(loss, "loss"))
+        self.losses = dict(self._check(loss, "loss"))
         if loss_weights is None:
             loss_weights = dict.fromkeys(self.tasks, 1.0)
         self.weights = {
@@ -69,7 +69,7 @@ class NetworkLosses:
         """
         losses = {}
         for task in tasks:
-            loss = _resolve(self._losses[task], y[task], y_pred[task])
+            loss = _resolve(self.losses[task], y[task], y_pred[task])
             value = loss(y[task], y_pred[task], sample_weight[task])
             losses[task] = keras.ops.cast(value, keras.config.floatx())
         return losses

@@ -195,3 +195,23 @@ def test_names_what_compile_lacks(grouping, batch, compiled, message):
 def test_refuses_to_fit_uncompiled(grouping, batch):
     with pytest.raises(ValueError, match=r"call `compile\(\)`"):
         GroupedModel(grouping, dict_network).fit(*batch, verbose=0)
+
+
+def test_a_task_that_is_not_served_is_trained_and_never_seen(tmp_path, grouping, batch):
+    x, y = batch
+    model = GroupedModel(grouping, dict_network, serve=["a", "c"])
+    model.compile("sgd", loss=MSE, metrics={"a": ["mae"]})
+    before = model.networks[0].get_layer("b").kernel.numpy()
+    history = model.fit(x, y, verbose=0).history
+    assert np.abs(model.networks[0].get_layer("b").kernel - before).max() > 0
+    assert set(history) == {"loss", "optimized_loss", "a_loss", "c_loss", "a_mae"}
+    assert history["optimized_loss"][0] > history["loss"][0]
+    model.save(tmp_path / "served.keras")
+    for twin in (model, keras.models.load_model(tmp_path / "served.keras")):
+        assert list(twin.predict(x, verbose=0)) == ["a", "c"]
+
+
+@pytest.mark.parametrize("serve", [["a", "z"], ["a", "b"], []])
+def test_refuses_to_serve_unknown_tasks_or_none_of_a_network(grouping, serve):
+    with pytest.raises(ValueError, match=r"Expected `serve` to name tasks"):
+        GroupedModel(grouping, dict_network, serve=serve)

@@ -62,6 +62,15 @@ def test_a_task_whose_name_begins_with_another(batch):
     assert frame["loss"].notna().all()
 
 
+def test_is_about_the_served_tasks(grouping, batch):
+    model = GroupedModel(grouping, dict_network, serve=["a", "c"])
+    model.compile("sgd", loss=MSE)
+    single = {task: dict_network((task,)) for task in "ac"}
+    frame = model.report(batch, joint=dict_network("abc"), single=single)
+    assert list(frame.index) == ["a", "c"]
+    assert frame[["loss", "joint_loss", "single_loss"]].notna().all(axis=None)
+
+
 def test_names_the_task_without_a_single_model(model, batch):
     with pytest.raises(ValueError, match=r"Missing: \['b', 'c'\]"):
         model.report(batch, single={"a": dict_network("a")})

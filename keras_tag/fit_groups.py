@@ -1,0 +1,87 @@
+"""Train the networks of a `GroupedModel` one after another, and go on after an interruption."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import keras
+import tensorflow as tf
+
+from keras_tag.atomic_files import write_atomically
+from keras_tag.selection.grouping import Grouping
+
+if TYPE_CHECKING:
+    from keras_tag.grouped_model import GroupedModel
+
+Callbacks = Sequence[keras.callbacks.Callback] | Callable[[int], Sequence[keras.callbacks.Callback]]
+History = dict[str, list[float]]
+
+
+def fit_groups(
+    model: "GroupedModel",
+    folder: str | os.PathLike[str],
+    x: Any,
+    y: Any = None,
+    *,
+    callbacks: Callbacks | None = None,
+    **fit: Any,
+) -> list[History]:
+    """Train network after network; see `GroupedModel.fit_groups`."""
+    place = Path(folder)
+    _claim(place, model.grouping)
+    histories = []
+    for index in range(len(model.networks)):
+        alone = model.alone(index)
+        own = place / f"network_{index}"
+        history, weights = own / "history.json", own / "trained.weights.h5"
+        if weights.exists():
+            if not alone.built:
+                alone(_first_batch(x), training=False)
+            if alone.optimizer is not None:
+                alone.optimizer.build(alone.trainable_variables)
+            alone.load_weights(weights)
+        else:
+            own.mkdir(exist_ok=True)
+            chosen = callbacks(index) if callable(callbacks) else callbacks
+            logs = alone.fit(x, y, callbacks=chosen, **fit).history
+            _write(history, {k: [float(v) for v in values] for k, values in logs.items()})
+            # The weights' final name is what says that this network is done: it comes last.
+            partial = own / "partial.weights.h5"
+            alone.save_weights(partial)
+            os.replace(partial, weights)
+        histories.append(json.loads(history.read_text()))
+    return histories
+
+
+def _claim(place: Path, grouping: Grouping) -> None:
+    """Make the folder that of this grouping, or refuse one that is another's."""
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / "grouping.json"
+    if not file.exists():
+        grouping.save(file)
+        return
+    found = Grouping.load(file)
+    if (found.groups, dict(found.serves)) != (grouping.groups, dict(grouping.serves)):
+        raise ValueError(
+            "Expected a new folder, or one in which networks of the same grouping were trained. "
+            f"Received: folder={str(place)!r}, of the grouping\n{found}\nGive another folder, or "
+            "delete this one."
+        )
+
+
+def _write(file: Path, history: History) -> None:
+    def write(opened: BinaryIO) -> None:
+        opened.write(json.dumps(history).encode())
+
+    write_atomically(file, write)
+
+
+def _first_batch(x: Any) -> Any:
+    """Some inputs, to build a network on."""
+    if isinstance(x, tf.data.Dataset):
+        return next(iter(x))[0]
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0][0]
+    return keras.tree.map_structure(lambda leaf: leaf[:1], x)

@@ -1,0 +1,137 @@
+"""`fit_groups`: the networks one after another, resumable."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from grouped_networks import SubclassedNetwork, dict_network
+
+from keras_tag import GroupedModel, Grouping
+from keras_tag.network_early_stopping import NetworkEarlyStopping
+
+MSE = dict.fromkeys("abc", "mse")
+FIT = {"batch_size": 12, "epochs": 2, "shuffle": False, "verbose": 0}
+
+
+class Count(keras.callbacks.Callback):
+    """How often training was begun."""
+
+    begun = 0
+
+    def on_train_begin(self, logs=None):
+        self.begun += 1
+
+
+def compiled(grouping, build_model, start=None):
+    model = GroupedModel(grouping, build_model)
+    model.compile(
+        keras.optimizers.Adam(0.01, global_clipnorm=0.1),
+        loss=MSE,
+        loss_weights={"a": 1.0, "b": 2.0, "c": 3.0},
+        metrics={"a": ["mae"]},
+    )
+    for variable, value in zip(model.variables, start or (), strict=start is not None):
+        variable.assign(value)
+    return model
+
+
+@pytest.mark.usefixtures("float64")
+def test_equals_the_joint_fit(tmp_path, grouping, batch):
+    x, y = batch
+
+    def build(tasks):
+        return dict_network(tasks, dropout=0.2, batch_norm=True)
+
+    together = compiled(grouping, build)
+    apart = compiled(grouping, build, [variable.numpy() for variable in together.variables])
+    history = together.fit(x, y, validation_data=batch, **FIT).history
+    histories = apart.fit_groups(tmp_path / "run", x, y, validation_data=batch, **FIT)
+    for ours, theirs in zip(together.variables, apart.variables, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
+    for ours, theirs in zip(together.optimizer.variables, apart.optimizer.variables, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
+    # A network's history is of the tasks that it serves.
+    assert set(histories[0]) >= {"loss", "a_loss", "b_loss", "a_mae", "val_b_loss"}
+    assert "a_loss" not in histories[1]
+    np.testing.assert_allclose(histories[1]["val_c_loss"], history["val_c_loss"], rtol=1e-6)
+    total = np.add(histories[0]["val_loss"], histories[1]["val_loss"])
+    np.testing.assert_allclose(total, history["val_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("build_model", [dict_network, SubclassedNetwork])
+def test_finished_networks_are_read_back(tmp_path, grouping, batch, build_model):
+    first = compiled(grouping, build_model)
+    histories = first.fit_groups(tmp_path, *batch, **FIT)
+    again = compiled(grouping, build_model)
+    count = Count()
+    assert again.fit_groups(tmp_path, *batch, callbacks=[count], **FIT) == histories
+    assert count.begun == 0
+    for ours, theirs in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    for ours, theirs in zip(first.optimizer.variables, again.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+
+def test_callbacks_may_be_made_for_each_network(tmp_path, grouping, batch):
+    model = compiled(grouping, dict_network)
+    counts = [Count(), Count()]
+    histories = model.fit_groups(
+        tmp_path,
+        *batch,
+        validation_data=batch,
+        callbacks=lambda index: [counts[index], NetworkEarlyStopping(patience=3)],
+        **FIT,
+    )
+    assert [count.begun for count in counts] == [1, 1]
+    assert len(histories) == 2
+
+
+def test_refuses_the_folder_of_another_grouping(tmp_path, grouping, batch):
+    compiled(grouping, dict_network).fit_groups(tmp_path, *batch, **FIT)
+    other = compiled(Grouping.from_groups([("a", "b", "c")]), dict_network)
+    with pytest.raises(ValueError, match=r"of the same grouping"):
+        other.fit_groups(tmp_path, *batch, **FIT)
+
+
+KILLED = """
+import os, signal, sys
+import keras, numpy as np
+sys.path.insert(0, sys.argv[2])
+from grouped_networks import dict_network
+from test_fit_groups import FIT, compiled
+from keras_tag import Grouping
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+keras.utils.set_random_seed(5)
+model = compiled(Grouping.from_groups([("a", "b"), ("c", "a")]), dict_network)
+x = np.ones((24, 5))
+y = {task: np.ones((24, 1)) for task in "abc"}
+model.fit_groups(sys.argv[1], x, y, callbacks=lambda index: [Kill()] * index, **FIT)
+"""
+
+
+@pytest.mark.slow
+def test_after_kill_9_finished_networks_are_not_trained_again(tmp_path, grouping):
+    here = str(Path(__file__).parent)
+    run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), here], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert (tmp_path / "network_0" / "trained.weights.h5").exists()
+    assert not (tmp_path / "network_1" / "trained.weights.h5").exists()
+    finished = json.loads((tmp_path / "network_0" / "history.json").read_text())
+    model = compiled(grouping, dict_network)
+    x, y = np.ones((24, 5)), {task: np.ones((24, 1)) for task in "abc"}
+    counts = [Count(), Count()]
+    histories = model.fit_groups(tmp_path, x, y, callbacks=lambda i: [counts[i]], **FIT)
+    assert [count.begun for count in counts] == [0, 1]
+    assert histories[0] == finished
+    # Network 0 is the one that the killed process had trained.
+    loss = model.evaluate(x, y, verbose=0, return_dict=True)["a_loss"]
+    assert loss < finished["a_loss"][0]
