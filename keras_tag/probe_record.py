@@ -1,5 +1,7 @@
 """What the probes of a run add up to: sums and counts that are saved with the weights."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,29 +19,39 @@ class ProbeRecord(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trainable=False, dtype="float64", **kwargs)
         self.step = self._variable("step", (), "int64")
+        # A string, because Keras would copy a list or tuple set on a layer.
+        self._task_names = ""
         self.total: Any = None
         self.count: Any = None
         # Nothing here depends on an input, so there is no build step to wait for.
         self.built = True
 
-    def prepare(self, num_tasks: int) -> None:
-        """Make the `[num_tasks, num_tasks]` sums, once.
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks whose affinities are summed; empty before `prepare`."""
+        return tuple(json.loads(self._task_names)) if self._task_names else ()
+
+    def prepare(self, tasks: Sequence[str]) -> None:
+        """Make the `[num_tasks, num_tasks]` sums, or check that they are of these tasks.
 
         Args:
-            num_tasks: The number of tasks.
+            tasks: The task names.
 
         Raises:
-            ValueError: The sums are there, for another number of tasks.
+            ValueError: Affinities were measured, of other tasks.
         """
+        tasks = tuple(tasks)
         if self.total is None:
-            self.total = self._variable("total", (num_tasks, num_tasks), "float64")
-            self.count = self._variable("count", (num_tasks, num_tasks), "int64")
-        elif tuple(self.total.shape) != (num_tasks, num_tasks):
+            shape = (len(tasks), len(tasks))
+            self.total = self._variable("total", shape, "float64")
+            self.count = self._variable("count", shape, "int64")
+        elif self.tasks != tasks:
             raise ValueError(
-                f"Expected the same tasks for the whole run: affinities of {self.total.shape[0]} "
-                f"tasks were measured. Received {num_tasks} tasks. Call `reset_affinity()` first, "
-                "or compile with losses for the same tasks."
+                f"Expected the same tasks for the whole run: affinities of {list(self.tasks)} were "
+                f"measured. Received: tasks {list(tasks)}. Wrap the model in a new TAGModel to "
+                "measure other tasks."
             )
+        self._task_names = json.dumps(tasks)
 
     def add(self, affinity: tf.Tensor) -> None:
         """Add one probe; entries that are not finite are left out and not counted.
@@ -59,7 +71,7 @@ class ProbeRecord(keras.layers.Layer):
             return self.total.numpy() / count, count
 
     def reset(self) -> None:
-        """Forget the affinities, and the tasks they were of; the step goes on."""
+        """Forget the affinities; the step goes on."""
         if self.total is not None:
             self.total.assign(np.zeros(self.total.shape))
             self.count.assign(np.zeros(self.count.shape, "int64"))
@@ -68,14 +80,15 @@ class ProbeRecord(keras.layers.Layer):
         """Write step, sums and counts under their names."""
         store["step"] = self.step.numpy()
         if self.total is not None:
+            store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
             store["total"] = self.total.numpy()
             store["count"] = self.count.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Read what `save_own_variables` wrote; the file says how many tasks there are."""
+        """Read what `save_own_variables` wrote; the file says which tasks it is of."""
         self.step.assign(np.asarray(store["step"]))
         if "total" in store:
-            self.prepare(store["total"].shape[0])
+            self.prepare(json.loads(bytes(np.asarray(store["tasks"])).decode("utf-8")))
             self.total.assign(np.asarray(store["total"]))
             self.count.assign(np.asarray(store["count"]))
         else:

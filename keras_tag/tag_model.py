@@ -202,6 +202,8 @@ class TAGModel(keras.Model):
         """
         checks.check_compiled(self, "tasks")
         losses = self._known_losses()
+        if losses is None and self._record.tasks:
+            return self._record.tasks
         if losses is None:
             raise ValueError(
                 f"The tasks of {type(self.model).__name__!r} are known when it has seen data: call "
@@ -225,7 +227,7 @@ class TAGModel(keras.Model):
                 f"when t % {self.every} == 0, so the first step always is). If `fit` ran, every "
                 "loss was 0 or not finite."
             )
-        return Affinity(self.tasks, *self._record.mean())
+        return Affinity(self._record.tasks, *self._record.mean())
 
     def reset_affinity(self) -> None:
         """Forget the probes made so far; weights and step counter stay."""
@@ -377,7 +379,7 @@ class TAGModel(keras.Model):
         affinity = self._look_ahead(
             losses, Batch.of(x, labels, losses), y_pred, probe.tape, probe.state, probe.query, joint
         )
-        self._record.prepare(len(losses.tasks))
+        self._record.prepare(losses.tasks)
         self._record.add(affinity)
         if joint is not None:
             loss = joint.in_place_of(loss, extra=self.losses)
@@ -472,7 +474,7 @@ class TAGModel(keras.Model):
         if losses is None or not self.built:
             return
         with self.distribute_strategy.scope():
-            self._record.prepare(len(losses.tasks))
+            self._record.prepare(losses.tasks)
             if self.lookahead == "optimizer":
                 self._shadow()
 

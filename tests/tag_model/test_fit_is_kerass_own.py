@@ -1,0 +1,117 @@
+"""Training with probes is training without: same weights, logs, predictions and files."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tag_models import KINDS, LOSS, assert_same, data, mlp
+
+from keras_tag import TAGModel
+
+tf.config.experimental.enable_op_determinism()
+
+OPTIONS = {
+    "loss_weights": {"a": 1.0, "b": 2.0, "c": 0.5},
+    "weighted_metrics": {"b": ["accuracy"], "c": ["mae"]},
+}
+
+
+def compiled(build, wrap, **options):
+    keras.utils.set_random_seed(3)
+    model = build()
+    outer = wrap(model)
+    outer.compile("adam", loss=LOSS, **{**OPTIONS, **options})
+    return model, outer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("eager", [False, True])
+def test_fit_with_probes_is_bit_identical_to_fit_without(kind, eager):
+    x, y = data(48, dtype="float32")
+    runs = []
+    for wrap in (lambda m: m, lambda m: TAGModel(m, every=2)):
+        model, outer = compiled(KINDS[kind], wrap, run_eagerly=eager)
+        keras.utils.set_random_seed(4)
+        history = outer.fit(x, y, batch_size=16, epochs=2, validation_data=(x, y), verbose=0)
+        runs.append((history.history, [v.numpy() for v in model.variables]))
+    assert runs[0][0] == runs[1][0]
+    assert_same(runs[0][1], runs[1][1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluate_and_predict_are_those_of_the_wrapped_model(kind):
+    x, y = data(32, dtype="float32")
+    _, plain = compiled(KINDS[kind], lambda m: m)
+    plain.fit(x, y, verbose=0)
+    tag = TAGModel(plain)
+    tag.compile("adam", loss=plain.loss, **OPTIONS)
+    plain.compile("adam", loss=plain.loss, **OPTIONS)
+    assert tag.evaluate(x, y, verbose=0, return_dict=True) == plain.evaluate(
+        x, y, verbose=0, return_dict=True
+    )
+    for mine, theirs in zip(
+        keras.tree.flatten(tag.predict(x, verbose=0)),
+        keras.tree.flatten(plain.predict(x, verbose=0)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_model_goes_on_where_it_was(kind, tmp_path):
+    x, y = data(48, dtype="float32")
+    _, tag = compiled(KINDS[kind], lambda m: TAGModel(m, every=2, shared=None))
+    tag.fit(x, y, batch_size=16, verbose=0)
+    tag.save(tmp_path / "tag.keras")
+    loaded = keras.models.load_model(tmp_path / "tag.keras")
+    assert_same(tag.model.get_weights(), loaded.model.get_weights())
+    assert loaded.tasks == tag.tasks
+    np.testing.assert_array_equal(loaded.affinity().mean, tag.affinity().mean)
+    np.testing.assert_array_equal(loaded.affinity().count, tag.affinity().count)
+    # Keras's own files do not hold the state of seed generators.
+    for mine, theirs in zip(tag.model.variables, loaded.model.variables, strict=True):
+        theirs.assign(mine)
+    for model in (tag, loaded):
+        keras.utils.set_random_seed(9)
+        model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    # Three steps were taken before, so steps 4 of 3, 4, 5 is the one that is probed next.
+    assert loaded.affinity().count.max() == tag.affinity().count.max() == 3
+    np.testing.assert_array_equal(loaded.affinity().mean, tag.affinity().mean)
+
+
+def test_step_t_is_probed_when_every_divides_t():
+    x, y = data(16 * 7, dtype="float32")
+    tag = TAGModel(mlp(), every=3)
+    tag.compile("sgd", loss=LOSS)
+    tag.fit(x, y, batch_size=16, verbose=0)  # steps 0 to 6: 0, 3, 6
+    assert tag.affinity().count.min() == 3
+    tag.fit(x, y, batch_size=16, verbose=0)  # steps 7 to 13: 9, 12
+    assert tag.affinity().count.min() == 5
+
+
+def test_regularisers_and_add_loss_act_on_the_joint_update_only():
+    x, y = data(32, dtype="float32")
+    affinities = []
+    for regularizer in (None, keras.regularizers.L2(10.0)):
+        keras.utils.set_random_seed(2)
+        tag = TAGModel(mlp(regularizer=regularizer))
+        tag.compile("sgd", loss=LOSS)
+        affinities.append(tag.measure_affinity(x, y))
+    np.testing.assert_array_equal(*affinities)
+
+
+def test_loss_weights_do_not_touch_the_affinity():
+    x, y = data(32, dtype="float32")
+    tag = TAGModel(mlp())
+    tag.compile("sgd", loss=LOSS)
+    plain = tag.measure_affinity(x, y)
+    tag.compile("sgd", loss=LOSS, loss_weights={"a": 0.0, "b": 7.0, "c": 1.0})
+    np.testing.assert_array_equal(tag.measure_affinity(x, y), plain)
+
+
+def test_no_attribute_of_the_wrapper_hides_one_of_keras():
+    plain = mlp()
+    plain.compile("sgd", loss=LOSS)
+    tag = TAGModel(mlp())
+    own = set(vars(tag)) - {*vars(plain), *vars(keras.Model())}
+    assert not {name for name in own if hasattr(keras.Model, name) or hasattr(plain, name)}
