@@ -5,16 +5,15 @@ batches in the same order, and for every network the weights of its own best val
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
-import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.datasets import OverlaidDigits
 from keras_tag.grouped_model import GroupedModel
+from keras_tag.network_early_stopping import NetworkEarlyStopping
 from keras_tag.selection.grouping import Grouping
 from keras_tag.tag_model import TAGModel
 
@@ -125,50 +124,7 @@ def train_groups(grouping: Grouping, data: OverlaidDigits, recipe: Recipe, seed:
         grouping, lambda tasks: build_network(tasks, data.image_shape, recipe.units, seed)
     )
     _compile(model, data.tasks, recipe)
-    return _fit_and_test(model, data, recipe, StopEachNetwork(recipe.patience))
-
-
-class StopEachNetwork(keras.callbacks.Callback):
-    """Early stopping for every network of a `GroupedModel` on its own.
-
-    One epoch is not the best for all. Each network ends with the weights of the epoch in which the
-    tasks it serves had the least total validation loss, and is out of the race after `patience`
-    epochs without a better one: as if `EarlyStopping(restore_best_weights=True)` had watched it
-    alone. Training stops when all are out.
-
-    Args:
-        patience: How many epochs.
-    """
-
-    def __init__(self, patience: int) -> None:
-        super().__init__()
-        self.patience = patience
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Nothing seen yet."""
-        count = len(self.model.networks)
-        self._best_loss = [np.inf] * count
-        self._best_epoch = [-1] * count
-        self._best_weights = [network.get_weights() for network in self.model.networks]
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keep the networks that got better; stop when none has for long."""
-        racing = False
-        for index, network in enumerate(self.model.networks):
-            if epoch - self._best_epoch[index] > self.patience:
-                continue
-            served = self.model.grouping.served(index)
-            loss = sum(logs[f"val_{task}_loss"] for task in served)
-            if loss < self._best_loss[index]:
-                self._best_loss[index], self._best_epoch[index] = loss, epoch
-                self._best_weights[index] = network.get_weights()
-            racing |= epoch - self._best_epoch[index] < self.patience
-        self.model.stop_training = not racing
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Back to every network's best epoch."""
-        for network, weights in zip(self.model.networks, self._best_weights, strict=True):
-            network.set_weights(weights)
+    return _fit_and_test(model, data, recipe, NetworkEarlyStopping(patience=recipe.patience))
 
 
 def _compile(model: keras.Model, tasks: Sequence[str], recipe: Recipe) -> None:
@@ -176,13 +132,15 @@ def _compile(model: keras.Model, tasks: Sequence[str], recipe: Recipe) -> None:
         keras.optimizers.Adam(recipe.learning_rate),
         loss=dict.fromkeys(tasks, "binary_crossentropy"),
     )
+    # Otherwise the first step makes the slots while it is traced, and is traced twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def _fit_and_test(
     model: keras.Model,
     data: OverlaidDigits,
     recipe: Recipe,
-    stop: Callable[..., Any],
+    stop: keras.callbacks.Callback,
 ) -> Trained:
     history = model.fit(
         data.train,

@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 
@@ -6,72 +5,12 @@ from keras_tag.baselines import all_in_one
 from keras_tag.datasets import overlaid_digits
 from keras_tag.demo_training import (
     Recipe,
-    StopEachNetwork,
     build_network,
     train_groups,
     train_joint,
 )
-from keras_tag.selection.grouping import Grouping
 
 SHAPE = (8, 13)
-
-
-class FakeNetwork:
-    """Its weight is the epoch."""
-
-    def __init__(self):
-        self.weights = [np.array(-1)]
-
-    def get_weights(self):
-        return [weight.copy() for weight in self.weights]
-
-    def set_weights(self, weights):
-        self.weights = weights
-
-
-class FakeModel:
-    def __init__(self, grouping):
-        self.grouping = grouping
-        self.networks = [FakeNetwork() for _ in grouping.groups]
-        self.stop_training = False
-
-
-def run_callback(callback, model, networks, logs_by_epoch):
-    callback.set_model(model)
-    callback.on_train_begin()
-    for epoch, logs in enumerate(logs_by_epoch):
-        for network in networks:
-            network.set_weights([np.array(epoch)])
-        callback.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    callback.on_train_end()
-    return epoch
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_every_network_ends_as_if_early_stopping_had_watched_it_alone(seed):
-    generator = np.random.default_rng(seed)
-    grouping = Grouping.from_groups([("a", "b"), ("c", "a"), ("d",)])
-    losses = [{f"val_{t}_loss": generator.random() for t in "abcd"} for _ in range(15)]
-    patience = int(generator.integers(1, 5))
-
-    model = FakeModel(grouping)
-    last = run_callback(StopEachNetwork(patience), model, model.networks, losses)
-
-    last_alone = []
-    for index, network in enumerate(model.networks):
-        alone = FakeNetwork()
-        alone.stop_training = False
-        logs = [
-            {"val_loss": sum(of[f"val_{t}_loss"] for t in grouping.served(index))} for of in losses
-        ]
-        stop = keras.callbacks.EarlyStopping(
-            "val_loss", patience=patience, restore_best_weights=True, mode="min"
-        )
-        last_alone.append(run_callback(stop, alone, [alone], logs))
-        assert network.weights == alone.weights
-    assert last == max(last_alone)
 
 
 def test_first_weights_are_the_same_in_every_company_and_differ_between_tasks():
