@@ -1,7 +1,6 @@
 """`GroupedModel`: the networks of a grouping, trained and served as one Keras model."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from keras_tag.network_losses import NetworkLosses
 from keras_tag.network_outputs import by_task, check_network, check_nothing_shared, cut
 from keras_tag.per_network_optimizer import PerNetworkOptimizer
 from keras_tag.selection.grouping import Grouping
+from keras_tag.tag_model_checks import compile_config
 from keras_tag.warm_start import WarmStart
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class GroupedModel(keras.Model):
             `keras_tag.build_from(model)` makes it from a functional model with all the tasks.
         serve: The tasks to serve, at least one of every network. None: all of them. The others
             are trained as helpers only.
+        missing: A label value that means "not labelled", such as -1. NaN means so without asking.
         warm_start: A model, usually the joint one, whose weights the networks begin with wherever
             names and shapes fit.
         **kwargs: As in `keras.Model` (`name`, ...).
@@ -72,6 +73,7 @@ class GroupedModel(keras.Model):
         build_model: Callable[[tuple[str, ...]], keras.Model],
         *,
         serve: Iterable[str] | None = None,
+        missing: float | None = None,
         warm_start: keras.Model | None = None,
         **kwargs: Any,
     ) -> None:
@@ -84,6 +86,7 @@ class GroupedModel(keras.Model):
         super().__init__(**{"autocast": False, **kwargs})
         self.grouping = grouping
         self.tasks = grouping.tasks
+        self.missing = missing
         self.serves = _serves(grouping, serve)
         self.output_names = list(self.serves)
         self.networks = [build_model(group) for group in grouping.groups]
@@ -141,10 +144,25 @@ class GroupedModel(keras.Model):
         Returns:
             A scalar.
         """
-        y, sample_weight = self._labels(y), self._weights(sample_weight)
-        compiled = self.task_losses
-        losses = compiled(self.serves, y, y_pred, sample_weight)
-        return compiled.weighted_sum(losses) + sum(map(_regularisation, self.networks))
+        losses = self.task_losses(y, y_pred, sample_weight)
+        return self.task_losses.weighted_sum(losses) + sum(map(_regularisation, self.networks))
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Keras's metrics of what is served; `weighted_metrics` see labelled examples only.
+
+        Args:
+            x: Not used.
+            y: Targets by task.
+            y_pred: What `call` returned.
+            sample_weight: None, one for all tasks, or a dict by task.
+
+        Returns:
+            The logs.
+        """
+        y, weights = self.task_losses.labels(self, y, y_pred, sample_weight)
+        return dict(super().compute_metrics(x, y, y_pred, weights))
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of every network on one batch.
@@ -172,9 +190,10 @@ class GroupedModel(keras.Model):
             for index in self.trained_networks
             for variable in self.networks[index].trainable_variables
         ]
-        self._optimizer.apply_gradients(
-            zip(tape.gradient(targets, variables), variables, strict=True)
-        )
+        if variables:
+            self._optimizer.apply_gradients(
+                zip(tape.gradient(targets, variables), variables, strict=True)
+            )
         return self._logs(x, y, sample_weight, outputs, losses, totals)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -233,16 +252,11 @@ class GroupedModel(keras.Model):
         self, x: Any, y: Any, sample_weight: Any, *, training: bool
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Per network, outputs and losses by task."""
-        y, sample_weight = self._labels(y), self._weights(sample_weight)
-        compiled = self.task_losses
         if not self.built:
             # Calling the networks one by one builds them, but not the whole.
             self(x, training=False)
         outputs = self._network_outputs(x, training=training)
-        losses = [
-            compiled(group, y, predictions, sample_weight)
-            for group, predictions in zip(self.grouping.groups, outputs, strict=True)
-        ]
+        losses = [self.task_losses(y, predictions, sample_weight) for predictions in outputs]
         return outputs, losses
 
     def _totals(self, losses: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -270,36 +284,7 @@ class GroupedModel(keras.Model):
         for task, loss in served.items():
             self._task_trackers[task].update_state(_unscale(loss), batch_size)
         self._optimized_tracker.update_state(_unscale(sum(totals)), batch_size)
-        weights = None if sample_weight is None else self._weights(sample_weight)
-        y = {task: label for task, label in self._labels(y).items() if task in self.serves}
-        logs: dict[str, Any] = self.compute_metrics(
-            x, y, self._served(outputs), sample_weight=weights
-        )
-        return logs
-
-    def _labels(self, y: Any) -> dict[str, Any]:
-        if len(self.tasks) == 1 and not isinstance(y, Mapping):
-            y = {self.tasks[0]: y}
-        given = y if isinstance(y, Mapping) else {}
-        missing = [task for task in self.tasks if given.get(task) is None]
-        if missing:
-            received = list(y) if isinstance(y, Mapping) else type(y).__name__
-            raise ValueError(
-                f"Expected y to be a dict with labels for every task, {list(self.tasks)}. "
-                f"Missing: {missing}. Received: {received}."
-            )
-        return {task: given[task] for task in self.tasks}
-
-    def _weights(self, sample_weight: Any) -> dict[str, Any]:
-        if not isinstance(sample_weight, Mapping):
-            return dict.fromkeys(self.tasks, sample_weight)
-        unknown = sorted(set(sample_weight) - set(self.tasks))
-        if unknown:
-            raise ValueError(
-                f"Expected sample_weight to be one array or a dict by task, of {list(self.tasks)}. "
-                f"Received other names: {unknown}."
-            )
-        return {task: sample_weight.get(task) for task in self.tasks}
+        return self.compute_metrics(x, y, self._served(outputs), sample_weight)
 
     @property
     def task_losses(self) -> NetworkLosses:
@@ -307,11 +292,8 @@ class GroupedModel(keras.Model):
         if self._network_losses is None:
             if not self.compiled:
                 raise ValueError("Expected a compiled model. Call `compile(...)` first.")
-            # The weights are public only in the serialised spec, whose optimizer is read eagerly.
-            with tf.init_scope(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                weights = self.get_compile_config().get("loss_weights")
-            self._network_losses = NetworkLosses(self.loss, weights, self.tasks)
+            weights = compile_config(self).get("loss_weights")
+            self._network_losses = NetworkLosses(self.loss, weights, self.tasks, self.missing)
         return self._network_losses
 
     @property
@@ -410,8 +392,10 @@ class GroupedModel(keras.Model):
         """
         network, group = self.networks[index], self.grouping.groups[index]
         serve = [task for task in group if self.serves.get(task) == index]
-        alone = type(self)(Grouping.from_groups([group]), lambda tasks: network, serve=serve)
-        losses, spec = self.task_losses, self.get_compile_config()
+        alone = type(self)(
+            Grouping.from_groups([group]), lambda tasks: network, serve=serve, missing=self.missing
+        )
+        losses, spec = self.task_losses, compile_config(self)
         metrics = {
             name: {task: own for task, own in (spec[name] or {}).items() if task in alone.serves}
             for name in ("metrics", "weighted_metrics")
@@ -461,6 +445,7 @@ class GroupedModel(keras.Model):
             **super().get_config(),
             "grouping": self.grouping.to_dict(),
             "serve": list(self.serves),
+            "missing": self.missing,
             "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
         }
 

@@ -7,6 +7,7 @@ import keras
 import pandas as pd
 
 from keras_tag.selection.grouping import Grouping
+from keras_tag.tag_model_checks import compile_config
 
 if TYPE_CHECKING:
     from keras_tag.grouped_model import GroupedModel
@@ -44,8 +45,8 @@ def report(
     frame = frame.join(_evaluate(model, test))
     for name, (grouping, models) in rivals.items():
         # The same losses and metrics, whatever the rival was compiled with, if at all.
-        rival = type(model)(grouping, models.__getitem__, serve=model.serves)
-        spec = model.get_compile_config()
+        rival = type(model)(grouping, models.__getitem__, serve=model.serves, missing=model.missing)
+        spec = compile_config(model)
         rival.compile(
             None,
             loss={task: model.task_losses.losses[task] for task in grouping.tasks},

@@ -1,25 +1,42 @@
-"""The loss of every task a network trains, from what was given to `compile`."""
+"""The losses of the tasks that a network trains, from what was given to `compile`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import keras
+import tensorflow as tf
+
+from keras_tag.tag_model_checks import all_labelled
+from keras_tag.task_losses import TaskLosses
+
+# `TaskLosses` is about two tasks or more; a lone one is given to it twice, the second as this.
+_AGAIN = ""
 
 
 class NetworkLosses:
-    """Losses and loss weights by task, following Keras's own rules.
+    """Losses and loss weights by task, for networks that each train some of the tasks.
+
+    What a loss is, and what a missing label does to it, is `TaskLosses`'s to say: for a network it
+    is the same as for the joint model that a `TAGModel` trains.
 
     Args:
         loss: What was given to `compile(loss=...)`: a dict by task, or one for all tasks.
         loss_weights: What was given to `compile(loss_weights=...)`: a dict by task, or None.
-        tasks: The served tasks.
+        tasks: All tasks.
+        missing: A label value that means "not labelled", next to NaN.
+
+    Attributes:
+        losses: The loss of every task, as it was given.
+        weights: The loss weight of every task.
 
     Raises:
         ValueError: A task without a loss, a name that is no task, a task without a weight.
     """
 
-    def __init__(self, loss: Any, loss_weights: Any, tasks: Iterable[str]) -> None:
+    def __init__(
+        self, loss: Any, loss_weights: Any, tasks: Iterable[str], missing: float | None = None
+    ) -> None:
         self.tasks = tuple(tasks)
+        self.missing = missing
         if isinstance(loss, (list, tuple)) or loss is None:
             raise ValueError(
                 "Expected `loss` to be a dict with a loss for each of the tasks "
@@ -28,14 +45,13 @@ class NetworkLosses:
             )
         if not isinstance(loss, Mapping):
             loss = dict.fromkeys(self.tasks, loss)
-        self.losses = dict(self._check(loss, "loss"))
         if loss_weights is None:
             loss_weights = dict.fromkeys(self.tasks, 1.0)
-        self.weights = {
-            task: float(weight) for task, weight in self._check(loss_weights, "loss_weights")
-        }
+        self.losses = self._by_task(loss, "loss")
+        weights = self._by_task(loss_weights, "loss_weights")
+        self.weights = {task: float(weight) for task, weight in weights.items()}
 
-    def _check(self, given: Any, argument: str) -> Iterable[tuple[str, Any]]:
+    def _by_task(self, given: Any, argument: str) -> dict[str, Any]:
         named = dict(given) if isinstance(given, Mapping) else {}
         named = {task: value for task, value in named.items() if value is not None}
         if set(named) != set(self.tasks):
@@ -45,34 +61,44 @@ class NetworkLosses:
                 f"{[task for task in self.tasks if task not in named]}. "
                 f"Received: {argument}={given!r}."
             )
-        return named.items()
+        return named
 
-    def __call__(
-        self,
-        tasks: Iterable[str],
-        y: Mapping[str, Any],
-        y_pred: Mapping[str, Any],
-        sample_weight: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """The losses of some of the tasks on one batch.
-
-        This is the one place where a task's loss is computed.
+    def __call__(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
+        """The losses of some tasks on one batch. The one place where a task's loss is computed.
 
         Args:
-            tasks: Which tasks.
-            y: Targets by task.
-            y_pred: One network's outputs by task.
-            sample_weight: Sample weights, or None, by task.
+            y: Targets by task, as they came.
+            y_pred: Outputs by task; says which tasks.
+            sample_weight: None, one for all tasks, or a dict by task.
 
         Returns:
-            A scalar per task, reduced as Keras does, before its loss weight.
+            A scalar per task of `y_pred`, reduced as Keras does, before its loss weight.
         """
-        losses = {}
-        for task in tasks:
-            loss = _resolve(self.losses[task], y[task], y_pred[task])
-            value = loss(y[task], y_pred[task], sample_weight[task])
-            losses[task] = keras.ops.cast(value, keras.config.floatx())
-        return losses
+        losses, outputs, labels = self._read(y, y_pred, sample_weight)
+        # `strict=False`: of a lone task there are two.
+        return dict(zip(y_pred, losses(labels, outputs), strict=False))
+
+    def labels(
+        self, model: Any, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """What metrics are to see.
+
+        Args:
+            model: The compiled model whose metrics they are.
+            y: Targets by task, as they came.
+            y_pred: Outputs by task; says which tasks.
+            sample_weight: None, one for all tasks, or a dict by task.
+
+        Returns:
+            Targets by task with nothing missing in them, and weights by task that are zero where
+            a label was missing; None when there are none.
+        """
+        _, _, labels = self._read(y, y_pred, sample_weight)
+        with tf.control_dependencies(all_labelled(model, list(y_pred), labels)):
+            clean = [tf.identity(leaf) for leaf in labels.y]
+        weights = dict(zip(y_pred, labels.metric_weight, strict=False))
+        unweighted = all(weight is None for weight in weights.values())
+        return dict(zip(y_pred, clean, strict=False)), None if unweighted else weights
 
     def weighted_sum(self, losses: Mapping[str, Any]) -> Any:
         """The sum of task losses, each times its loss weight.
@@ -85,38 +111,46 @@ class NetworkLosses:
         """
         return sum(self.weights[task] * loss for task, loss in losses.items())
 
+    def _read(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any, Any]:
+        y, sample_weight = self._targets(y), self._sample_weights(sample_weight)
+        source = {task: task for task in y_pred}
+        if len(source) == 1:
+            source[_AGAIN] = next(iter(y_pred))
+        outputs = {name: y_pred[task] for name, task in source.items()}
+        losses = TaskLosses(
+            {name: self.losses[task] for name, task in source.items()},
+            outputs,
+            list(source),
+            self.missing,
+        )
+        labels = losses.labels(
+            {name: y[task] for name, task in source.items()},
+            outputs,
+            {name: sample_weight[task] for name, task in source.items()},
+        )
+        return losses, outputs, labels
 
-class _FunctionLoss(keras.losses.Loss):
-    """A function of (y_true, y_pred) as a `Loss`: aligned ranks, then the mean over the batch."""
+    def _targets(self, y: Any) -> dict[str, Any]:
+        if len(self.tasks) == 1 and not isinstance(y, Mapping):
+            y = {self.tasks[0]: y}
+        given = y if isinstance(y, Mapping) else {}
+        absent = [task for task in self.tasks if given.get(task) is None]
+        if absent:
+            received = list(y) if isinstance(y, Mapping) else type(y).__name__
+            raise ValueError(
+                f"Expected y to be a dict with labels for every task, {list(self.tasks)}. "
+                f"Missing: {absent}. Received: {received}. A label that is missing for single "
+                "examples is NaN (or the `missing` sentinel), not an absent entry."
+            )
+        return {task: given[task] for task in self.tasks}
 
-    def __init__(self, function: Any) -> None:
-        super().__init__(name=getattr(function, "__name__", "loss"))
-        self.function = function
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        true_rank, pred_rank = len(y_true.shape), len(y_pred.shape)
-        if true_rank == pred_rank + 1 and y_true.shape[-1] == 1:
-            y_true, y_pred = _align(y_true, y_pred)
-        elif pred_rank == true_rank + 1 and y_pred.shape[-1] == 1:
-            y_pred, y_true = _align(y_pred, y_true)
-        return self.function(y_true, y_pred)
-
-
-def _align(longer: Any, shorter: Any) -> tuple[Any, Any]:
-    """Bring `[..., 1]` and `[...]` to one rank, as Keras does: a vector grows, others shrink."""
-    if len(shorter.shape) == 1:
-        return longer, keras.ops.expand_dims(shorter, -1)
-    return keras.ops.squeeze(longer, -1), shorter
-
-
-def _resolve(loss: Any, y: Any, y_pred: Any) -> Any:
-    if isinstance(loss, str) and loss.lower() in ("crossentropy", "ce"):
-        # Keras chooses by shapes.
-        if y_pred.shape[-1] == 1:
-            loss = "binary_crossentropy"
-        elif len(y.shape) < len(y_pred.shape) or y.shape[-1] == 1:
-            loss = "sparse_categorical_crossentropy"
-        else:
-            loss = "categorical_crossentropy"
-    loss = keras.losses.get(loss)
-    return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
+    def _sample_weights(self, sample_weight: Any) -> dict[str, Any]:
+        if not isinstance(sample_weight, Mapping):
+            return dict.fromkeys(self.tasks, sample_weight)
+        unknown = sorted(set(sample_weight) - set(self.tasks))
+        if unknown:
+            raise ValueError(
+                f"Expected sample_weight to be one array or a dict by task, of {list(self.tasks)}. "
+                f"Received other names: {unknown}."
+            )
+        return {task: sample_weight.get(task) for task in self.tasks}
