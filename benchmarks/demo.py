@@ -43,7 +43,10 @@ def main() -> None:
     for tasks in TASK_SETS:
         result = load(tasks)
         versions = ", ".join(f"{name} {number}" for name, number in result.versions.items())
-        print(f"\n{', '.join(tasks)}: {result.seconds:.0f} s with {result.cpus} CPUs; {versions}")
+        print(
+            f"\n{', '.join(tasks)}: {result.seconds:.0f} s with {result.cpus} CPUs, "
+            f"{result.cpu_seconds:.0f} s of CPU time; {versions}"
+        )
         print(f"\n{describe(result)}\n\n{verdict(result)}\n\n{result.grouping}")
 
 

@@ -42,7 +42,7 @@ def run_demo(
     from keras_tag.demo_training import Recipe, train_groups, train_joint
 
     recipe = Recipe(epochs=settings.epochs)
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), time.process_time()
     steps = settings.seeds * (3 + settings.draws)
     runs: list[Run] = []
 
@@ -72,7 +72,14 @@ def run_demo(
             # A new data set each time: its first epoch is the first one for everybody.
             trained = train_groups(grouping, _data(settings, seed), recipe, seed)
             keep(method, seed, grouping, trained)
-    return DemoResult(settings, pooled, selected, tuple(runs), round(time.monotonic() - start, 1))
+    return DemoResult(
+        settings,
+        pooled,
+        selected,
+        tuple(runs),
+        seconds=round(time.monotonic() - start, 1),
+        cpu_seconds=round(time.process_time() - cpu_start, 1),
+    )
 
 
 def pool_affinities(affinities: Iterable[Affinity]) -> Affinity:

@@ -80,7 +80,7 @@ def report(result: DemoResult) -> str:
 - Networks that may be served: {settings.budget}
 - Seeds: {settings.seeds}, each with other images ({settings.train_size} for training) and other
   first weights
-- Took: {result.seconds:.0f} s with {result.cpus} CPUs
+- Took: {result.seconds:.0f} s with {result.cpus} CPUs ({result.cpu_seconds:.0f} s of CPU time)
 - Versions: {versions}
 
 ## Was it worth it

@@ -103,6 +103,7 @@ class DemoResult:
         grouping: What was selected from it.
         runs: Everything that was trained.
         seconds: How long it all took.
+        cpu_seconds: How long its threads computed: what it takes on a busy machine, too.
         versions: Of Python and the libraries that matter.
         cpus: How many the machine has.
     """
@@ -112,6 +113,7 @@ class DemoResult:
     grouping: Grouping
     runs: tuple[Run, ...] = field(repr=False)
     seconds: float
+    cpu_seconds: float
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     cpus: int | None = field(default_factory=os.cpu_count)
 
@@ -147,6 +149,7 @@ def to_dict(result: DemoResult) -> dict[str, Any]:
         "versions": result.versions,
         "cpus": result.cpus,
         "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
         "tasks": list(affinity.tasks),
         "affinity_rows_source": [[_significant(z) for z in row] for row in affinity.mean],
         "affinity_count": affinity.count.tolist(),
@@ -209,6 +212,7 @@ def from_dict(stored: Mapping[str, Any]) -> DemoResult:
         selected,
         tuple(runs),
         stored["seconds"],
+        stored["cpu_seconds"],
         stored["versions"],
         stored["cpus"],
     )

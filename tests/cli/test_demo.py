@@ -47,7 +47,9 @@ def made_up_result():
                 losses = dict(zip(TASKS, total * np.array([0.1, 0.2, 0.3, 0.4]), strict=True))
                 runs.append(Run(method, seed, grouping, losses, epochs=5))
     affinity = Affinity.from_array(np.eye(4) * 1e-3, TASKS, rows="source")
-    return DemoResult(SETTINGS, affinity, rivals["selected"], tuple(runs), seconds=1.0)
+    return DemoResult(
+        SETTINGS, affinity, rivals["selected"], tuple(runs), seconds=1.0, cpu_seconds=2.0
+    )
 
 
 def cells(table, name):
@@ -81,6 +83,7 @@ def test_a_tie_is_not_counted_as_a_win():
         result.grouping,
         tuple(Run(r.method, r.seed, r.grouping, dict.fromkeys(TASKS, 0.5), 1) for r in result.runs),
         1.0,
+        2.0,
     )
     assert "lower on 0 of 2 seeds" in verdict(tied)
     assert "have a lower mean total test loss than 0 of 3 rivals" in report(tied)
@@ -90,7 +93,7 @@ def test_with_one_seed_there_is_no_spread():
     result = made_up_result()
     settings = DemoSettings(**{**vars(SETTINGS), "seeds": 1})
     runs = tuple(run for run in result.runs if run.seed == 0)
-    one = DemoResult(settings, result.affinity, result.grouping, runs, 1.0)
+    one = DemoResult(settings, result.affinity, result.grouping, runs, 1.0, 2.0)
     assert cells(describe(one), "selected")[2:] == ["1.000", "1.000", "-"]
 
 
@@ -121,7 +124,7 @@ def test_unmeasured_pairs_survive_json():
     matrix = np.full((4, 4), np.nan)
     matrix[0, 1] = 0.12345678
     affinity = Affinity.from_array(matrix, TASKS, rows="source")
-    partly = DemoResult(SETTINGS, affinity, result.grouping, result.runs, 1.0)
+    partly = DemoResult(SETTINGS, affinity, result.grouping, result.runs, 1.0, 2.0)
     read = from_dict(json.loads(to_json(partly)))
     np.testing.assert_allclose(read.affinity.mean, matrix, rtol=1e-5)
 
