@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_tag.atomic_files import write_atomically
 from keras_tag.selection.grouping import Grouping
+from keras_tag.tag_model_checks import compile_config
 
 if TYPE_CHECKING:
     from keras_tag.grouped_model import GroupedModel
@@ -33,7 +34,7 @@ def fit_groups(
     _claim(place, model.grouping)
     histories = []
     for index in range(len(model.networks)):
-        alone = model.alone(index)
+        alone = compiled_alone(model, index)
         own = place / f"network_{index}"
         history, weights = own / "history.json", own / "trained.weights.h5"
         if weights.exists():
@@ -53,6 +54,51 @@ def fit_groups(
             os.replace(partial, weights)
         histories.append(json.loads(history.read_text()))
     return histories
+
+
+def compiled_alone(model: "GroupedModel", index: int) -> "GroupedModel":
+    """One network as a compiled model of its own that serves what the network serves.
+
+    Network and optimizer are the same objects: training it trains them.
+
+    Args:
+        model: A compiled model of several networks.
+        index: Of the network.
+
+    Returns:
+        A `GroupedModel` with one network, compiled like `model`.
+    """
+    network, group = model.networks[index], model.grouping.groups[index]
+    alone = type(model)(
+        Grouping.from_groups([group]),
+        lambda tasks: network,
+        serve=[task for task in group if model.serves.get(task) == index],
+        missing=model.missing,
+    )
+    losses, spec = model.task_losses, compile_config(model)
+    alone.compile(
+        None if model.optimizer is None else model.optimizer.optimizers[index],
+        loss={task: losses.losses[task] for task in group},
+        loss_weights={task: losses.weights[task] for task in group},
+        metrics=_metrics_of(alone.serves, "metrics", spec["metrics"]),
+        weighted_metrics=_metrics_of(alone.serves, "weighted_metrics", spec["weighted_metrics"]),
+        run_eagerly=model.run_eagerly,
+        steps_per_execution=model.steps_per_execution,
+        jit_compile=model.jit_compile,
+    )
+    return alone
+
+
+def _metrics_of(tasks: Iterable[str], argument: str, serialized: Any) -> dict[str, Any] | None:
+    """New metrics of some tasks, from the serialised `compile` argument for all."""
+    if serialized is not None and not isinstance(serialized, Mapping):
+        raise ValueError(
+            f"Expected `{argument}` to have been compiled as a dict by task. "
+            f"Received: {argument}={serialized!r}."
+        )
+    chosen = {task: (serialized or {}).get(task) for task in tasks}
+    metrics = {task: own for task, own in chosen.items() if own is not None}
+    return keras.saving.deserialize_keras_object(metrics) if metrics else None
 
 
 def _claim(place: Path, grouping: Grouping) -> None:

@@ -9,8 +9,14 @@ import tensorflow as tf
 
 from keras_tag.fit_groups import Callbacks, fit_groups
 from keras_tag.grouped_report import report
-from keras_tag.network_losses import NetworkLosses
-from keras_tag.network_outputs import by_task, check_network, check_nothing_shared, cut
+from keras_tag.network_losses import NetworkLosses, regularisation, unscale
+from keras_tag.network_outputs import (
+    by_task,
+    check_network,
+    check_nothing_shared,
+    cut,
+    served_by,
+)
 from keras_tag.per_network_optimizer import PerNetworkOptimizer
 from keras_tag.selection.grouping import Grouping
 from keras_tag.tag_model_checks import compile_config
@@ -87,7 +93,7 @@ class GroupedModel(keras.Model):
         self.grouping = grouping
         self.tasks = grouping.tasks
         self.missing = missing
-        self.serves = _serves(grouping, serve)
+        self.serves = served_by(grouping, serve)
         self.output_names = list(self.serves)
         self.networks = [build_model(group) for group in grouping.groups]
         for group, network in zip(grouping.groups, self.networks, strict=True):
@@ -145,7 +151,7 @@ class GroupedModel(keras.Model):
             A scalar.
         """
         losses = self.task_losses(y, y_pred, sample_weight)
-        return self.task_losses.weighted_sum(losses) + sum(map(_regularisation, self.networks))
+        return self.task_losses.weighted_sum(losses) + sum(map(regularisation, self.networks))
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -263,7 +269,7 @@ class GroupedModel(keras.Model):
         """Per network, what it minimises."""
         compiled = self.task_losses
         return [
-            compiled.weighted_sum(own) + _regularisation(network)
+            compiled.weighted_sum(own) + regularisation(network)
             for own, network in zip(losses, self.networks, strict=True)
         ]
 
@@ -280,10 +286,10 @@ class GroupedModel(keras.Model):
         served = self._served(losses)
         # Keras's own tracker, reached by its public name.
         total = next(metric for metric in self.metrics if metric.name == "loss")
-        total.update_state(_unscale(self.task_losses.weighted_sum(served)), batch_size)
+        total.update_state(unscale(self.task_losses.weighted_sum(served)), batch_size)
         for task, loss in served.items():
-            self._task_trackers[task].update_state(_unscale(loss), batch_size)
-        self._optimized_tracker.update_state(_unscale(sum(totals)), batch_size)
+            self._task_trackers[task].update_state(unscale(loss), batch_size)
+        self._optimized_tracker.update_state(unscale(sum(totals)), batch_size)
         return self.compute_metrics(x, y, self._served(outputs), sample_weight)
 
     @property
@@ -375,44 +381,9 @@ class GroupedModel(keras.Model):
             Per network, the history of its losses and metrics, those of the tasks it serves.
 
         Raises:
-            ValueError: A folder of another grouping.
+            ValueError: A folder of another grouping; `metrics` compiled otherwise than by task.
         """
         return fit_groups(self, folder, x, y, callbacks=callbacks, **fit)
-
-    def alone(self, index: int) -> "GroupedModel":
-        """One network as a compiled model of its own that serves what the network serves here.
-
-        Network and optimizer are the same objects: training it trains them.
-
-        Args:
-            index: Of the network.
-
-        Returns:
-            A `GroupedModel` with one network, compiled as this one.
-        """
-        network, group = self.networks[index], self.grouping.groups[index]
-        serve = [task for task in group if self.serves.get(task) == index]
-        alone = type(self)(
-            Grouping.from_groups([group]), lambda tasks: network, serve=serve, missing=self.missing
-        )
-        losses, spec = self.task_losses, compile_config(self)
-        metrics = {
-            name: {task: own for task, own in (spec[name] or {}).items() if task in alone.serves}
-            for name in ("metrics", "weighted_metrics")
-        }
-        alone.compile(
-            None if self._optimizer is None else self._optimizer.optimizers[index],
-            loss={task: losses.losses[task] for task in group},
-            loss_weights={task: losses.weights[task] for task in group},
-            **{
-                name: keras.saving.deserialize_keras_object(own) or None
-                for name, own in metrics.items()
-            },
-            run_eagerly=self.run_eagerly,
-            steps_per_execution=self.steps_per_execution,
-            jit_compile=self.jit_compile,
-        )
-        return alone
 
     def report(
         self,
@@ -463,32 +434,3 @@ class GroupedModel(keras.Model):
         )
         grouping = Grouping.from_dict(config.pop("grouping"))
         return cls(grouping, lambda tasks: next(networks), **config)
-
-
-def _serves(grouping: Grouping, serve: Iterable[str] | None) -> dict[str, int]:
-    """Task -> network, of the tasks to serve."""
-    wanted = set(grouping.tasks if serve is None else serve)
-    serves = {task: index for task, index in grouping.serves.items() if task in wanted}
-    idle = set(range(len(grouping.groups))) - set(serves.values())
-    if wanted - set(serves) or idle:
-        raise ValueError(
-            f"Expected `serve` to name tasks of {list(grouping.tasks)}, at least one of every "
-            f"network. Received: serve={sorted(wanted)}"
-            + (f"; networks {sorted(idle)} serve none of them." if idle else ".")
-        )
-    return serves
-
-
-def _regularisation(network: keras.Model) -> Any:
-    """Regularisers and `add_loss` of one network, a replica's share of them."""
-    losses = [keras.ops.cast(keras.ops.sum(loss), keras.config.floatx()) for loss in network.losses]
-    return sum(losses) / _replicas() if losses else 0.0
-
-
-def _unscale(loss: Any) -> Any:
-    """Undo the division by the number of replicas that Keras's mean losses make."""
-    return loss * _replicas()
-
-
-def _replicas() -> int:
-    return int(tf.distribute.get_strategy().num_replicas_in_sync)

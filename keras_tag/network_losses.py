@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from keras_tag.replicas import num_replicas
 from keras_tag.tag_model_checks import all_labelled
 from keras_tag.task_losses import TaskLosses
 
@@ -154,3 +156,28 @@ class NetworkLosses:
                 f"Received other names: {unknown}."
             )
         return {task: sample_weight.get(task) for task in self.tasks}
+
+
+def regularisation(network: keras.Model) -> Any:
+    """Regularisers and `add_loss` of one network, a replica's share of them.
+
+    Args:
+        network: A Keras model.
+
+    Returns:
+        A scalar; 0 if there are none.
+    """
+    losses = [keras.ops.cast(keras.ops.sum(loss), keras.config.floatx()) for loss in network.losses]
+    return sum(losses) / num_replicas() if losses else 0.0
+
+
+def unscale(loss: Any) -> Any:
+    """Undo the division by the number of replicas that Keras's mean losses make, for logs.
+
+    Args:
+        loss: A replica's share.
+
+    Returns:
+        The loss of the replica's batch.
+    """
+    return loss * num_replicas()

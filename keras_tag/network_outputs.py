@@ -1,9 +1,11 @@
 """The outputs of a network by task, whatever kind of Keras model it is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+
+from keras_tag.selection.grouping import Grouping
 
 
 def by_task(outputs: Any, network: keras.Model, tasks: Sequence[str]) -> dict[str, Any]:
@@ -103,3 +105,28 @@ def check_nothing_shared(networks: Sequence[keras.Model]) -> None:
                     f"call. Networks {owner[id(part)]} and {index} share {part.name!r}. Create "
                     "the layers inside of build_model."
                 )
+
+
+def served_by(grouping: Grouping, serve: Iterable[str] | None) -> dict[str, int]:
+    """Which network serves each of the tasks to serve.
+
+    Args:
+        grouping: The networks.
+        serve: The tasks to serve; None: all.
+
+    Returns:
+        Task -> index of the network, in the grouping's order.
+
+    Raises:
+        ValueError: Unknown tasks, or a network that would serve nobody.
+    """
+    wanted = set(grouping.tasks if serve is None else serve)
+    serves = {task: index for task, index in grouping.serves.items() if task in wanted}
+    idle = set(range(len(grouping.groups))) - set(serves.values())
+    if wanted - set(serves) or idle:
+        raise ValueError(
+            f"Expected `serve` to name tasks of {list(grouping.tasks)}, at least one of every "
+            f"network. Received: serve={sorted(wanted)}"
+            + (f"; networks {sorted(idle)} serve none of them." if idle else ".")
+        )
+    return serves

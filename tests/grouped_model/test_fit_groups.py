@@ -63,8 +63,9 @@ def test_equals_the_joint_fit(tmp_path, grouping, batch):
     np.testing.assert_allclose(total, history["val_loss"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("build_model", [dict_network, SubclassedNetwork])
-def test_finished_networks_are_read_back(tmp_path, grouping, batch, build_model):
+def test_finished_networks_are_read_back(tmp_path, grouping, batch):
+    # Of a subclassed model: it has no weights to read into before it has seen data.
+    build_model = SubclassedNetwork
     first = compiled(grouping, build_model)
     histories = first.fit_groups(tmp_path, *batch, **FIT)
     again = compiled(grouping, build_model)
@@ -92,7 +93,7 @@ def test_callbacks_may_be_made_for_each_network(tmp_path, grouping, batch):
 
 
 def test_refuses_the_folder_of_another_grouping(tmp_path, grouping, batch):
-    compiled(grouping, dict_network).fit_groups(tmp_path, *batch, **FIT)
+    grouping.save(tmp_path / "grouping.json")
     other = compiled(Grouping.from_groups([("a", "b", "c")]), dict_network)
     with pytest.raises(ValueError, match=r"of the same grouping"):
         other.fit_groups(tmp_path, *batch, **FIT)

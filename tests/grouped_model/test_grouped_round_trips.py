@@ -23,9 +23,10 @@ def _fitted(grouping, builder, batch):
     return model
 
 
-def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, grouping, builder, batch):
+@pytest.mark.parametrize("name", ["dict", "subclassed"])
+def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, grouping, name, batch):
     x, y = batch
-    model = _fitted(grouping, builder, batch)
+    model = _fitted(grouping, BUILDERS[name], batch)
     model.save(tmp_path / "served.keras")
     loaded = keras.models.load_model(tmp_path / "served.keras")
     assert loaded.grouping == grouping
@@ -36,16 +37,17 @@ def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, grouping, bui
     )
     # Every network's slots came back: training goes on in the same steps.
     for twin in (model, loaded):
-        twin.fit(*batch, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        twin.fit(*batch, batch_size=16, shuffle=False, verbose=0)
     for ours, theirs in zip(model.variables, loaded.variables, strict=True):
         np.testing.assert_array_equal(theirs, ours, err_msg=ours.path)
 
 
-def test_weights_file(tmp_path, grouping, builder, batch):
+@pytest.mark.parametrize("name", ["list", "subclassed"])
+def test_weights_file(tmp_path, grouping, name, batch):
     x, _ = batch
-    model = _fitted(grouping, builder, batch)
+    model = _fitted(grouping, BUILDERS[name], batch)
     model.save_weights(tmp_path / "served.weights.h5")
-    other = GroupedModel(grouping, builder)
+    other = GroupedModel(grouping, BUILDERS[name])
     other(x)
     other.load_weights(tmp_path / "served.weights.h5")
     for task, output in model.predict(x, verbose=0).items():

@@ -18,13 +18,14 @@ WEIGHTS = {"a": 1.0, "b": 0.5, "c": 3.0}
 GROUPS = [("a", "b"), ("c", "a")]
 SERVES = {"a": 1, "b": 0, "c": 1}
 
+# Between them: per-variable steps, a schedule, averages of weights, clipping by global norm, a
+# product over all variables' steps (Nadam), and accumulation.
 OPTIMIZERS = {
-    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "momentum": lambda: keras.optimizers.SGD(
+        keras.optimizers.schedules.CosineDecay(0.1, 15), momentum=0.9
+    ),
     "adam": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9),
-    "global_clipnorm": lambda: keras.optimizers.Adam(0.01, global_clipnorm=0.05),
-    # One product over the steps of all variables.
-    "nadam": lambda: keras.optimizers.Nadam(0.01),
-    "schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 15)),
+    "nadam": lambda: keras.optimizers.Nadam(0.01, global_clipnorm=0.05),
     "accumulation": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2),
 }
 
@@ -33,11 +34,11 @@ def network(tasks):
     return dict_network(tasks, dropout=0.3, regularizer="l2", batch_norm=True)
 
 
-def separately(grouped, compiled, x, y, weight=None, **fit):
+def separately(grouped, compiled, x, y, weight=None, build=dict_network, **fit):
     """Fit copies of the networks one by one with plain Keras, from where they are now."""
     alone = []
     for index, tasks in enumerate(grouped.grouping.groups):
-        model = network(tasks)
+        model = build(tasks)
         copy_variables(grouped.networks[index], model)
         model.compile(
             compiled(index),
@@ -75,10 +76,11 @@ def assert_equal_networks(grouped, alone):
 def test_joint_fit_equals_separate_fits(name, batch):
     x, y = batch
     grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
-    alone = separately(grouped, lambda _: OPTIMIZERS[name](), x, y, batch_size=12, epochs=5)
+    fit = {"batch_size": 12, "epochs": 5}
+    alone = separately(grouped, lambda _: OPTIMIZERS[name](), x, y, build=network, **fit)
     before = [net.get_weights() for net in grouped.networks]
     grouped.compile(OPTIMIZERS[name](), loss=LOSS, loss_weights=WEIGHTS)
-    grouped.fit(x, y, batch_size=12, epochs=5, shuffle=False, verbose=0)
+    grouped.fit(x, y, shuffle=False, verbose=0, **fit)
     assert_equal_networks(grouped, alone)
     moved = [net.get_weights() for net in grouped.networks]
     assert all(np.abs(b[0] - m[0]).max() > 1e-3 for b, m in zip(before, moved, strict=True))
@@ -90,7 +92,7 @@ def test_sample_weights_by_task_reach_their_task_in_every_network(batch):
     x, y = batch
     rng = np.random.default_rng(1)
     weight = {task: rng.uniform(0, 2, size=len(x)) for task in "abc"}
-    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
     alone = separately(grouped, lambda _: "sgd", x, y, weight, batch_size=12, epochs=2)
     grouped.compile("sgd", loss=LOSS, loss_weights=WEIGHTS)
     grouped.fit(x, y, sample_weight=weight, batch_size=12, epochs=2, shuffle=False, verbose=0)
@@ -104,7 +106,7 @@ def test_learning_rate_callbacks_reach_every_network(batch):
     def callbacks():
         return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / (1 + epoch))]
 
-    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
     alone = separately(
         grouped, lambda _: "sgd", x, y, batch_size=12, epochs=3, callbacks=callbacks()
     )
@@ -118,7 +120,7 @@ def test_networks_may_have_different_optimizers(tmp_path, batch):
     x, y = batch
     optimizers = ["adam", keras.optimizers.SGD(0.2)]
     configs = [keras.optimizers.serialize(keras.optimizers.get(o)) for o in optimizers]
-    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
     alone = separately(grouped, lambda i: keras.optimizers.deserialize(configs[i]), x, y, epochs=2)
     grouped.compile(PerNetworkOptimizer(optimizers), loss=LOSS, loss_weights=WEIGHTS)
     grouped.fit(x, y, epochs=2, shuffle=False, verbose=0)
@@ -134,7 +136,7 @@ def test_networks_may_have_different_optimizers(tmp_path, batch):
 def test_compiling_again_with_the_same_optimizer_goes_on(batch):
     x, y = batch
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
     alone = separately(grouped, lambda _: keras.optimizers.SGD(0.1, momentum=0.9), x, y, epochs=4)
     for _ in range(2):
         grouped.compile(optimizer, loss=LOSS, loss_weights=WEIGHTS)
@@ -179,7 +181,7 @@ def test_mixed_precision_gives_every_network_its_own_loss_scale(batch):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), network)
+        grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
         for _ in range(2):
             grouped.compile("sgd", loss=LOSS)
             grouped.fit(x, y, verbose=0)

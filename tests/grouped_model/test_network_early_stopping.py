@@ -24,16 +24,12 @@ def halves(batch):
 def test_every_network_stops_as_it_would_alone(grouping, halves):
     keras.utils.set_random_seed(1)  # Such that the two stop apart from each other.
     x, y, valid = halves
-
-    def build(tasks):
-        return dict_network(tasks, dropout=0.2, batch_norm=True)
-
-    grouped = GroupedModel(grouping, build)
+    grouped = GroupedModel(grouping, dict_network)
     alone, stopped = [], []
     # Network 1 serves only c: a helper's validation loss must not keep it going.
     for index, monitor in enumerate(["val_loss", "val_c_loss"]):
         tasks = grouping.groups[index]
-        model = build(tasks)
+        model = dict_network(tasks)
         for ours, theirs in zip(grouped.networks[index].variables, model.variables, strict=True):
             theirs.assign(ours)
         model.compile(keras.optimizers.Adam(0.05), loss={task: "mse" for task in tasks})
