@@ -95,8 +95,8 @@ class NetworkLosses:
             Targets by task with nothing missing in them, and weights by task that are zero where
             a label was missing; None when there are none.
         """
-        _, _, labels = self._read(y, y_pred, sample_weight)
-        with tf.control_dependencies(all_labelled(model, list(y_pred), labels)):
+        losses, _, labels = self._read(y, y_pred, sample_weight)
+        with tf.control_dependencies(all_labelled(model, losses.tasks, labels)):
             clean = [tf.identity(leaf) for leaf in labels.y]
         weights = dict(zip(y_pred, labels.metric_weight, strict=False))
         unweighted = all(weight is None for weight in weights.values())

@@ -33,7 +33,7 @@ def compiled(grouping, build_model, start=None):
         keras.optimizers.Adam(0.01, global_clipnorm=0.1),
         loss=MSE,
         loss_weights={"a": 1.0, "b": 2.0, "c": 3.0},
-        metrics={"a": ["mae"]},
+        metrics={"a": ["mae"], "c": ["mae"]},
     )
     for variable, value in zip(model.variables, start or (), strict=start is not None):
         variable.assign(value)

@@ -222,3 +222,43 @@ def test_a_task_that_is_not_served_is_trained_and_never_seen(tmp_path, grouping,
 def test_refuses_to_serve_unknown_tasks_or_none_of_a_network(grouping, serve):
     with pytest.raises(ValueError, match=r"Expected `serve` to name tasks"):
         GroupedModel(grouping, dict_network, serve=serve)
+
+
+def test_a_single_task_logs_what_the_plain_model_logs(batch):
+    x, y = batch
+    grouped = GroupedModel(Grouping.from_groups([("a",)]), dict_network)
+    grouped.compile("sgd", loss={"a": "mse"}, metrics={"a": ["mae"]})
+    plain = grouped.networks[0]
+    plain.compile("sgd", loss={"a": "mse"}, metrics={"a": ["mae"]})
+    ours = grouped.evaluate(x, {"a": y["a"]}, verbose=0, return_dict=True)
+    theirs = plain.evaluate(x, {"a": y["a"]}, verbose=0, return_dict=True)
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(value, rel=1e-5)
+    assert grouped.evaluate(x, y["a"], verbose=0, return_dict=True) == ours
+
+
+def test_training_is_restored_after_an_interruption(tmp_path, grouping, batch):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise InterruptedError
+
+    start, ends = None, []
+    for interruptions in (1, 0):
+        model = GroupedModel(grouping, dict_network)
+        start = start or model.get_weights()
+        model.set_weights(start)
+        model.compile(keras.optimizers.Adam(0.05), loss=MSE)
+        folder = tmp_path / str(interruptions)
+        fit = {"epochs": 4, "shuffle": False, "verbose": 0}
+        if interruptions:
+            backup = keras.callbacks.BackupAndRestore(folder)
+            with pytest.raises(InterruptedError):
+                model.fit(*batch, callbacks=[backup, Interrupt()], **fit)
+            model = GroupedModel(grouping, dict_network)
+            model.compile(keras.optimizers.Adam(0.05), loss=MSE)
+        model.fit(*batch, callbacks=[keras.callbacks.BackupAndRestore(folder)], **fit)
+        assert [int(opt.iterations) for opt in model.optimizer.optimizers] == [8, 8]
+        ends.append(model.get_weights())
+    for restored, through in zip(*ends, strict=True):
+        np.testing.assert_allclose(restored, through, rtol=1e-5, atol=1e-6)
