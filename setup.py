@@ -15,6 +15,8 @@ CORE = [
     "tensorflow>=2.21",
     "numpy>=2.1",
     "ortools>=9.12",
+    # Compiles the selection's search for more than fifteen tasks.
+    "numba>=0.61",
     # The embedded digits, the demo's tables and its pictures.
     "scikit-learn>=1.6",
     "matplotlib>=3.9",

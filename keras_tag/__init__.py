@@ -21,17 +21,21 @@ _HOMES = {
     "Affinity": "keras_tag.affinity",
     "select_groups": "keras_tag.selection",
     "Grouping": "keras_tag.selection",
+    "GroupScores": "keras_tag.selection",
+    "budget_curve": "keras_tag.selection",
     "GroupedModel": "keras_tag.grouped_model",
 }
 _MODULES = ("baselines", "datasets", "plotting")
 
 __all__ = [
     "Affinity",
+    "GroupScores",
     "GroupedModel",
     "Grouping",
     "TAGModel",
     "__version__",
     "baselines",
+    "budget_curve",
     "datasets",
     "plotting",
     "select_groups",
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from keras_tag import baselines, datasets, plotting
     from keras_tag.affinity import Affinity
     from keras_tag.grouped_model import GroupedModel
-    from keras_tag.selection import Grouping, select_groups
+    from keras_tag.selection import Grouping, GroupScores, budget_curve, select_groups
     from keras_tag.tag_model import TAGModel
 
 

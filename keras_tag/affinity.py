@@ -149,6 +149,47 @@ class Affinity:
         matrix = [[mapping[row].get(column, np.nan) for column in tasks] for row in tasks]
         return cls.from_array(np.reshape(matrix, (len(tasks), len(tasks))), tasks, rows=rows)
 
+    def subset(self, tasks: Sequence[str]) -> "Affinity":
+        """The affinity among some of the tasks, to group these again without retraining.
+
+        Args:
+            tasks: Names of tasks, in the order they shall have.
+
+        Returns:
+            An `Affinity` of these tasks.
+
+        Raises:
+            ValueError: Unknown or repeated names, or none.
+        """
+        names = _check_tasks(tasks)
+        unknown = sorted(set(names) - set(self.tasks))
+        if unknown:
+            raise ValueError(
+                f"Expected `tasks` to be some of {list(self.tasks)}. Received: {unknown}."
+            )
+        where = np.ix_(*[[self.tasks.index(name) for name in names]] * 2)
+        return Affinity(names, self.mean[where], self.count[where])
+
+    def merge(self, other: "Affinity") -> "Affinity":
+        """Both measurements in one: tasks of either, pairs measured twice averaged by count.
+
+        Args:
+            other: Another affinity, of the same tasks or of others.
+
+        Returns:
+            An `Affinity` of the tasks of `self`, then those only `other` has. A pair that neither
+            measured is NaN.
+        """
+        tasks = (*self.tasks, *(name for name in other.tasks if name not in self.tasks))
+        total = np.zeros((len(tasks), len(tasks)))
+        count = np.zeros(total.shape, dtype=np.int64)
+        for part in (self, other):
+            where = np.ix_(*[[tasks.index(name) for name in part.tasks]] * 2)
+            total[where] += np.where(part.count > 0, part.mean, 0.0) * part.count
+            count[where] += part.count
+        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return Affinity(tasks, mean, count)
+
     def to_frame(self) -> "pd.DataFrame":
         """The means as a `pandas.DataFrame`: index "source", columns "target".
 

@@ -6,7 +6,7 @@ from keras_tag.selection.compiled import compiled
 
 
 @compiled
-def _best_size(
+def best_size(
     array: np.ndarray,
     help_of: np.ndarray,
     served: np.ndarray,
@@ -76,8 +76,8 @@ def ascend(
     into = np.empty(num_tasks)
     for start in range(len(starts)):
         served = starts[start]
-        help_of[:] = 0.0
-        into[:] = 0.0
+        for j in range(num_tasks):
+            help_of[j], into[j] = 0.0, 0.0
         inside, paid, count, last = 0.0, 0.0, 0, 0
         for j in range(num_tasks):
             if served[j]:
@@ -90,7 +90,7 @@ def ascend(
         for j in range(num_tasks):
             if served[j]:
                 inside += help_of[j]
-        value, size = _best_size(
+        value, size = best_size(
             array,
             help_of,
             served,
@@ -122,7 +122,7 @@ def ascend(
                     for i in range(num_tasks):
                         if served[i]:
                             only = i
-                new_value, _ = _best_size(
+                new_value, _ = best_size(
                     array,
                     help_of,
                     served,
@@ -158,7 +158,7 @@ def ascend(
             for i in range(num_tasks):
                 if served[i]:
                     last = i
-            value, size = _best_size(
+            value, size = best_size(
                 array,
                 help_of,
                 served,

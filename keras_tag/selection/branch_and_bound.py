@@ -73,19 +73,98 @@ def _put_out(state: np.ndarray, task: int, block: np.ndarray) -> bool:
 
 
 @compiled
+def _copy(stack: np.ndarray, row: int, state: np.ndarray) -> None:
+    # A loop, because slices take numba seconds to compile.
+    for task in range(len(state)):
+        state[task] = stack[row, task]
+
+
+@compiled
+def _paste(state: np.ndarray, stack: np.ndarray, row: int) -> None:
+    for task in range(len(state)):
+        stack[row, task] = state[task]
+
+
+@compiled
 def _best_others(
-    column: np.ndarray, order: np.ndarray, state: np.ndarray, task: int, count: int, helpers: bool
+    shared: np.ndarray,
+    shared_order: np.ndarray,
+    true: np.ndarray,
+    true_order: np.ndarray,
+    state: np.ndarray,
+    task: int,
+    count: int,
+    helpers: bool,
 ) -> float:
-    """The sum of the `count` largest entries of undecided tasks other than `task`."""
+    """The sum of the `count` best undecided sources for `task`.
+
+    Whoever may still be served counts with the shared entry, whoever may only help with the true
+    one; both orders are merged.
+    """
+    total, first, second, num_tasks = 0.0, 0, 0, len(state)
+    while count > 0:
+        while first < num_tasks:
+            other = shared_order[task, first]
+            if state[other] == FREE and other != task:
+                break
+            first += 1
+        while second < num_tasks and helpers:
+            other = true_order[task, second]
+            if state[other] == UNSERVED and other != task:
+                break
+            second += 1
+        left, right = -np.inf, -np.inf
+        if first < num_tasks:
+            left = shared[task, shared_order[task, first]]
+        if helpers and second < num_tasks:
+            right = true[task, true_order[task, second]]
+        if left == -np.inf and right == -np.inf:
+            return -np.inf
+        if left >= right:
+            total += left
+            first += 1
+        else:
+            total += right
+            second += 1
+        count -= 1
+    return total
+
+
+@compiled
+def _paid_back(
+    shift: np.ndarray, credit_order: np.ndarray, state: np.ndarray, task: int, count: int
+) -> float:
+    """What `task`, as a helper, is paid back at most by tasks that may still be served."""
     total = 0.0
-    for index in range(len(order)):
-        if count <= 0:
+    for index in range(len(state)):
+        target = credit_order[task, index]
+        if count <= 0 or shift[target, task] >= 0.0:
             break
-        other = order[index]
-        if other != task and (state[other] == FREE or (helpers and state[other] == UNSERVED)):
-            total += column[other]
-            count -= 1
-    return total if count <= 0 else -np.inf
+        if (state[target] == FREE or state[target] == TRAINED) and target != task:
+            total -= shift[target, task]
+            # A place that is taken already does not use up one of those that are open.
+            if state[target] == FREE:
+                count -= 1
+    return total
+
+
+@compiled
+def _may_help(
+    beyond: np.ndarray, beyond_order: np.ndarray, state: np.ndarray, task: int, places: int
+) -> float:
+    """At most how far the served tasks' gain from `task` can be above their prices."""
+    total = 0.0
+    for index in range(len(state)):
+        target = beyond_order[task, index]
+        gain = beyond[task, target]
+        if target == task:
+            continue
+        if state[target] == SERVED or (gain > 0.0 and state[target] == TRAINED):
+            total += gain
+        elif gain > 0.0 and state[target] == FREE and places > 0:
+            total += gain
+            places -= 1
+    return total
 
 
 @compiled
@@ -94,7 +173,8 @@ def _largest(values: np.ndarray, count: int, top: np.ndarray) -> float:
     if count == 0:
         return 0.0
     filled = 0
-    for value in values:
+    for index in range(len(values)):
+        value = values[index]
         if value == -np.inf or (filled == count and value <= top[count - 1]):
             continue
         place = filled if filled < count else count - 1
@@ -150,8 +230,15 @@ def _fill_with_helpers(
 
 @compiled
 def search(
-    array: np.ndarray,
-    order: np.ndarray,
+    true: np.ndarray,
+    true_order: np.ndarray,
+    shared: np.ndarray,
+    shared_order: np.ndarray,
+    shift: np.ndarray,
+    credit_order: np.ndarray,
+    beyond: np.ndarray,
+    beyond_order: np.ndarray,
+    idle_helpers: bool,
     price: np.ndarray,
     size: int,
     divisor: float,
@@ -173,8 +260,16 @@ def search(
     """Go on with a search for networks of `size` tasks whose excess reaches `threshold`.
 
     Args:
-        array: `[num_tasks, num_tasks]`, rows source, columns target: A.
-        order: `[num_tasks, num_tasks]`; row j: the sources by falling A[:, j].
+        true: `[num_tasks, num_tasks]`, rows target, columns source: A transposed.
+        true_order: `[num_tasks, num_tasks]`; row j: the sources by falling `true[j]`.
+        shared: `true` + `shift`, see `pair_shares`.
+        shared_order: Likewise by falling `shared[j]`.
+        shift: `[num_tasks, num_tasks]`, rows target, columns source; antisymmetric.
+        credit_order: `[num_tasks, num_tasks]`; row i: the targets by rising `shift[:, i]`.
+        beyond: `[num_tasks, num_tasks]`, rows source: A[i, j] - price[j].
+        beyond_order: Row i: the targets by falling `beyond[i]`.
+        idle_helpers: Whether helpers that pull the mean down are of interest (without them the
+            group would be one smaller, and better).
         price: `[num_tasks]`.
         size: The number of tasks to train, at least 2.
         divisor: What the score divides by.
@@ -201,7 +296,12 @@ def search(
     group = np.empty(num_tasks, np.int8)
     help_of = np.empty(num_tasks)
     inside = np.empty(num_tasks)
+    alike = np.empty(num_tasks)
+    owed = np.empty(num_tasks)
     own = np.empty(num_tasks)
+    aid = np.empty(num_tasks)
+    kept = np.empty(num_tasks)
+    helps = np.empty(num_tasks, np.int8)
     worth = np.empty(num_tasks)
     top = np.empty(num_tasks + 1)
     nodes = 0
@@ -210,7 +310,7 @@ def search(
         if bounds[height] < threshold:
             continue
         nodes += 1
-        state[:] = stack[height]
+        _copy(stack, height, state)
         places, num_served = size, 0
         for task in range(num_tasks):
             if state[task] == SERVED:
@@ -219,53 +319,78 @@ def search(
                 places -= 1
         if places < 0:
             continue
+        # The best group of a served set has no helper that gives less than the mean.
         for task in range(num_tasks):
-            help_of[task], inside[task] = 0.0, array[task, task]
+            helps[task] = 1
+            undecided = state[task] == FREE or state[task] == UNSERVED
+            if undecided and overlap and not idle_helpers:
+                most = _may_help(beyond, beyond_order, state, task, places - 1)
+                if most < threshold - 1e-9 * (1.0 + abs(threshold)):
+                    helps[task] = 0
+                    if state[task] == UNSERVED:
+                        state[task] = OUT
         for task in range(num_tasks):
-            is_served = state[task] == SERVED
-            if is_served or state[task] == HELPER or state[task] == TRAINED:
+            help_of[task], inside[task], alike[task] = 0.0, true[task, task], true[task, task]
+            owed[task] = 0.0
+        for task in range(num_tasks):
+            is_helper = state[task] == HELPER
+            if state[task] == SERVED or is_helper or state[task] == TRAINED:
                 for other in range(num_tasks):
                     if other != task:
-                        inside[other] += array[task, other]
-            if is_served:
+                        alike[other] += true[other, task]
+                        inside[other] += true[other, task] if is_helper else shared[other, task]
+            if state[task] == SERVED:
                 for other in range(num_tasks):
-                    help_of[other] += array[other, task]
+                    help_of[other] += true[task, other]
+                    owed[other] -= shift[task, other]
         # What the served tasks have, and what they can still get.
         base, hopeless = 0.0, False
         for task in range(num_tasks):
             if state[task] == SERVED:
                 base += inside[task] / divisor - price[task]
                 if overlap:
-                    most = _best_others(array[:, task], order[task], state, task, places, True)
-                    if (inside[task] + most) / divisor - price[task] < -served_slack:
+                    most = _best_others(
+                        true, true_order, true, true_order, state, task, places, True
+                    )
+                    if (alike[task] + most) / divisor - price[task] < -served_slack:
                         hopeless = True
                         break
         if hopeless:
             continue
         extra = 0.0
         for task in range(num_tasks):
-            own[task], worth[task] = -np.inf, -np.inf
-            if state[task] == TRAINED:
-                most = _best_others(array[:, task], order[task], state, task, places, overlap)
-                gain = (inside[task] + most) / divisor - price[task]
-                if gain < -served_slack:
-                    state[task] = HELPER
-                else:
-                    own[task] = gain
-                    extra += max(0.0, gain)
-            elif places > 0 and (state[task] == FREE or state[task] == UNSERVED):
-                if overlap:
-                    worth[task] = help_of[task] / divisor
-                if state[task] == FREE:
-                    most = _best_others(
-                        array[:, task], order[task], state, task, places - 1, overlap
-                    )
-                    gain = (inside[task] + most) / divisor - price[task]
-                    if gain == -np.inf or (overlap and gain < -served_slack):
-                        state[task] = UNSERVED
-                    else:
-                        own[task] = help_of[task] / divisor + gain
-                        worth[task] = max(worth[task], own[task])
+            own[task], worth[task], aid[task] = -np.inf, -np.inf, -np.inf
+            trained = state[task] == TRAINED
+            if not trained and (places == 0 or (state[task] != FREE and state[task] != UNSERVED)):
+                continue
+            room = places if trained else places - 1
+            if overlap and helps[task]:
+                back = 0.0
+                if state[task] != UNSERVED:
+                    back = _paid_back(shift, credit_order, state, task, room)
+                aid[task] = ((owed[task] if trained else help_of[task]) + back) / divisor
+            if state[task] == UNSERVED:
+                worth[task] = aid[task]
+                continue
+            can_serve = True
+            if overlap:
+                most = _best_others(true, true_order, true, true_order, state, task, room, True)
+                can_serve = (alike[task] + most) / divisor - price[task] >= -served_slack
+            if can_serve:
+                most = _best_others(
+                    shared, shared_order, true, true_order, state, task, room, overlap
+                )
+                own[task] = (inside[task] + most) / divisor - price[task]
+                if not trained:
+                    # As a partner of those who are served already.
+                    own[task] += (help_of[task] - owed[task]) / divisor
+            worth[task] = max(own[task], aid[task])
+            if trained:
+                extra += worth[task]
+                kept[task] = worth[task]
+                worth[task] = -np.inf
+            if own[task] == -np.inf:
+                state[task] = HELPER if trained else (UNSERVED if helps[task] else OUT)
         bound = base + extra + _largest(worth, places, top)
         if bound < threshold:
             continue
@@ -273,8 +398,9 @@ def search(
         branch, branch_bound = -1, -np.inf
         for task in range(num_tasks):
             if state[task] == TRAINED:
-                limit = bound - max(0.0, own[task]) + own[task]
+                limit = bound - kept[task] + own[task]
                 if limit < threshold:
+                    extra += aid[task] - kept[task]
                     state[task] = HELPER
                     continue
             elif state[task] == FREE and places > 0:
@@ -283,11 +409,8 @@ def search(
                 else:
                     limit = bound - worth[task] + own[task]
                 if limit < threshold:
-                    state[task] = UNSERVED
-                    if overlap:
-                        worth[task] = help_of[task] / divisor
-                    else:
-                        worth[task] = -np.inf
+                    state[task] = UNSERVED if helps[task] else OUT
+                    worth[task] = aid[task]
                     continue
             else:
                 continue
@@ -298,17 +421,17 @@ def search(
             if bound < threshold:
                 continue
             # The unserved child first: it is taken up after the served one.
-            stack[height] = state
+            _paste(state, stack, height)
             bounds[height] = bound
             if state[branch] == TRAINED:
                 stack[height, branch] = HELPER
                 height += 1
-            elif overlap:
+            elif overlap and helps[branch]:
                 stack[height, branch] = UNSERVED
                 height += 1
             elif _put_out(stack[height], branch, block):
                 height += 1
-            stack[height] = state
+            _paste(state, stack, height)
             bounds[height] = min(bound, branch_bound)
             if _put_in(stack[height], branch, SERVED, overlap, conflict, block):
                 height += 1
@@ -319,19 +442,23 @@ def search(
         if clash == -2:
             continue
         if clash >= 0:
-            stack[height] = state
+            _paste(state, stack, height)
             bounds[height] = bound
             if _put_out(stack[height], clash, block):
                 height += 1
-            stack[height] = state
+            _paste(state, stack, height)
             bounds[height] = bound
             if _put_in(stack[height], clash, HELPER, overlap, conflict, block):
                 height += 1
             continue
-        value = base
+        # Without shifts, which cancel up to rounding.
+        value = 0.0
         for task in range(num_tasks):
-            if group[task] and state[task] == UNSERVED:
-                value += help_of[task] / divisor
+            if state[task] == SERVED:
+                value -= price[task]
+                for other in range(num_tasks):
+                    if group[other]:
+                        value += true[task, other] / divisor
         if value < threshold:
             continue
         for task in range(num_tasks):

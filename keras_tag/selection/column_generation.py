@@ -17,7 +17,7 @@ from time import monotonic
 
 import numpy as np
 
-from keras_tag.selection.columns import Column, ColumnSource, Duals, bits
+from keras_tag.selection.columns import Column, ColumnSource, Duals, Listing, bits
 from keras_tag.selection.exact_cover import Cover, OutOfTime
 from keras_tag.selection.master_problem import MasterProblem
 
@@ -63,16 +63,11 @@ def solve(
     cover = source.first_cover(budget, deadline)
     master.add(cover)
     master.add(known)
-    rounds = _generate(master, source, clock.at(0.5))
-    generated = monotonic()
-    solution = _Proof(master, source, budget, clock, cover).finish()
+    master.add(source.seeds(budget))
+    proof = _Proof(master, source, budget, clock, cover)
+    solution = proof.finish()
     solution.seen = master.columns
-    solution.statistics |= {
-        "rounds": rounds,
-        "columns": len(master.columns),
-        "column_generation_seconds": generated - start,
-        "proof_seconds": monotonic() - generated,
-    }
+    solution.statistics |= {"columns": len(master.columns), "seconds": monotonic() - start}
     return solution
 
 
@@ -87,15 +82,6 @@ class _Clock:
         if self.deadline == math.inf:
             return math.inf
         return self.start + share * (self.deadline - self.start)
-
-
-def _generate(master: MasterProblem, source: ColumnSource, deadline: float) -> int:
-    rounds = 0
-    while True:
-        rounds += 1
-        columns, excess = source.price(master.solve(), deadline)
-        if not master.add(columns) or excess <= 1e-9 or monotonic() > deadline:
-            return rounds
 
 
 class _Proof:
@@ -116,69 +102,95 @@ class _Proof:
         self.task: list[Fraction] = []
         self.unit = Fraction(0)
         self._losses: dict[Column, Fraction] = {}
+        self.rounds = self.magnified = 0
         self.incumbent: list[Column] = []
         self.value = Fraction(0)
         self._keep_best(incumbent)
 
     def finish(self) -> Solution:
-        duals, excess = self._settle_prices()
-        rounding = self._rounding(duals)
-        # No column's excess is above this, whatever the floats hid.
-        most_excess = Fraction(max(0.0, excess)) + Fraction(rounding)
-        prices = sum(self.task, Fraction(0)) + self.unit * self.budget
-        self._find_incumbent()
         while True:
-            # In a solution better than `value`, the other networks gain at most their excess.
-            gap = prices - self.value + self.most_networks * most_excess
-            listed, complete = self.source.within(
+            self._generate()
+            duals, prices = self._exact_prices()
+            rounding = self._rounding(duals)
+            self._find_incumbent()
+            # What no column's excess is above is known when all columns are listed.
+            listing = self.source.within(
                 duals,
-                -float(gap) * (1 + 1e-9) - rounding,
+                -float(prices - self.value) * (1 + 1e-9) - rounding,
                 self.source.most_listed,
                 self.clock.at(0.85),
             )
-            if complete:
-                # All columns of positive excess are listed: now it is known without rounding.
-                losses = [self._loss(column) for column in listed]
-                most_excess = max([Fraction(0), *(-loss for loss in losses)])
-                gap = prices - self.value + self.most_networks * most_excess
-                listed = [c for c, loss in zip(listed, losses, strict=True) if loss <= gap]
-            else:
-                listed.extend(self.master.columns)
-            kept = list(dict.fromkeys([*listed, *self.incumbent]))
-            before = self.value
-            exact = self._improve(kept, self.clock.deadline)
-            out_of_time = monotonic() > self.clock.at(0.85)
-            if complete or self.value == before or out_of_time:
+            late = monotonic() > self.clock.at(0.5)
+            if listing.bound <= rounding or late:
                 break
+            if not self.master.add(listing.columns):
+                if not listing.complete or self.magnified > 10:
+                    break
+                # GLOP does not see excesses this small: blow them up.
+                losses = [-float(self._loss(column)) for column in self.master.columns]
+                self.magnified += 1
+                self.master.magnify(self.task, self.unit, losses)
+        return self._choose(duals, prices, listing)
+
+    def _choose(self, duals: Duals, prices: Fraction, listing: Listing) -> Solution:
+        """The answer by CP-SAT, from all columns that can be in an optimal solution."""
+        rounding = Fraction(self._rounding(duals))
+        most_excess = max(Fraction(0), Fraction(listing.bound)) + rounding
+        if listing.complete:
+            # All columns of positive excess are listed: now it is known without rounding.
+            most_excess = max([Fraction(0), *(-self._loss(column) for column in listing.columns)])
+            # In a solution better than `value`, the other networks gain at most their excess.
+            gap = prices - self.value + self.most_networks * most_excess
+            if most_excess:
+                listing = self._list_again(duals, gap)
+        columns = listing.columns
+        if listing.complete:
+            columns = [column for column in columns if self._loss(column) <= gap]
+        else:
+            columns = [*columns, *self.master.columns]
+        kept = list(dict.fromkeys([*columns, *self.incumbent]))
+        exact = self._improve(kept, self.clock.deadline)
         bound = prices + self.most_networks * most_excess
-        if complete and exact:
+        if listing.complete and exact:
             bound = self.value
+        elif not listing.complete and monotonic() < self.clock.at(0.85):
+            # Too many columns tie to be listed. That none is better can still be proven.
+            proof = self.source.within(duals, float(rounding), 1, self.clock.deadline)
+            if proof.complete and not proof.columns:
+                bound = min(bound, prices + self.most_networks * 2 * rounding)
         bound = max(bound, self.value)
-        # More columns tie than can be listed: the bound is met up to the rounding of its floats.
-        met = bound - self.value <= 2 * self.most_networks * Fraction(rounding)
+        met = bound - self.value <= 2 * self.most_networks * rounding
         return Solution(
             columns=self.incumbent,
             value=self.value,
             bound=bound,
             optimal=bound == self.value or met,
-            statistics={"columns_in_gap": len(kept)},
+            statistics={"rounds": self.rounds, "columns_in_gap": len(kept)},
         )
 
-    def _settle_prices(self) -> tuple[Duals, float]:
-        """Exact prices of an optimal basis, and a bound on any column's excess at them."""
-        for _ in range(20):
-            self.task, self.unit = self.master.exact_duals(self.source)
-            self.unit = max(self.unit, Fraction(0))
-            self._losses = {}
-            duals = Duals(np.array([float(p) for p in self.task]), float(self.unit))
-            rounding = self._rounding(duals)
-            columns, excess = self.source.price(duals, self.clock.at(0.7), rounding)
-            if excess <= rounding or monotonic() > self.clock.at(0.5):
-                break
-            self.master.add(columns)
-            losses = [-float(self._loss(column)) for column in self.master.columns]
-            self.master.magnify(self.task, self.unit, losses)
-        return duals, excess
+    def _list_again(self, duals: Duals, gap: Fraction) -> Listing:
+        """List the columns of a gap that is wider because prices were not quite right."""
+        threshold = -float(gap) * (1 + 1e-9) - self._rounding(duals)
+        return self.source.within(duals, threshold, self.source.most_listed, self.clock.at(0.85))
+
+    def _generate(self) -> None:
+        """Column generation as far as columns are easily found."""
+        if self.magnified:
+            return
+        while True:
+            self.rounds += 1
+            duals = self.master.solve()
+            late = monotonic() > self.clock.at(0.5)
+            if late or not self.master.add(self.source.suggest(duals)):
+                return
+
+    def _exact_prices(self) -> tuple[Duals, Fraction]:
+        """The prices of the present basis, rounded and exact, and what they add up to."""
+        self.task, self.unit = self.master.exact_duals(self.source)
+        self.unit = max(self.unit, Fraction(0))
+        self._losses = {}
+        duals = Duals(np.array([float(p) for p in self.task]), float(self.unit))
+        return duals, sum(self.task, Fraction(0)) + self.unit * self.budget
 
     def _find_incumbent(self) -> None:
         whole = self.master.solution()

@@ -42,6 +42,21 @@ class Duals:
     budget: float
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The columns within a threshold.
+
+    Args:
+        columns: Those found.
+        complete: Whether these are all.
+        bound: No column's excess is above the larger of this and the threshold.
+    """
+
+    columns: list[Column]
+    complete: bool
+    bound: float
+
+
 class ColumnSource(Protocol):
     """All networks that the score and the constraints allow, listed or not."""
 
@@ -50,22 +65,18 @@ class ColumnSource(Protocol):
     # More columns than this within a threshold are not listed: only ties come in such numbers.
     most_listed: int
 
-    def price(
-        self, duals: Duals, deadline: float, tolerance: float = 1e-9
-    ) -> tuple[list[Column], float]:
-        """Columns of large excess, and a bound that no column's excess is above.
+    def suggest(self, duals: Duals) -> list[Column]:
+        """Columns of positive excess, if they are easily found; none is no proof."""
 
-        Excesses up to `tolerance` count as none.
-        """
-
-    def within(
-        self, duals: Duals, threshold: float, limit: int, deadline: float
-    ) -> tuple[list[Column], bool]:
-        """The columns whose excess reaches `threshold`, and whether these are all.
+    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> "Listing":
+        """The columns whose excess reaches `threshold`.
 
         Of columns that serve the same tasks at the same cost only the best need be given, and of
         equally good ones only the one with the smallest group.
         """
+
+    def seeds(self, budget: int) -> list[Column]:
+        """Columns worth starting with."""
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """Some solution within the budget. Raises ValueError if there is none."""

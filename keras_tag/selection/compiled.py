@@ -9,9 +9,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function, compiled at its first call.
+    """The function, compiled at its first call and cached on disk where that is possible.
 
-    Nothing is cached on disk: a package folder need not be writable, and a stale or shared cache
-    is a worse trouble than a few seconds once per process.
+    Compiling takes some seconds once per machine; where neither the package's folder nor the
+    user's cache folder can be written, once per process.
     """
-    return cast(Function, njit(function))
+    try:
+        return cast(Function, njit(cache=True)(function))
+    except RuntimeError:
+        return cast(Function, njit(function))

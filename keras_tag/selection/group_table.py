@@ -9,11 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from keras_tag.selection.columns import Column, Duals, bits, mask_of
+from keras_tag.selection.columns import Column, Duals, Listing, bits, mask_of
 from keras_tag.selection.exact_cover import Cover
 
 # How many columns one round of pricing hands to the linear programme.
 _COLUMNS_PER_ROUND = 60
+# Excesses up to here count as none while columns are generated.
+_TOLERANCE = 1e-9
 
 
 class GroupTable:
@@ -58,42 +60,41 @@ class GroupTable:
 
     most_listed = 20_000
 
-    def price(
-        self, duals: Duals, deadline: float, tolerance: float = 1e-9
-    ) -> tuple[list[Column], float]:
-        """The best column of each of the best groups; the bound is over all groups."""
+    def suggest(self, duals: Duals) -> list[Column]:
+        """The best column of each of the best groups."""
         excess = self._group_excess(duals)
         if not len(excess):
-            return [], -np.inf
+            return []
         count = min(_COLUMNS_PER_ROUND, len(excess))
         best = np.argpartition(-excess, count - 1)[:count]
         best = best[np.argsort(-excess[best], kind="stable")]
         columns = []
-        for row in best.tolist():
+        for row in best[excess[best] > _TOLERANCE].tolist():
             gain = self._gains(row, duals)
-            if not gain:
-                continue
             served = [task for task, value in gain.items() if value > 0]
             if not self._overlap:
                 served = list(gain)
             elif not served:
                 served = [max(gain, key=lambda task: gain[task])]
             columns.append(self._column(row, mask_of(served)))
-        return columns, float(excess.max(initial=-np.inf))
+        return columns
 
-    def within(
-        self, duals: Duals, threshold: float, limit: int, deadline: float
-    ) -> tuple[list[Column], bool]:
+    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
         """Every column whose excess reaches the threshold, best group per served set and cost."""
         excess = self._group_excess(duals)
+        bound = float(excess.max(initial=-np.inf))
         rows: dict[tuple[int, int], list[int]] = {}
         order = np.argsort(-excess, kind="stable")
         for row in order[excess[order] >= threshold].tolist():
             for served in self._served_sets(row, duals, threshold):
                 rows.setdefault((served, self._costs[row]), []).append(row)
                 if len(rows) > limit:
-                    return self._best_of_each(rows), False
-        return self._best_of_each(rows), True
+                    return Listing(self._best_of_each(rows), False, bound)
+        return Listing(self._best_of_each(rows), True, bound)
+
+    def seeds(self, budget: int) -> list[Column]:
+        """None needed: looking at every group is quick."""
+        return []
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """One network for everything if allowed, else the cheapest cover, by CP-SAT."""

@@ -10,12 +10,15 @@ from time import monotonic
 
 import numpy as np
 
-from keras_tag.selection.columns import Column, Duals, bits, mask_of
+from keras_tag.selection.columns import Column, Duals, Listing, bits, mask_of
 from keras_tag.selection.constraints import Constraints
 from keras_tag.selection.exact_cover import OutOfTime
 from keras_tag.selection.group_score import GroupScore
 from keras_tag.selection.size_search import SizeSearch
 
+_KICKS = 300
+# Excesses up to here count as none while columns are generated.
+_TOLERANCE = 1e-9
 # Nodes of the first look at a size; every further look takes twice as many.
 _FIRST_NODES = 500
 _MOST_NODES = 50_000
@@ -42,49 +45,104 @@ class ServedSets:
         ]
         self.least_cost = min((self._costs[size] for size in self._sizes), default=1)
         self._linked = bool(constraints.cannot_link or constraints.must_link)
+        self._shifts: dict[int, np.ndarray] = {}
         self._exact_values: dict[tuple[int, int], Fraction] = {}
         self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
 
     most_listed = 3_000
 
-    def price(
-        self, duals: Duals, deadline: float, tolerance: float = 1e-9
-    ) -> tuple[list[Column], float]:
-        """Networks of positive excess, if there are any; else the proof that there are none."""
-        columns = [c for c in self._lone() if self._excess(c, duals) > tolerance]
-        if not self._linked:
-            columns.extend(self._ascend(duals, tolerance))
-        if columns:
-            return columns, np.inf
-        searches = [
-            self._search(size, duals, tolerance, 0.0, rising=True)
-            for size in self._sizes
-            if size > 1
-        ]
-        nodes = _FIRST_NODES
-        running = searches
-        while running and not columns:
-            for search in running:
-                columns.extend(search.go_on(nodes))
-            running = [search for search in running if search.open]
-            nodes = min(2 * nodes, _MOST_NODES)
-            if monotonic() > deadline:
-                break
-        self._remember(columns)
-        return columns, max([tolerance, *(search.bound for search in searches)])
+    def seeds(self, budget: int) -> list[Column]:
+        """The networks of a good partition, and every one with one task more or less."""
+        if self._linked:
+            return []
+        from keras_tag.selection.local_search import improve_partition
 
-    def within(
-        self, duals: Duals, threshold: float, limit: int, deadline: float
-    ) -> tuple[list[Column], bool]:
-        """Every served set and size whose best network's excess reaches the threshold."""
-        columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
+        networks = self.num_tasks
+        if self.least_cost > 0:
+            networks = min(networks, budget // self.least_cost)
+        best = np.zeros((networks, self.num_tasks), np.int8)
+        seen = np.zeros((50 * networks, self.num_tasks), np.int8)
+        filled = improve_partition(
+            self._score.array,
+            self._score.left_out,
+            self._size_prices(0.0),
+            self._score.lone_array,
+            self._constraints.overlap,
+            networks,
+            _KICKS,
+            best,
+            seen,
+        )
+        masks = {mask_of(np.flatnonzero(row).tolist()): None for row in best}
+        for mask in list(masks):
+            masks.update({mask ^ (1 << task): None for task in range(self.num_tasks)})
+        masks.update({mask_of(np.flatnonzero(row).tolist()): None for row in seen[:filled]})
+        masks.pop(0, None)
+        columns = [column for mask in masks for column in self._best_sizes(mask)]
+        self._remember(columns)
+        return columns
+
+    def _best_sizes(self, served: int) -> list[Column]:
+        """The best network for a served set, at every cost there is."""
+        best: dict[int, Column] = {}
+        tasks = bits(served)
+        worth = self._score.array[:, tasks].sum(axis=1)
+        others = [task for task in range(self.num_tasks) if not served >> task & 1]
+        others.sort(key=lambda task: -worth[task])
+        group = served
+        for task in [None, *others] if self._constraints.overlap else [None]:
+            group |= 0 if task is None else 1 << task
+            size = group.bit_count()
+            if size not in self._sizes or (size == 1 and self._score.lone[tasks[0]] is None):
+                continue
+            column = self._column(served, group)
+            if column.cost not in best or column.value > best[column.cost].value:
+                best[column.cost] = column
+        return list(best.values())
+
+    def _size_prices(self, price: float) -> np.ndarray:
+        prices = np.full(self.num_tasks + 1, np.inf)
         for size in self._sizes:
-            search = self._search(size, duals, threshold, -threshold, rising=False)
-            while search.open:
-                columns.extend(search.go_on(_MOST_NODES))
-                if len(columns) > limit or monotonic() > deadline:
-                    return self._best_of_each(columns), False
-        return self._best_of_each(columns), True
+            prices[size] = price * self._costs[size]
+        return prices
+
+    def suggest(self, duals: Duals) -> list[Column]:
+        """Networks of positive excess, by ascent; with links, by the first steps of the search."""
+        columns = [c for c in self._lone() if self._excess(c, duals) > _TOLERANCE]
+        if not self._linked:
+            columns.extend(self._ascend(duals))
+        else:
+            for size in self._sizes:
+                search = self._search(size, duals, _TOLERANCE, 0.0, rising=True)
+                columns.extend(search.go_on(_FIRST_NODES))
+        return columns
+
+    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
+        """Every served set and size whose best network's excess reaches the threshold.
+
+        Stops at networks of clearly positive excess: then the prices are not right yet.
+        """
+        columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
+        searches = [
+            self._search(size, duals, threshold, max(0.0, -threshold), rising=False)
+            for size in self._sizes
+        ]
+        # A first look at all sizes, for a bound and for what is easily found; then to the end.
+        for share in (_FIRST_NODES, _MOST_NODES):
+            for search in searches:
+                while search.open:
+                    columns.extend(search.go_on(share))
+                    late = monotonic() > deadline and share == _MOST_NODES
+                    if late or len(columns) > limit or share == _FIRST_NODES:
+                        break
+                if len(columns) > limit or (monotonic() > deadline and share == _MOST_NODES):
+                    break
+            if max((self._excess(c, duals) for c in columns), default=0.0) > _TOLERANCE:
+                break
+        bounds = [self._excess(column, duals) for column in columns]
+        bound = max([*bounds, *(search.bound for search in searches)], default=-np.inf)
+        complete = not any(search.open for search in searches)
+        return Listing(self._best_of_each(columns), complete, bound)
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """One network for everything, or the first solution of an easier problem by CP-SAT."""
@@ -134,16 +192,33 @@ class ServedSets:
             threshold,
             served_slack,
             rising,
+            self._shift_of(size),
+            self._idle_helpers(size),
         )
 
-    def _ascend(self, duals: Duals, tolerance: float) -> list[Column]:
+    def _idle_helpers(self, size: int) -> bool:
+        """Whether a helper may have to stay though the group would be better without it."""
+        smaller = size - 1
+        return (
+            bool(self._constraints.must_link)
+            or smaller < 2
+            or smaller not in self._sizes
+            or self._costs[smaller] > self._costs[size]
+        )
+
+    def _shift_of(self, size: int) -> np.ndarray:
+        """The pair shares that this size ended with last time; at first, halves."""
+        if size not in self._shifts:
+            array = self._score.array
+            self._shifts[size] = (array - array.T) / 2
+        return self._shifts[size]
+
+    def _ascend(self, duals: Duals) -> list[Column]:
         from keras_tag.selection.ascent import ascend
 
         masks = list(self._starts)
         starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
-        size_price = np.full(self.num_tasks + 1, np.inf)
-        for size in self._sizes:
-            size_price[size] = duals.budget * self._costs[size]
+        size_price = self._size_prices(duals.budget)
         values, sizes = np.empty(len(starts)), np.empty(len(starts), np.int64)
         ascend(
             self._score.array,
@@ -158,7 +233,7 @@ class ServedSets:
         )
         best: dict[tuple[int, int], float] = {}
         for served, value, size in zip(starts, values, sizes.tolist(), strict=True):
-            if value > tolerance:
+            if value > _TOLERANCE:
                 best[mask_of(np.flatnonzero(served).tolist()), size] = float(value)
         chosen = sorted(best, key=lambda key: -best[key])
         columns = [self._column(served, self._group(served, size)) for served, size in chosen]
