@@ -25,7 +25,8 @@ def describe(result: DemoResult) -> str:
         losses = [*result.by_seed(method), result.mean(method), result.spread(method)]
         name = method
         if method == "random":
-            name = f"random (mean of {result.settings.draws} draws per seed)"
+            draws = result.settings.draws
+            name = f"random (mean of {draws} draws per seed)" if draws > 1 else "random (one draw)"
         rows.append([name, str(networks), *map(_number, losses)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_row(row, widths) for row in rows]
@@ -48,10 +49,10 @@ def verdict(result: DemoResult) -> str:
         ours, theirs = result.by_seed("selected"), result.by_seed(rival)
         lost = [seed for seed, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a >= b]
         difference = result.mean("selected") - result.mean(rival)
-        line = (
-            f"- against {rival}: {abs(difference):.3f} {'lower' if difference < 0 else 'HIGHER'} "
-            f"on average, lower on {len(ours) - len(lost)} of {len(ours)} seeds"
-        )
+        side = "lower" if difference < 0 else "HIGHER"
+        average = "equal" if round(difference, 3) == 0 else f"{abs(difference):.3f} {side}"
+        line = f"- against {rival}: {average} on average, lower on {len(ours) - len(lost)} of "
+        line += f"{len(ours)} seed{'s' * (len(ours) != 1)}"
         lines.append(line + (f" (not on seed {', '.join(map(str, lost))})" if lost else ""))
     return "\n".join(lines)
 
