@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from keras_tag.atomic_files import write_atomically
+from keras_tag.compiled import compile_config
 from keras_tag.selection.grouping import Grouping
-from keras_tag.tag_model_checks import compile_config
 
 if TYPE_CHECKING:
     from keras_tag.grouped_model import GroupedModel

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from keras_tag.compiled import compile_config
 from keras_tag.fit_groups import Callbacks, fit_groups
 from keras_tag.grouped_report import report
 from keras_tag.network_losses import NetworkLosses, regularisation, unscale
@@ -19,7 +20,6 @@ from keras_tag.network_outputs import (
 )
 from keras_tag.per_network_optimizer import PerNetworkOptimizer
 from keras_tag.selection.grouping import Grouping
-from keras_tag.tag_model_checks import compile_config
 from keras_tag.warm_start import WarmStart
 
 if TYPE_CHECKING:

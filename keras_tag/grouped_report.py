@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import pandas as pd
 
+from keras_tag.compiled import compile_config
 from keras_tag.selection.grouping import Grouping
-from keras_tag.tag_model_checks import compile_config
 
 if TYPE_CHECKING:
     from keras_tag.grouped_model import GroupedModel

@@ -6,12 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.compiled import all_labelled
 from keras_tag.replicas import num_replicas
-from keras_tag.tag_model_checks import all_labelled
 from keras_tag.task_losses import TaskLosses
-
-# `TaskLosses` is about two tasks or more; a lone one is given to it twice, the second as this.
-_AGAIN = ""
 
 
 class NetworkLosses:
@@ -77,8 +74,7 @@ class NetworkLosses:
             A scalar per task of `y_pred`, reduced as Keras does, before its loss weight.
         """
         losses, outputs, labels = self._read(y, y_pred, sample_weight)
-        # `strict=False`: of a lone task there are two.
-        return dict(zip(y_pred, losses(labels, outputs), strict=False))
+        return dict(zip(losses.tasks, losses(labels, outputs), strict=True))
 
     def labels(
         self, model: Any, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
@@ -98,9 +94,9 @@ class NetworkLosses:
         losses, _, labels = self._read(y, y_pred, sample_weight)
         with tf.control_dependencies(all_labelled(model, losses.tasks, labels)):
             clean = [tf.identity(leaf) for leaf in labels.y]
-        weights = dict(zip(y_pred, labels.metric_weight, strict=False))
+        weights = dict(zip(losses.tasks, labels.metric_weight, strict=True))
         unweighted = all(weight is None for weight in weights.values())
-        return dict(zip(y_pred, clean, strict=False)), None if unweighted else weights
+        return dict(zip(losses.tasks, clean, strict=True)), None if unweighted else weights
 
     def weighted_sum(self, losses: Mapping[str, Any]) -> Any:
         """The sum of task losses, each times its loss weight.
@@ -115,20 +111,13 @@ class NetworkLosses:
 
     def _read(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any, Any]:
         y, sample_weight = self._targets(y), self._sample_weights(sample_weight)
-        source = {task: task for task in y_pred}
-        if len(source) == 1:
-            source[_AGAIN] = next(iter(y_pred))
-        outputs = {name: y_pred[task] for name, task in source.items()}
-        losses = TaskLosses(
-            {name: self.losses[task] for name, task in source.items()},
-            outputs,
-            list(source),
-            self.missing,
-        )
+        outputs = dict(y_pred)
+        wanted = {task: self.losses[task] for task in outputs}
+        losses = TaskLosses(wanted, outputs, list(outputs), self.missing)
         labels = losses.labels(
-            {name: y[task] for name, task in source.items()},
+            {task: y[task] for task in outputs},
             outputs,
-            {name: sample_weight[task] for name, task in source.items()},
+            {task: sample_weight[task] for task in outputs},
         )
         return losses, outputs, labels
 

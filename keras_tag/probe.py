@@ -1,6 +1,7 @@
 """One probe: what a look-ahead may know of a model on one batch, with nothing of it changed."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,29 @@ def state_of(model: keras.Model) -> State:
         draws the same dropout masks and starts from the same statistics.
     """
     return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
+
+
+@contextlib.contextmanager
+def kept_if_raised(model: keras.Model) -> Iterator[None]:
+    """Put counters, statistics, metrics and seeds back if the step inside raises.
+
+    A compiled step does not roll back what it has assigned. Weights and slots wait for the probe
+    in the graph; this is the rest, all of it small.
+
+    Args:
+        model: A compiled model.
+    """
+    small = [v for v in model.optimizer.variables if not v.shape]
+    variables = [*model.non_trainable_variables, *model.metrics_variables, *small]
+    copies = [tf.identity(v.value) for v in variables]
+    try:
+        yield
+    except StopIteration:
+        raise  # The data ended before the step began.
+    except BaseException:
+        for variable, copy in zip(variables, copies, strict=True):
+            variable.assign(copy)
+        raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +144,11 @@ class Probe:
         batch: Batch,
         y_pred: Any,
         tape: tf.GradientTape,
-        find_sharing: Callable[[list[tf.Tensor], tf.GradientTape], Sharing],
+        find_sharing: Callable[[Any, Any, tf.GradientTape], Sharing],
         rate: Any,
         query: tuple[Any, Any, Any] | None = None,
         joint: JointGradient | None = None,
+        source: Callable[[Any], tf.Tensor] = lambda v: v.value,
     ) -> ProbePoint:
         """The `ProbePoint` of a batch whose forward pass was recorded.
 
@@ -131,23 +156,25 @@ class Probe:
             batch: The batch the gradients are of.
             y_pred: Its outputs, computed under `tape`.
             tape: A persistent tape that is not recording any more.
-            find_sharing: Task losses and tape -> which variables are shared.
+            find_sharing: Task losses, what was read of the trainable variables, and tape ->
+                which variables are shared.
             rate: The step size.
             query: `(x, y, sample_weight)` of another batch on which losses before and after are
                 measured; None: the same batch.
             joint: Where to add up the gradients on all trainable variables, if anywhere.
+            source: Trainable variable -> what the forward pass read of it.
 
         Returns:
             The point. Everything in it is of the global batch, under any strategy.
         """
         with tape:
             before = self._losses(batch.labels, y_pred)
-        sharing = find_sharing(before, tape)
+        sharing = find_sharing(before, [source(v) for v in self._trainable], tape)
         shared = sharing.variables
-        values = [tf.stop_gradient(v.value) for v in shared]
+        values = [tf.stop_gradient(source(v)) for v in shared]
         moved = {id(v) for v in shared}
         # Constants for every tape that is open: a look-ahead pass is recorded by none of them.
-        kept = [(v, tf.stop_gradient(v.value)) for v in self._trainable if id(v) not in moved]
+        kept = [(v, tf.stop_gradient(source(v))) for v in self._trainable if id(v) not in moved]
 
         def losses_at(
             at: Values, on: Batch | None = None, constant: bool = True
@@ -164,7 +191,7 @@ class Probe:
             gradients = self._global(
                 tape.gradient(
                     before[task],
-                    [v.value for v in wanted],
+                    [source(v) for v in wanted],
                     output_gradients=self._weight(batch, task, before[task]),
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )

@@ -86,6 +86,8 @@ class ShadowOptimizer:
         self, values: Sequence[tf.Tensor], gradient: Sequence[tf.Tensor], used: np.ndarray
     ) -> list[tf.Tensor]:
         """See `Stepper`. Successive calls go on from the shadow's own state."""
+        if not any(used):
+            return list(values)
         # The optimizer sums over the replicas; each has the global gradient already.
         scale = 1.0 / num_replicas()
         self._optimizer.apply_gradients(

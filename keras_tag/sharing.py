@@ -94,22 +94,22 @@ def find_sharing(
 
 
 def connections(
-    values: Sequence[tf.Tensor], variables: Sequence[Any], tape: tf.GradientTape
+    losses: Sequence[tf.Tensor], sources: Sequence[Any], tape: tf.GradientTape
 ) -> np.ndarray:
-    """Which of the values depend on which variables, through the recorded operations.
+    """Which of the losses depend on which variables, through the recorded operations.
 
     Args:
-        values: One tensor per task, computed under `tape`.
-        variables: Trainable Keras variables.
+        losses: One scalar per task, computed under `tape`.
+        sources: What the forward pass read of the trainable variables.
         tape: A persistent tape that is not recording any more.
 
     Returns:
-        `[num_tasks, num_variables]`, bool.
+        `[num_tasks, num_trainable]`, bool.
     """
-    sources = [v.value for v in variables]
+    sources = list(sources)
     return np.array(
-        [[g is not None for g in tape.gradient(value, sources)] for value in values], dtype=bool
-    ).reshape(len(values), len(variables))
+        [[g is not None for g in tape.gradient(loss, sources)] for loss in losses], dtype=bool
+    ).reshape(len(losses), len(sources))
 
 
 def shared_filter(shared: Any) -> Callable[[Any], bool] | None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_tag import tag_model_checks as checks
 from keras_tag.affinity import Affinity
+from keras_tag.compiled import all_labelled, compile_config
 from keras_tag.lookahead import (
     GradientStepper,
     Stepper,
@@ -18,7 +19,7 @@ from keras_tag.lookahead import (
     first_order_affinity,
     stepped_affinity,
 )
-from keras_tag.probe import Batch, JointGradient, Probe, State, state_of
+from keras_tag.probe import Batch, JointGradient, Probe, State, kept_if_raised, state_of
 from keras_tag.probe_record import ProbeRecord
 from keras_tag.shadow_optimizer import ShadowOptimizer
 from keras_tag.sharing import Sharing, connections, find_sharing, serialize_shared, shared_filter
@@ -321,10 +322,13 @@ class TAGModel(keras.Model):
             if probe and queries is not None:
                 iterator = iter([(next(iterator), next(queries))])
             self._next_step += self.steps_per_execution
+            if not probe:
+                return plain(iterator)
             # Read by `train_step` when it is traced (and at every step when run eagerly).
-            self._probing = probe
+            self._probing = True
             try:
-                return (probing if probe else plain)(iterator)
+                with kept_if_raised(self):
+                    return probing(iterator)
             finally:
                 self._probing = False
 
@@ -374,7 +378,7 @@ class TAGModel(keras.Model):
         probe.stop_recording()
         joint = None
         if self.reuse_gradients:
-            weights = losses.loss_weights(checks.compile_config(self)["loss_weights"], y_pred)
+            weights = losses.loss_weights(compile_config(self)["loss_weights"], y_pred)
             joint = JointGradient(self.trainable_variables, weights)
         affinity = self._look_ahead(
             losses, Batch.of(x, labels, losses), y_pred, probe.tape, probe.state, probe.query, joint
@@ -393,7 +397,7 @@ class TAGModel(keras.Model):
         """Keras's metrics; `weighted_metrics` see labelled examples only."""
         losses = self._losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
-        waits = checks.all_labelled(self, losses.tasks, labels)
+        waits = all_labelled(self, losses.tasks, labels)
         with tf.control_dependencies(waits):
             clean = losses.pack([tf.identity(leaf) for leaf in labels.y], y, y_pred)
         weights = losses.pack_weights(labels.metric_weight, y_pred)
@@ -405,12 +409,19 @@ class TAGModel(keras.Model):
         state = state_of(self.model)
         with (
             tf.GradientTape(persistent=True) as tape,
-            keras.StatelessScope(state_mapping=state),
+            keras.StatelessScope(state_mapping=state) as scope,
         ):
             y_pred = self(x, training=True)
         losses = self._losses_of(y_pred)
         batch = Batch.of(x, losses.labels(y, y_pred, sample_weight), losses)
-        return self._look_ahead(losses, batch, y_pred, tape, state, query)
+
+        def source(variable: Any) -> tf.Tensor:
+            # A layer may rewrite a weight in its forward pass (SpectralNormalization does); in a
+            # scope the step starts from, and is the gradient at, what it wrote.
+            written = scope.get_current_value(variable)
+            return variable.value if written is None else written
+
+        return self._look_ahead(losses, batch, y_pred, tape, state, query, source=source)
 
     def _look_ahead(
         self,
@@ -421,6 +432,7 @@ class TAGModel(keras.Model):
         state: State,
         query: Any = None,
         joint: JointGradient | None = None,
+        source: Callable[[Any], tf.Tensor] = lambda variable: variable.value,
     ) -> tf.Tensor:
         """One affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
         probe = Probe(
@@ -431,15 +443,18 @@ class TAGModel(keras.Model):
             # Small gradients of a float16 network vanish unless the loss is scaled up.
             scale=self.optimizer.scale_loss(tf.ones(())),
         )
-        rate = self.optimizer.learning_rate if self.lookahead_rate is None else self.lookahead_rate
+        rate = self.optimizer.learning_rate
+        if self.lookahead_rate is not None:
+            rate = tf.constant(self.lookahead_rate, "float64")
         point = probe.point(
             batch,
             y_pred,
             tape,
-            lambda values, tape: self._find_sharing(losses, values, tape),
+            lambda *seen: self._find_sharing(losses.tasks, *seen),
             rate,
             None if query is None else keras.utils.unpack_x_y_sample_weight(query),
             joint,
+            source,
         )
         if self.lookahead == "first_order":
             return first_order_affinity(point)
@@ -482,17 +497,23 @@ class TAGModel(keras.Model):
         present = self._present()
         if present.losses is None:
             names = getattr(self, "output_names", None)
-            present.losses = TaskLosses(self.loss, y_pred, names, self.missing)
+            losses = TaskLosses(self.loss, y_pred, names, self.missing)
+            checks.check_two_tasks(losses.tasks)
+            present.losses = losses
         return present.losses
 
     def _find_sharing(
-        self, losses: TaskLosses, values: Sequence[tf.Tensor], tape: tf.GradientTape
+        self,
+        tasks: Sequence[str],
+        losses: Sequence[tf.Tensor],
+        sources: Sequence[tf.Tensor],
+        tape: tf.GradientTape,
     ) -> Sharing:
         present, trainable = self._present(), self.trainable_variables
         known = present.sharing
         if known is None or list(map(id, known.trainable)) != list(map(id, trainable)):
-            used = connections(values, trainable, tape)
-            known = find_sharing(losses.tasks, trainable, used, self._shared_filter)
+            used = connections(losses, sources, tape)
+            known = find_sharing(tasks, trainable, used, self._shared_filter)
             present.sharing = known
         return known
 

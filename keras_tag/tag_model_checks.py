@@ -1,14 +1,12 @@
 """What `TAGModel` refuses, and what it says then."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_tag.task_losses import Labels
+from keras_tag.compiled import compile_config
 
 LOOKAHEADS = ("gradient", "optimizer", "first_order", "cosine")
 
@@ -69,13 +67,13 @@ def check_compiled(model: keras.Model, what: str) -> None:
         )
 
 
-def compile_config(model: keras.Model) -> dict[str, Any]:
-    """What `compile` was given, serialised; also while a step is being traced."""
-    # The optimizer's rate is read for it, which a graph can't; and a lambda among the losses
-    # warns that it can't be saved, which nobody asked for here.
-    with tf.init_scope(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return dict(model.get_compile_config())
+def check_two_tasks(tasks: Sequence[str]) -> None:
+    """Affinity is between tasks."""
+    if len(tasks) < 2:
+        raise ValueError(
+            "Expected at least two tasks (outputs with a loss): affinity is between tasks. "
+            f"Received: tasks {list(tasks)}."
+        )
 
 
 def check_supported(model: Any) -> None:
@@ -115,33 +113,3 @@ def check_supported(model: Any) -> None:
             f"weights and would count the missing ones (missing={model.missing}). Give them to "
             "`compile(weighted_metrics=...)`, which sees labelled examples only."
         )
-
-
-def all_labelled(model: Any, tasks: Sequence[str], labels: Labels) -> list[Any]:
-    """Where `metrics` were compiled: assertions, for a batch, that no label is missing.
-
-    Args:
-        model: A compiled `TAGModel`.
-        tasks: Its tasks.
-        labels: The batch's.
-
-    Returns:
-        Operations to wait for; none where nothing can be missing.
-    """
-    if all(mask is None for mask in labels.mask):
-        return []
-    if not compile_config(model).get("metrics"):
-        return []
-    return [
-        tf.debugging.assert_equal(
-            tf.reduce_min(mask),
-            tf.ones((), mask.dtype),
-            message=(
-                f"Task {task!r} has missing labels, and `metrics` ignore sample weights and would "
-                "count them. Give metrics to `compile(weighted_metrics=...)`, which sees labelled "
-                "examples only."
-            ),
-        )
-        for task, mask in zip(tasks, labels.mask, strict=True)
-        if mask is not None
-    ]

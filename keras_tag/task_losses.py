@@ -7,8 +7,8 @@ one for all. `loss_weights` weigh the joint update, not the affinity, and play n
 
 Labels may be missing. A label that is NaN, or equals the sentinel `missing`, is replaced by zero
 and weighted to zero, and the others are weighted up, so that the loss is the mean over the
-labelled. The last axis of a dense target (a one-hot vector, a surface normal) is one label;
-everything before it may be masked on its own (examples, tokens, pixels).
+labelled. What a loss reduces by itself (the last axis of a one-hot vector, of a surface normal) is
+one label; everything before it may be masked on its own (examples, tokens, pixels).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,8 @@ class _FunctionLoss(keras.losses.Loss):
     """A loss function `(y_true, y_pred) -> values`, reduced as Keras reduces it."""
 
     def __init__(self, function: Any) -> None:
-        super().__init__(name=getattr(function, "__name__", "loss"))
+        # TensorFlow takes no "<lambda>" as the name of a scope.
+        super().__init__(name=getattr(function, "__name__", "loss").strip("<>"))
         self.function = function
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -74,7 +75,7 @@ class TaskLosses:
         missing: A label value that means "not labelled", next to NaN. None: only NaN.
 
     Raises:
-        ValueError: Fewer than two tasks, nested outputs, or a loss for an unknown output.
+        ValueError: Nested outputs, or a loss for an unknown output.
     """
 
     def __init__(
@@ -87,13 +88,9 @@ class TaskLosses:
         self._names = _output_names(outputs, output_names)
         losses = _by_output(loss, self._names, outputs, "loss", spread=True)
         self.tasks = tuple(name for name in self._names if losses[name] is not None)
-        if len(self.tasks) < 2:
-            raise ValueError(
-                "Expected at least two tasks (outputs with a loss): affinity is between tasks. "
-                f"Received: outputs {list(self._names)}, of which {list(self.tasks)} have a loss."
-            )
         self._losses = {task: losses[task] for task in self.tasks}
         self._missing = missing
+        self._ranks: dict[str, int] = {}
 
     def labels(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Labels:
         """Sort one batch's labels and weights by task and take out what is missing.
@@ -120,16 +117,12 @@ class TaskLosses:
                 "missing for single examples is NaN (or the `missing` sentinel), not an absent "
                 "entry."
             )
-        rows = [
-            _hide_missing(
-                y[task],
-                predictions[task],
-                weight[task],
-                self._missing,
-                self._resolve(task, y, predictions),
-            )
-            for task in self.tasks
-        ]
+        rows = []
+        for task in self.tasks:
+            loss = self._resolve(task, y, predictions)
+            target = tf.convert_to_tensor(y[task])
+            rank = self._rank_of_values(task, loss, target, predictions[task])
+            rows.append(_hide_missing(target, weight[task], self._missing, loss, rank))
         return Labels(*(list(column) for column in zip(*rows, strict=True)))
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
@@ -208,6 +201,14 @@ class TaskLosses:
             for reduction, size, total in zip(reductions, sizes, totals, strict=True)
         ]
 
+    def _rank_of_values(self, task: str, loss: Any, y: Any, y_pred: Any) -> int:
+        """How many axes a task's loss has left before it is reduced, and so a mask may have."""
+        if task not in self._ranks:
+            y_pred = keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype)
+            values = loss.call(keras.ops.convert_to_tensor(y, dtype=loss.dtype), y_pred)
+            self._ranks[task] = len(values.shape)
+        return self._ranks[task]
+
     def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
         loss = self._losses[task]
         if isinstance(loss, str) and loss.lower() in ("crossentropy", "ce"):
@@ -267,43 +268,40 @@ def _by_output(
 
 
 def _crossentropy(y: Any, y_pred: Any) -> Any:
+    """What "crossentropy" means, by the shapes, as in Keras."""
     if y_pred.shape[-1] == 1:
         return keras.losses.binary_crossentropy
-    if _is_sparse(y, y_pred):
+    if len(y.shape) < len(y_pred.shape) or y.shape[-1] == 1:
         return keras.losses.sparse_categorical_crossentropy
     return keras.losses.categorical_crossentropy
 
 
-def _is_sparse(y: Any, y_pred: Any) -> bool:
-    """Whether `y` holds class indices for the last axis of `y_pred`."""
-    return len(y.shape) < len(y_pred.shape) or (y.shape[-1] == 1 and y_pred.shape[-1] > 1)
-
-
 def _hide_missing(
-    y: Any, y_pred: Any, weight: Any, missing: float | None, loss: Any
+    y: tf.Tensor, weight: Any, missing: float | None, loss: Any, rank: int
 ) -> tuple[Any, Any, Any, Any]:
     """One row of `Labels`: y, weight for the loss, weight for metrics, mask."""
-    y = tf.convert_to_tensor(y)
-    if not y.dtype.is_floating and missing is None:
+    # A loss that returns one number for the batch can leave nobody out: there NaN stays NaN.
+    if rank == 0 or (not y.dtype.is_floating and missing is None):
         return y, weight, weight, None
     absent = tf.math.is_nan(y) if y.dtype.is_floating else tf.zeros_like(y, tf.bool)
     if missing is not None:
         absent |= y == tf.cast(missing, y.dtype)
     y = tf.where(absent, tf.zeros_like(y), y)
-    present = ~absent
-    if len(y.shape) > 1 and not (_is_sparse(y, y_pred) and y.shape[-1] != 1):
-        present = tf.reduce_all(present, axis=-1)
-    mask = tf.cast(present, loss.dtype)
-    metric_weight = mask
-    if weight is not None:
-        weight = tf.cast(weight, loss.dtype)
-        if len(weight.shape) > len(mask.shape):
-            weight = tf.squeeze(weight, -1)
-        while len(weight.shape) < len(mask.shape):
-            weight = weight[..., None]
-        metric_weight = weight * mask
+    # The axes that the loss reduces hold one label: it is there when all of it is.
+    reduced = list(range(rank, len(y.shape)))
+    mask = tf.cast(~tf.reduce_any(absent, axis=reduced), loss.dtype)
+    metric_weight = mask if weight is None else _align(tf.cast(weight, loss.dtype), rank) * mask
     loss_weight = metric_weight
     if loss.reduction in _MEANS:
         total = tf.cast(tf.size(mask), mask.dtype)
         loss_weight = metric_weight * tf.math.divide_no_nan(total, tf.reduce_sum(mask))
     return y, loss_weight, metric_weight, mask
+
+
+def _align(weight: tf.Tensor, rank: int) -> tf.Tensor:
+    """A sample weight with as many axes as the values it weighs."""
+    while len(weight.shape) > rank and weight.shape[-1] == 1:
+        weight = tf.squeeze(weight, -1)
+    while len(weight.shape) < rank:
+        weight = weight[..., None]
+    return weight

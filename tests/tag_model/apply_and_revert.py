@@ -19,7 +19,6 @@ def affinity(model, optimizer, x, y, losses, shared, *, kind="optimizer", rate=N
     """
     tasks = list(losses)
     everything = [*model.variables, *optimizer.variables]
-    saved = [np.copy(v.numpy()) for v in everything]
 
     def revert():
         for variable, value in zip(everything, saved, strict=True):
@@ -33,7 +32,9 @@ def affinity(model, optimizer, x, y, losses, shared, *, kind="optimizer", rate=N
             variable.assign(value)
         return [losses[task](y[task], outputs[task]) for task in tasks]
 
+    # A pass may rewrite a kernel (SpectralNormalization does): a step starts from what it wrote.
     before = np.array([float(loss) for loss in measure()])
+    saved = [np.copy(v.numpy()) for v in everything]
     rows, gradients = [], []
     for i in range(len(tasks)):
         for step in range(steps):

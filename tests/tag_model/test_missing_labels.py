@@ -1,0 +1,176 @@
+"""A missing label is as if the example were not there, for its task alone."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tag_models import L, mlp, relative
+
+from keras_tag import TAGModel
+
+LOSS = {"a": "mse", "b": "binary_crossentropy", "c": "mae"}
+
+
+def data(n=24, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 6))
+    y = {
+        "a": rng.normal(size=(n, 2)),
+        "b": (rng.random((n, 1)) > 0.5).astype(float),
+        "c": rng.normal(size=(n, 1)),
+    }
+    return x, y
+
+
+def masked_mean_losses(model, x, y):
+    """The mean over the labelled examples of each task, in NumPy."""
+    out = {k: v.numpy() for k, v in model(x).items()}
+    p = np.clip(out["b"], 1e-7, 1 - 1e-7)
+    values = {
+        "a": ((out["a"] - y["a"]) ** 2).mean(-1),
+        "b": -(y["b"] * np.log(p) + (1 - y["b"]) * np.log(1 - p))[:, 0],
+        "c": np.abs(out["c"] - y["c"])[:, 0],
+    }
+    return {k: float(np.nanmean(v)) for k, v in values.items()}
+
+
+def test_losses_are_means_over_the_labelled_in_fit_and_evaluate(float64):
+    x, y = data()
+    y["a"][::3] = np.nan
+    y["b"][5:9] = np.nan
+    model = mlp()
+    tag = TAGModel(model)
+    tag.compile(keras.optimizers.SGD(0.0), loss=LOSS)
+    expected = masked_mean_losses(model, x, y)
+    history = tag.fit(x, y, batch_size=24, verbose=0).history
+    logs = tag.evaluate(x, y, batch_size=24, verbose=0, return_dict=True)
+    for task, value in expected.items():
+        assert logs[f"{task}_loss"] == pytest.approx(value, rel=1e-6)
+        assert history[f"{task}_loss"][0] == pytest.approx(value, rel=1e-6)
+    assert logs["loss"] == pytest.approx(sum(expected.values()), rel=1e-6)
+
+
+def test_affinity_is_that_of_the_labelled_examples(float64):
+    """When all tasks miss the same examples, the probe is that of the batch without them."""
+    x, y = data()
+    keep = np.arange(len(x)) % 4 != 0
+    gaps = {k: np.where(keep[:, None], v, np.nan) for k, v in y.items()}
+    tag = TAGModel(mlp())
+    tag.compile("sgd", loss=LOSS)
+    whole = tag.measure_affinity(x, gaps)
+    part = tag.measure_affinity(x[keep], {k: v[keep] for k, v in y.items()})
+    assert relative(whole, part) < 1e-6
+
+
+def test_a_sentinel_marks_missing_integers(float64):
+    inputs = keras.Input((6,))
+    h = L.Dense(5, "tanh")(inputs)
+    model = keras.Model(
+        inputs,
+        {
+            "kind": L.Dense(3, "softmax", name="kind")(h),
+            "flag": L.Dense(1, "sigmoid", name="flag")(h),
+        },
+    )
+    x, _ = data()
+    rng = np.random.default_rng(1)
+    y = {"kind": rng.integers(0, 3, 24), "flag": rng.integers(0, 2, (24, 1))}
+    gaps = {k: v.copy() for k, v in y.items()}
+    for v in gaps.values():
+        v[::3] = -1
+    tag = TAGModel(model, missing=-1)
+    tag.compile("sgd", loss={"kind": "sparse_categorical_crossentropy", "flag": "crossentropy"})
+    keep = np.arange(24) % 3 != 0
+    part = tag.measure_affinity(x[keep], {k: v[keep] for k, v in y.items()})
+    assert relative(tag.measure_affinity(x, gaps), part) < 1e-6
+
+
+def test_a_mask_may_be_finer_than_an_example(float64):
+    """Per pixel: the loss is the mean over all labelled pixels."""
+    inputs = keras.Input((4, 4, 1))
+    h = L.Conv2D(3, 3, padding="same", activation="tanh")(inputs)
+    model = keras.Model(
+        inputs, {"depth": L.Conv2D(1, 1, name="depth")(h), "seg": L.Conv2D(3, 1, name="seg")(h)}
+    )
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 4, 4, 1))
+    y = {"depth": rng.normal(size=(5, 4, 4, 1)), "seg": rng.integers(0, 3, (5, 4, 4))}
+    y["depth"][rng.random(y["depth"].shape) < 0.3] = np.nan
+    y["seg"][rng.random(y["seg"].shape) < 0.4] = -1
+    tag = TAGModel(model, missing=-1)
+    tag.compile(
+        keras.optimizers.SGD(0.0),
+        loss={"depth": "mae", "seg": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+    )
+    out = {k: v.numpy() for k, v in model(x).items()}
+    logits = out["seg"] - out["seg"].max(-1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    labelled = y["seg"] >= 0
+    seg = -np.take_along_axis(log_p, np.where(labelled, y["seg"], 0)[..., None], -1)[..., 0]
+    logs = tag.evaluate(x, y, verbose=0, return_dict=True)
+    assert logs["depth_loss"] == pytest.approx(np.nanmean(abs(out["depth"] - y["depth"])), rel=1e-6)
+    assert logs["seg_loss"] == pytest.approx(seg[labelled].mean(), rel=1e-6)
+
+
+def test_sample_weights_and_missing_labels_multiply(float64):
+    x, y = data()
+    weight = np.random.default_rng(2).random(24)
+    y["c"][::4] = np.nan
+    tag = TAGModel(mlp())
+    tag.compile(keras.optimizers.SGD(0.0), loss=LOSS)
+    logs = tag.evaluate(x, y, sample_weight={k: weight for k in "abc"}, verbose=0, return_dict=True)
+    error = np.abs(tag.model(x)["c"].numpy() - y["c"])[:, 0]
+    labelled = ~np.isnan(error)
+    assert logs["c_loss"] == pytest.approx(
+        (weight * error)[labelled].sum() / labelled.sum(), rel=1e-6
+    )
+
+
+def test_a_batch_without_a_label_leaves_the_pair_out_and_others_in():
+    x, y = data(32)
+    y["b"][16:] = np.nan
+    tag = TAGModel(mlp(), every=1)
+    tag.compile("sgd", loss=LOSS)
+    z = tag.measure_affinity(x[16:], {k: v[16:] for k, v in y.items()})
+    column = tag.tasks.index("b")
+    assert np.isnan(z[:, column]).all()
+    assert np.isfinite(np.delete(z, column, axis=1)).all()
+    tag.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    expected = np.full((3, 3), 2)
+    expected[:, column] = 1
+    np.testing.assert_array_equal(tag.affinity().count, expected)
+    assert np.isfinite(tag.affinity().mean).all()
+
+
+def test_a_task_that_never_has_a_label_is_unmeasured():
+    x, y = data()
+    y["b"][:] = np.nan
+    tag = TAGModel(mlp(), every=1)
+    tag.compile("sgd", loss=LOSS)
+    tag.fit(x, y, verbose=0)
+    affinity = tag.affinity()
+    assert {target for _, target in affinity.unmeasured} == {"b"}
+    assert np.isfinite([v.numpy().sum() for v in tag.model.trainable_variables]).all()
+
+
+def test_weighted_metrics_see_labelled_examples_only(float64):
+    x, y = data()
+    y["c"][::2] = np.nan
+    tag = TAGModel(mlp())
+    tag.compile("sgd", loss=LOSS, weighted_metrics={"c": ["mae"]})
+    logs = tag.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+    assert logs["c_mae"] == pytest.approx(masked_mean_losses(tag.model, x, y)["c"], rel=1e-6)
+
+
+def test_metrics_are_refused_where_labels_are_missing():
+    x, y = data()
+    tag = TAGModel(mlp())
+    tag.compile("sgd", loss=LOSS, metrics={"c": ["mae"]})
+    tag.fit(x, y, verbose=0)
+    y["c"][0] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="weighted_metrics"):
+        tag.fit(x, y, verbose=0)
+    sentinel = TAGModel(mlp(), missing=-1)
+    sentinel.compile("sgd", loss=LOSS, metrics={"c": ["mae"]})
+    with pytest.raises(ValueError, match="weighted_metrics"):
+        sentinel.fit(x, y, verbose=0)
