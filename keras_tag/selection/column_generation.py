@@ -22,6 +22,8 @@ from keras_tag.selection.exact_cover import Cover, OutOfTime
 from keras_tag.selection.master_problem import MasterProblem
 
 _FINGERPRINT_BITS = 24
+# Up to so many columns ties are broken to the end by the fingerprint of the choice.
+_MOST_MARKED = 1_000
 
 
 @dataclass
@@ -158,14 +160,19 @@ class _Proof:
             proof = self.source.within(duals, float(rounding), 1, self.clock.deadline)
             if proof.complete and not proof.columns:
                 bound = min(bound, prices + self.most_networks * 2 * rounding)
-        bound = max(bound, self.value)
-        met = bound - self.value <= 2 * self.most_networks * rounding
+        rounding *= 2 * self.most_networks
+        met = 0 < bound - self.value <= rounding
         return Solution(
             columns=self.incumbent,
             value=self.value,
-            bound=bound,
-            optimal=bound == self.value or met,
-            statistics={"rounds": self.rounds, "columns_in_gap": len(kept)},
+            bound=self.value if met else max(bound, self.value),
+            optimal=bound <= self.value or met,
+            statistics={
+                "rounds": self.rounds,
+                "columns_in_gap": len(kept),
+                # 0 where bound and objective are equal as rationals.
+                "bound_rounding": float(rounding) if met else 0.0,
+            },
         )
 
     def _list_again(self, duals: Duals, gap: Fraction) -> Listing:
@@ -213,7 +220,9 @@ class _Proof:
         columns = sorted(columns, key=lambda c: (c.served, c.cost, c.group, c.row))
         losses = [self._loss(column) for column in columns]
         common = math.lcm(self.unit.denominator, *(loss.denominator for loss in losses))
-        ties = [self._tie_break(column) for column in columns]
+        # With so many ties any fixed choice will do, and CP-SAT finds one sooner without.
+        mark = len(columns) <= _MOST_MARKED
+        ties = [self._tie_break(column, mark) for column in columns]
         # Larger than any sum of tie-breaks: one step of the objective outweighs them all.
         step = self.source.num_tasks * max(ties) + 1
         weights = [int(loss * common) * step + tie for loss, tie in zip(losses, ties, strict=True)]
@@ -236,10 +245,12 @@ class _Proof:
             self._keep_best([columns[index] for index in chosen])
         return proven
 
-    def _tie_break(self, column: Column) -> int:
+    def _tie_break(self, column: Column, mark: bool) -> int:
         """Fewest networks, then smallest total size, then a fingerprint of the choice itself."""
         size = column.group.bit_count()
         most = self.source.num_tasks**2 + 1
+        if not mark:
+            return most + size
         name = f"{column.served:x} {column.group:x}".encode()
         fingerprint = int.from_bytes(blake2b(name, digest_size=_FINGERPRINT_BITS // 8).digest())
         scale = self.source.num_tasks << _FINGERPRINT_BITS

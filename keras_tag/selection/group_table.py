@@ -4,7 +4,7 @@ For given prices the best column of a group is found by looking: it serves exact
 whose score in that group is above their price.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -58,7 +58,7 @@ class GroupTable:
         self._overlap = overlap
         self._scale = float(np.abs(self._scores).max(initial=0.0))
 
-    most_listed = 20_000
+    most_listed = 3_000
 
     def suggest(self, duals: Duals) -> list[Column]:
         """The best column of each of the best groups."""
@@ -85,10 +85,12 @@ class GroupTable:
         bound = float(excess.max(initial=-np.inf))
         rows: dict[tuple[int, int], list[int]] = {}
         order = np.argsort(-excess, kind="stable")
+        count = 0
         for row in order[excess[order] >= threshold].tolist():
             for served in self._served_sets(row, duals, threshold):
                 rows.setdefault((served, self._costs[row]), []).append(row)
-                if len(rows) > limit:
+                count += 1
+                if len(rows) > limit or count > 10 * limit:
                     return Listing(self._best_of_each(rows), False, bound)
         return Listing(self._best_of_each(rows), True, bound)
 
@@ -150,27 +152,26 @@ class GroupTable:
             for task in bits(self._servable[row])
         }
 
-    def _served_sets(self, row: int, duals: Duals, threshold: float) -> list[int]:
+    def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
         gains = self._gains(row, duals)
         excess = -duals.budget * self._costs[row]
         if not self._overlap:
-            return [self._servable[row]]
+            yield self._servable[row]
+            return
         best = sum(1 << task for task, value in gains.items() if value > 0)
         excess += sum(value for value in gains.values() if value > 0)
         # Serving one more or one less than the best choice loses |gain|.
         flips = sorted((abs(value), task) for task, value in gains.items())
-        found = []
         stack = [(0, best, excess)]
         while stack:
             start, served, value = stack.pop()
             if served:
-                found.append(served)
+                yield served
             for index in range(start, len(flips)):
                 loss, task = flips[index]
                 if value - loss < threshold:
                     break
                 stack.append((index + 1, served ^ (1 << task), value - loss))
-        return found
 
     def _best_of_each(self, rows: dict[tuple[int, int], list[int]]) -> list[Column]:
         columns = []

@@ -17,6 +17,9 @@ from keras_tag.selection.group_score import GroupScore
 from keras_tag.selection.size_search import SizeSearch
 
 _KICKS = 300
+# With fewer tasks column generation starts well enough, and compiling the local search would take
+# longer than it saves.
+_FEWEST_SEEDED = 25
 # Excesses up to here count as none while columns are generated.
 _TOLERANCE = 1e-9
 # Nodes of the first look at a size; every further look takes twice as many.
@@ -49,11 +52,11 @@ class ServedSets:
         self._exact_values: dict[tuple[int, int], Fraction] = {}
         self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
 
-    most_listed = 3_000
+    most_listed = 1_000
 
     def seeds(self, budget: int) -> list[Column]:
         """The networks of a good partition, and every one with one task more or less."""
-        if self._linked:
+        if self._linked or self.num_tasks < _FEWEST_SEEDED:
             return []
         from keras_tag.selection.local_search import improve_partition
 
@@ -128,21 +131,23 @@ class ServedSets:
             for size in self._sizes
         ]
         # A first look at all sizes, for a bound and for what is easily found; then to the end.
-        for share in (_FIRST_NODES, _MOST_NODES):
-            for search in searches:
-                while search.open:
-                    columns.extend(search.go_on(share))
-                    late = monotonic() > deadline and share == _MOST_NODES
-                    if late or len(columns) > limit or share == _FIRST_NODES:
-                        break
-                if len(columns) > limit or (monotonic() > deadline and share == _MOST_NODES):
-                    break
+        for search in searches:
+            columns.extend(search.go_on(_FIRST_NODES))
+        running = [search for search in searches if search.open]
+        while running and len(columns) <= limit and monotonic() < deadline:
             if max((self._excess(c, duals) for c in columns), default=0.0) > _TOLERANCE:
                 break
+            columns.extend(running[0].go_on(_MOST_NODES))
+            if not running[0].open:
+                running.pop(0)
         bounds = [self._excess(column, duals) for column in columns]
         bound = max([*bounds, *(search.bound for search in searches)], default=-np.inf)
         complete = not any(search.open for search in searches)
-        return Listing(self._best_of_each(columns), complete, bound)
+        if not complete:
+            columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
+        return Listing(
+            self._best_of_each(columns if complete else columns[:limit]), complete, bound
+        )
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """One network for everything, or the first solution of an easier problem by CP-SAT."""

@@ -1,0 +1,145 @@
+"""Time to proof of `select_groups`, over sizes, budgets, scores and instance families.
+
+    python benchmarks/selection_scale.py            # writes benchmarks/selection_scale.json
+    python benchmarks/selection_scale.py --quick    # a few minutes, writes nothing
+
+Every case runs in a fresh process with an empty compilation cache, so that importing OR-Tools and
+compiling are part of the first time it reports (`cold_seconds`); `seconds` is another instance of
+the same kind, solved in the same process afterwards.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+RESULT = Path(__file__).with_suffix(".json")
+FAMILIES = ("clustered", "real-like", "uniform")
+
+
+def matrix(family: str, num_tasks: int, seed: int) -> np.ndarray:
+    """An affinity, rows source, columns target.
+
+    clustered: num_tasks // 5 planted groups of affinity 1 in noise of standard deviation 0.2.
+    real-like: (row effect + low rank + noise) times a scale for every column, as measured tables
+    look. uniform: independent entries in [-1, 1], without any structure: the hard case.
+    """
+    rng = np.random.default_rng([num_tasks, seed])
+    shape = (num_tasks, num_tasks)
+    if family == "clustered":
+        label = rng.integers(0, max(2, num_tasks // 5), size=num_tasks)
+        table = 0.2 * rng.normal(size=shape) + (label[:, None] == label[None, :])
+    elif family == "real-like":
+        scale, row = np.exp(rng.normal(size=num_tasks)), np.exp(0.5 * rng.normal(size=num_tasks))
+        low_rank = rng.normal(size=(num_tasks, 4)) @ rng.normal(size=(4, num_tasks)) / 4
+        table = 0.1 * scale * (row[:, None] * (0.3 + low_rank) + 0.2 * rng.normal(size=shape))
+    else:
+        table = rng.uniform(-1, 1, size=shape)
+    table[np.diag_indices(num_tasks)] = np.abs(table).max(axis=0) * rng.uniform(
+        1, 1.5, size=num_tasks
+    )
+    return table
+
+
+def run_case(case: dict) -> dict:
+    """Solve one case in this process, twice: cold, and with another seed warm."""
+    from keras_tag.affinity import Affinity
+    from keras_tag.selection import select_groups
+
+    times, last = [], None
+    for seed in (case["seed"], case["seed"] + 100)[: 1 if case["time_limit"] else 2]:
+        table = matrix(case["family"], case["num_tasks"], seed)
+        names = [f"task{index:03d}" for index in range(case["num_tasks"])]
+        affinity = Affinity.from_array(table, names, rows="source")
+        start = time.perf_counter()
+        grouping = select_groups(
+            affinity, case["budget"], score=case["score"], time_limit=case["time_limit"]
+        )
+        times.append(time.perf_counter() - start)
+        last = last or grouping
+    return {
+        **case,
+        "cold_seconds": round(times[0], 3),
+        "seconds": round(times[-1], 3),
+        "status": last.status,
+        "objective": last.objective,
+        "bound": last.bound,
+        "statistics": dict(last.statistics),
+    }
+
+
+def cases(quick: bool) -> list[dict]:
+    """The grid: what shall be proven, and at its end what is beyond and has a time limit."""
+    budgets = {5: [2, 3], 9: [2, 3, 4], 12: [3, 4], 15: [2, 3, 5], 20: [3, 5], 25: [5], 30: [6]}
+    budgets[40] = [8, 10]
+    grid = []
+    for num_tasks, choices in budgets.items():
+        for budget in choices:
+            for family in FAMILIES if num_tasks <= 20 else FAMILIES[:2]:
+                for score in ("members", "partners"):
+                    grid.append((num_tasks, budget, family, score, 0, None))
+    if quick:
+        grid = [case for case in grid if case[0] in (9, 15, 20)]
+    else:
+        grid += [
+            (40, 3, "clustered", "members", 0, 60.0),
+            (100, 10, "real-like", "members", 0, 60.0),
+        ]
+    keys = ("num_tasks", "budget", "family", "score", "seed", "time_limit")
+    return [dict(zip(keys, case, strict=True)) for case in grid]
+
+
+def main() -> None:
+    """Run the grid, one process per case."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--give-up", type=float, default=240.0, help="seconds per case")
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(run_case(json.loads(arguments.case))))
+        return
+    results = []
+    for case in cases(arguments.quick):
+        command = [sys.executable, __file__, "--case", json.dumps(case)]
+        try:
+            with tempfile.TemporaryDirectory() as cache:
+                run = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    timeout=arguments.give_up,
+                    env={**os.environ, "NUMBA_CACHE_DIR": cache},
+                )
+            results.append(json.loads(run.stdout.splitlines()[-1]))
+        except subprocess.TimeoutExpired:
+            results.append({**case, "status": f"unproven after {arguments.give_up:.0f} s"})
+        print(json.dumps({k: v for k, v in results[-1].items() if k != "statistics"}), flush=True)
+        if not arguments.quick:
+            write(results)
+
+
+def write(results: list[dict]) -> None:
+    """The result file, after every case."""
+    packages = ("numpy", "ortools", "numba")
+    report = {
+        "machine": f"{os.cpu_count()} cores",
+        "load_while_measured": [round(load, 1) for load in os.getloadavg()],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "results": results,
+    }
+    RESULT.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
