@@ -149,6 +149,7 @@ class _Proof:
         if listing.complete:
             columns = [column for column in columns if self._loss(column) <= gap]
         else:
+            self.master.add(self.source.seeds(self.budget, thorough=True))
             columns = [*columns, *self.master.columns]
         kept = list(dict.fromkeys([*columns, *self.incumbent]))
         exact = self._improve(kept, self.clock.deadline)

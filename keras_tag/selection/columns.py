@@ -75,7 +75,7 @@ class ColumnSource(Protocol):
         equally good ones only the one with the smallest group.
         """
 
-    def seeds(self, budget: int) -> list[Column]:
+    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
         """Columns worth starting with."""
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:

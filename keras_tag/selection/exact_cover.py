@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from keras_tag.selection import or_tools
+
 # Coefficients of 55 bits gave MODEL_INVALID at 1,023 columns; what CP-SAT adds up must stay
 # clear of 2**62.
 _SAFE_BITS = 58
@@ -172,7 +174,7 @@ class _LimbSearch:
         hint: Sequence[int],
         forbidden: Sequence[list[int]] = (),
     ) -> list[int] | None:
-        from ortools.sat.python import cp_model
+        cp_model = or_tools.load("ortools.sat.python.cp_model")
 
         cover = self.cover
         model = cp_model.CpModel()

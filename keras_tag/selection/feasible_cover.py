@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from time import monotonic
 
+from keras_tag.selection import or_tools
 from keras_tag.selection.constraints import Constraints
 from keras_tag.selection.exact_cover import OutOfTime
 from keras_tag.selection.group_table import Uncoverable
@@ -37,18 +38,66 @@ def feasible_cover(
     everything = (1 << num_tasks) - 1
     if constraints.allows(everything) and costs.get(num_tasks, math.inf) <= budget:
         return [(everything, everything)]
+    if not constraints.must_link and not constraints.cannot_link:
+        groups = _count_sizes(constraints, costs, may_be_alone)
+        if groups is None:
+            raise Uncoverable([], None)
+        spent = sum(costs[group.bit_count()] for group in groups)
+        if spent > budget:
+            raise Uncoverable([], spent)
+        return _serve(groups, everything)
     groups = _solve(constraints, costs, budget, may_be_alone, deadline)
     if groups is None:
         cheapest = _solve(constraints, costs, None, may_be_alone, deadline)
         if cheapest is None:
             raise Uncoverable([], None)
         raise Uncoverable([], sum(costs[group.bit_count()] for group in cheapest))
-    cover, left = [], everything
+    return _serve(groups, everything)
+
+
+def _serve(groups: list[int], tasks: int) -> list[tuple[int, int]]:
+    """Let every task be served by the first group that trains it."""
+    cover = []
     for group in groups:
-        if group & left:
-            cover.append((group & left, group))
-            left &= ~group
+        if group & tasks:
+            cover.append((group & tasks, group))
+            tasks &= ~group
     return cover
+
+
+def _count_sizes(
+    constraints: Constraints, costs: Mapping[int, int], may_be_alone: Sequence[bool]
+) -> list[int] | None:
+    """The cheapest groups by size; without links it does not matter who is in them."""
+    num_tasks = len(constraints.tasks)
+    sizes = [s for s in range(constraints.min_size, constraints.max_size + 1) if s in costs]
+    larger = [size for size in sizes if size > 1]
+    # best[k]: the cheapest sizes above 1 for k tasks, each in one group (or at least one).
+    best: list[tuple[int, list[int]] | None] = [(0, [])]
+    for count in range(1, num_tasks + 1):
+        options = []
+        for size in larger:
+            rest = best[max(0, count - size)]
+            if rest is not None and (size <= count or constraints.overlap):
+                options.append((rest[0] + costs[size], [*rest[1], size]))
+        best.append(min(options, default=None))
+    lonely = [task for task in range(num_tasks) if may_be_alone[task]] if 1 in sizes else []
+    choices = []
+    for alone in range(len(lonely) + 1):
+        others = best[num_tasks - alone]
+        if others is not None:
+            choices.append((others[0] + alone * costs.get(1, 0), alone, others[1]))
+    if not choices:
+        return None
+    _, alone, chosen = min(choices)
+    groups = [1 << task for task in lonely[:alone]]
+    left = [task for task in range(num_tasks) if task not in lonely[:alone]]
+    others_of = list(range(num_tasks))
+    for size in chosen:
+        members, left = left[:size], left[size:]
+        members += [task for task in others_of if task not in members][: size - len(members)]
+        groups.append(sum(1 << task for task in members))
+    return groups
 
 
 def _solve(
@@ -59,7 +108,7 @@ def _solve(
     deadline: float,
 ) -> list[int] | None:
     """Groups that cover all tasks: any within a budget, the cheapest without one."""
-    from ortools.sat.python import cp_model
+    cp_model = or_tools.load("ortools.sat.python.cp_model")
 
     num_tasks = len(constraints.tasks)
     sizes = [s for s in range(constraints.min_size, constraints.max_size + 1) if s in costs]

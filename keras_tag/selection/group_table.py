@@ -94,7 +94,7 @@ class GroupTable:
                     return Listing(self._best_of_each(rows), False, bound)
         return Listing(self._best_of_each(rows), True, bound)
 
-    def seeds(self, budget: int) -> list[Column]:
+    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
         """None needed: looking at every group is quick."""
         return []
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_tag.selection import or_tools
 from keras_tag.selection.columns import Column, ColumnSource, Duals, bits
 
 
@@ -24,7 +25,7 @@ class MasterProblem:
 
     def __init__(self, num_tasks: int, budget: int) -> None:
         # The LP wrapper alone: it loads in a twentieth of the time of CP-SAT.
-        from ortools.linear_solver import pywraplp
+        pywraplp = or_tools.load("ortools.linear_solver.pywraplp")
 
         self.columns: list[Column] = []
         self._seen: set[tuple[int, int]] = set()

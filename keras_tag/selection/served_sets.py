@@ -54,9 +54,9 @@ class ServedSets:
 
     most_listed = 1_000
 
-    def seeds(self, budget: int) -> list[Column]:
+    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
         """The networks of a good partition, and every one with one task more or less."""
-        if self._linked or self.num_tasks < _FEWEST_SEEDED:
+        if self._linked or (self.num_tasks < _FEWEST_SEEDED and not thorough):
             return []
         from keras_tag.selection.local_search import improve_partition
 

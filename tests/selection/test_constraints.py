@@ -22,7 +22,10 @@ def random_affinity(seed, n=5):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"must_link": [("ant", "bee")], "cannot_link": [("bee", "ant")]}, "must_link.*cannot_link"),
+        (
+            {"must_link": [("ant", "bee")], "cannot_link": [("bee", "ant")]},
+            "must_link.*cannot_link",
+        ),
         ({"must_link": [("ant", "bee"), ("bee", "cat")], "max_size": 2}, "must_link.*max_size=2"),
         ({"must_link": [("ant", "yak")]}, "`must_link`.*yak"),
         ({"cannot_link": [("ant", "ant")]}, "`cannot_link`.*different"),
@@ -100,11 +103,11 @@ def test_verify_recomputes_scores_and_notices_changed_ones():
         assert verify(grouping, affinity, weights=weights) == grouping.objective
         with pytest.raises(ValueError, match="score of 'ant'"):
             verify(grouping, affinity)
+        changed = replace(grouping, objective=grouping.objective + 1e-6)
         with pytest.raises(ValueError, match="objective"):
-            changed = replace(grouping, objective=grouping.objective + 1e-6)
             verify(changed, affinity, weights=weights)
+        changed = replace(grouping, bound=grouping.bound - 1e-6)
         with pytest.raises(ValueError, match="bound"):
-            changed = replace(grouping, bound=grouping.bound - 1e-6)
             verify(changed, affinity, weights=weights)
     with pytest.raises(ValueError, match="Expected a grouping selected"):
         verify(Grouping.from_groups([NAMES]), affinity)

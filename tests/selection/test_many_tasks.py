@@ -1,12 +1,13 @@
 """The search for many tasks agrees with the table of all groups, and says what it did not prove."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection import exact_selection, select_groups
+from keras_tag.selection import exact_selection, select_groups, verify
 
 
 def instance(rng, n, family):
@@ -70,3 +71,64 @@ def test_search_agrees_with_the_table_of_all_groups(seed, monkeypatch):
             patch.setattr(exact_selection, "_MOST_TASKS_LISTED", 0)
             searched = answer(affinity, call)
         assert searched == listed, (family, n, call)
+
+
+@pytest.mark.slow
+def test_twenty_tasks_are_proven_and_do_not_depend_on_their_order():
+    rng = np.random.default_rng(8)
+    affinity = instance(rng, 20, "clustered")
+    grouping = select_groups(affinity, 4)
+    assert grouping.status == "optimal"
+    assert grouping.bound == grouping.objective
+    assert verify(grouping, affinity) == grouping.objective
+    shuffled = affinity.subset(rng.permutation(affinity.tasks).tolist())
+    assert select_groups(shuffled, 4) == grouping
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("score", ["members", "partners"])
+@pytest.mark.parametrize("kind", ["constant", "identity"])
+def test_ties_beyond_counting_are_solved_with_fewest_networks(score, kind):
+    n = 24
+    z = np.full((n, n), 0.5) if kind == "constant" else np.eye(n)
+    affinity = Affinity.from_array(z, [f"t{i:02d}" for i in range(n)], rows="source")
+    grouping = select_groups(affinity, 3, score=score)
+    assert grouping.status == "optimal"
+    # Constant: everyone is as good as any other. Identity: under "members" every network keeps one
+    # task's worth of progress, so three are better; under "partners" everything is 0.
+    one_is_enough = kind == "constant" or score == "partners"
+    assert len(grouping.groups) == (1 if one_is_enough else 3)
+    assert sum(map(len, grouping.groups)) == n
+
+
+@pytest.mark.slow
+def test_time_limit_gives_the_best_found_and_an_honest_bound():
+    affinity = instance(np.random.default_rng(3), 40, "uniform")
+    start = time.monotonic()
+    grouping = select_groups(affinity, 3, time_limit=8.0)
+    # Compiling can't be interrupted.
+    assert time.monotonic() - start < 40.0
+    assert grouping.status == "feasible"
+    assert grouping.bound > grouping.objective
+    assert grouping.gap == grouping.bound - grouping.objective
+    assert verify(grouping, affinity) == grouping.objective
+    # One network for everything is in reach of any search.
+    assert grouping.objective >= select_groups(affinity, 1, time_limit=8.0).objective
+
+
+def test_functions_and_costs_by_group_need_a_table_of_all_groups():
+    affinity = instance(np.random.default_rng(0), 16, "uniform")
+    with pytest.raises(ValueError, match=r"score function.*16 tasks"):
+        select_groups(affinity, 2, score=lambda group, task: 1.0)
+    with pytest.raises(ValueError, match=r"Costs by group.*16 tasks"):
+        select_groups(affinity, 2, costs=lambda group: 1.0)
+    with pytest.raises(ValueError, match=r"Expected a budget of at least.*8\.0"):
+        select_groups(affinity, 2, costs={2: 1.0}, score="partners")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("score", ["members", "partners"])
+@pytest.mark.parametrize("family", ["clustered", "real-like"])
+def test_forty_tasks_are_proven(family, score):
+    affinity = instance(np.random.default_rng(1), 40, family)
+    assert select_groups(affinity, 10, score=score).status == "optimal"
