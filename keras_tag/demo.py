@@ -1,8 +1,5 @@
 """The whole path on real digits, and whether it was worth it: what `keras-tag demo` runs."""
 
-import importlib
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -38,7 +35,6 @@ def run_demo(
         A `DemoResult`.
     """
     settings = settings or DemoSettings()
-    _load_solver()
     from keras_tag.demo_training import Recipe, train_groups, train_joint
 
     recipe = Recipe(epochs=settings.epochs)
@@ -108,21 +104,3 @@ def pool_affinities(affinities: Iterable[Affinity]) -> Affinity:
 
 def _data(settings: DemoSettings, seed: int) -> OverlaidDigits:
     return overlaid_digits(settings.positions, settings.tasks, seed, train_size=settings.train_size)
-
-
-def _load_solver() -> None:
-    """Load OR-Tools so that it keeps to its own libraries, as long as selection does not do so.
-
-    Both TensorFlow and OR-Tools bring Abseil. When TensorFlow is loaded first, OR-Tools' calls
-    are bound to TensorFlow's copy, and CP-SAT crashes the process (OR-Tools 9.15, TensorFlow
-    2.21, Linux).
-    """
-    if "ortools.sat.python.cp_model" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
-        return
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-    try:
-        importlib.import_module("ortools.sat.python.cp_model")
-        importlib.import_module("ortools.linear_solver.pywraplp")
-    finally:
-        sys.setdlopenflags(flags)

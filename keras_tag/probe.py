@@ -39,7 +39,7 @@ def kept_if_raised(model: keras.Model) -> Iterator[None]:
     Args:
         model: A compiled model.
     """
-    small = [v for v in model.optimizer.variables if not v.shape]
+    small = [v for v in model.optimizer.variables if len(v.shape) == 0]
     variables = [*model.non_trainable_variables, *model.metrics_variables, *small]
     copies = [tf.identity(v.value) for v in variables]
     try:
