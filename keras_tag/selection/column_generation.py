@@ -22,6 +22,8 @@ from keras_tag.selection.exact_cover import Cover, OutOfTime
 from keras_tag.selection.master_problem import MasterProblem
 
 _FINGERPRINT_BITS = 24
+# Limit of the second listing, whose threshold is lower than that of the first by next to nothing.
+_MOST_RELISTED = 100_000
 # Up to so many columns ties are broken to the end by the fingerprint of the choice.
 _MOST_MARKED = 1_000
 
@@ -115,24 +117,39 @@ class _Proof:
             duals, prices = self._exact_prices()
             rounding = self._rounding(duals)
             self._find_incumbent()
-            # What no column's excess is above is known when all columns are listed.
-            listing = self.source.within(
-                duals,
-                -float(prices - self.value) * (1 + 1e-9) - rounding,
-                self.source.most_listed,
-                self.clock.at(0.85),
-            )
-            late = monotonic() > self.clock.at(0.5)
-            if listing.bound <= rounding or late:
+            listing = self._list(duals, prices)
+            if monotonic() > self.clock.at(0.5) or listing.best <= rounding:
                 break
             if not self.master.add(listing.columns):
-                if not listing.complete or self.magnified > 10:
+                if self.magnified > 10:
                     break
                 # GLOP does not see excesses this small: blow them up.
                 losses = [-float(self._loss(column)) for column in self.master.columns]
                 self.magnified += 1
                 self.master.magnify(self.task, self.unit, losses)
         return self._choose(duals, prices, listing)
+
+    def _list(self, duals: Duals, prices: Fraction) -> Listing:
+        """The columns within the gap; where these are too many, the gap is narrowed first."""
+        rounding = self._rounding(duals)
+        limit = self.source.most_listed
+        while True:
+            gap = prices - self.value
+            threshold = -float(gap) * (1 + 1e-9) - rounding
+            listing = self.source.within(duals, threshold, limit, self.clock.at(0.85))
+            late = monotonic() > self.clock.at(0.85)
+            # Without a gap, what can't be listed is tied.
+            tied = gap <= 4 * self.most_networks * Fraction(rounding)
+            if listing.complete or listing.best > rounding or tied or late:
+                return listing
+            before = self.value
+            self._improve(
+                list(dict.fromkeys([*listing.columns, *self.master.columns])),
+                self.clock.at(0.85),
+                exactly=False,
+            )
+            if self.value == before:
+                limit *= 8
 
     def _choose(self, duals: Duals, prices: Fraction, listing: Listing) -> Solution:
         """The answer by CP-SAT, from all columns that can be in an optimal solution."""
@@ -179,7 +196,7 @@ class _Proof:
     def _list_again(self, duals: Duals, gap: Fraction) -> Listing:
         """List the columns of a gap that is wider because prices were not quite right."""
         threshold = -float(gap) * (1 + 1e-9) - self._rounding(duals)
-        return self.source.within(duals, threshold, self.source.most_listed, self.clock.at(0.85))
+        return self.source.within(duals, threshold, _MOST_RELISTED, self.clock.at(0.85))
 
     def _generate(self) -> None:
         """Column generation as far as columns are easily found."""

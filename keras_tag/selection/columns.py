@@ -49,11 +49,13 @@ class Listing:
     Args:
         columns: Those found.
         complete: Whether these are all.
+        best: The largest excess among them.
         bound: No column's excess is above the larger of this and the threshold.
     """
 
     columns: list[Column]
     complete: bool
+    best: float
     bound: float
 
 

@@ -91,8 +91,8 @@ class GroupTable:
                 rows.setdefault((served, self._costs[row]), []).append(row)
                 count += 1
                 if len(rows) > limit or count > 10 * limit:
-                    return Listing(self._best_of_each(rows), False, bound)
-        return Listing(self._best_of_each(rows), True, bound)
+                    return Listing(self._best_of_each(rows), False, bound, bound)
+        return Listing(self._best_of_each(rows), True, bound, bound)
 
     def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
         """None needed: looking at every group is quick."""

@@ -28,7 +28,7 @@ class MasterProblem:
         pywraplp = or_tools.load("ortools.linear_solver.pywraplp")
 
         self.columns: list[Column] = []
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: dict[tuple[int, int], float] = {}
         self._num_tasks = num_tasks
         self._solver = pywraplp.Solver.CreateSolver("GLOP")
         self._basic = pywraplp.Solver.BASIC
@@ -56,13 +56,17 @@ class MasterProblem:
         self._variables: list[Any] = []
 
     def add(self, columns: Iterable[Column]) -> int:
-        """Add columns that are not in yet (by served set and cost); returns how many."""
+        """Add columns that are new, or better than what serves the same at the same cost.
+
+        Returns:
+            How many were added.
+        """
         before = len(self.columns)
         for column in columns:
             key = (column.served, column.cost)
-            if key in self._seen:
+            if column.value <= self._seen.get(key, -np.inf):
                 continue
-            self._seen.add(key)
+            self._seen[key] = column.value
             variable = self._solver.NumVar(0.0, self._solver.infinity(), "")
             for task in bits(column.served):
                 self._rows[task].SetCoefficient(variable, 1.0)

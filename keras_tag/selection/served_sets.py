@@ -140,14 +140,14 @@ class ServedSets:
             columns.extend(running[0].go_on(_MOST_NODES))
             if not running[0].open:
                 running.pop(0)
-        bounds = [self._excess(column, duals) for column in columns]
-        bound = max([*bounds, *(search.bound for search in searches)], default=-np.inf)
+        best = max((self._excess(column, duals) for column in columns), default=-np.inf)
+        bound = max([best, *(search.bound for search in searches)])
+        self._remember([c for c in columns if self._excess(c, duals) > _TOLERANCE])
         complete = not any(search.open for search in searches)
         if not complete:
             columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
-        return Listing(
-            self._best_of_each(columns if complete else columns[:limit]), complete, bound
-        )
+        listed = self._best_of_each(columns if complete else columns[:limit])
+        return Listing(listed, complete, best, bound)
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """One network for everything, or the first solution of an easier problem by CP-SAT."""
