@@ -24,8 +24,9 @@ _HOMES = {
     "GroupScores": "keras_tag.selection",
     "budget_curve": "keras_tag.selection",
     "GroupedModel": "keras_tag.grouped_model",
+    "build_from": "keras_tag.model_builder",
 }
-_MODULES = ("baselines", "datasets", "plotting")
+_MODULES = ("baselines", "callbacks", "datasets", "plotting")
 
 __all__ = [
     "Affinity",
@@ -36,15 +37,18 @@ __all__ = [
     "__version__",
     "baselines",
     "budget_curve",
+    "build_from",
+    "callbacks",
     "datasets",
     "plotting",
     "select_groups",
 ]
 
 if TYPE_CHECKING:
-    from keras_tag import baselines, datasets, plotting
+    from keras_tag import baselines, callbacks, datasets, plotting
     from keras_tag.affinity import Affinity
     from keras_tag.grouped_model import GroupedModel
+    from keras_tag.model_builder import build_from
     from keras_tag.selection import Grouping, GroupScores, budget_curve, select_groups
     from keras_tag.tag_model import TAGModel
 

@@ -12,7 +12,7 @@ import pytest
 from grouped_networks import SubclassedNetwork, dict_network
 
 from keras_tag import GroupedModel, Grouping
-from keras_tag.network_early_stopping import NetworkEarlyStopping
+from keras_tag.callbacks import NetworkEarlyStopping
 
 MSE = dict.fromkeys("abc", "mse")
 FIT = {"batch_size": 12, "epochs": 2, "shuffle": False, "verbose": 0}

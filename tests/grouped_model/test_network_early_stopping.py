@@ -6,7 +6,7 @@ import pytest
 from grouped_networks import dict_network
 
 from keras_tag import GroupedModel
-from keras_tag.network_early_stopping import NetworkEarlyStopping
+from keras_tag.callbacks import NetworkEarlyStopping
 
 MSE = dict.fromkeys("abc", "mse")
 

@@ -6,7 +6,7 @@ import pytest
 from grouped_networks import SubclassedNetwork, dict_network, list_network, sequential_network
 
 from keras_tag import GroupedModel
-from keras_tag.build_from import build_from
+from keras_tag import build_from
 
 
 def names(model):
