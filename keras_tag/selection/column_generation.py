@@ -143,6 +143,7 @@ class _Proof:
             if listing.complete or listing.best > rounding or tied or late:
                 return listing
             before = self.value
+            self.master.add(self.source.seeds(self.budget, thorough=True))
             self._improve(
                 list(dict.fromkeys([*listing.columns, *self.master.columns])),
                 self.clock.at(0.85),
