@@ -1,4 +1,4 @@
-"""`NetworkEarlyStopping`: every network of a `GroupedModel` stops when it is done."""
+"""Keras callbacks: `NetworkEarlyStopping`, for a `GroupedModel`."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
         stoppers: The `EarlyStopping` of every network, with its `best_epoch` and `stopped_epoch`.
 
     Example:
-        >>> stop = NetworkEarlyStopping(patience=5)
+        >>> stop = keras_tag.callbacks.NetworkEarlyStopping(patience=5)
         >>> served.fit(train, validation_data=valid, epochs=200, callbacks=[stop])
         >>> [stopper.best_epoch for stopper in stop.stoppers]
         [31, 58, 12]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import keras
 
 from keras_tag.affinity import Affinity
+from keras_tag.callbacks import NetworkEarlyStopping
 from keras_tag.datasets import OverlaidDigits
 from keras_tag.grouped_model import GroupedModel
-from keras_tag.callbacks import NetworkEarlyStopping
 from keras_tag.selection.grouping import Grouping
 from keras_tag.tag_model import TAGModel
 

@@ -9,29 +9,23 @@ import tensorflow as tf
 
 from keras_tag.compiled import compile_config
 from keras_tag.fit_groups import Callbacks, fit_groups
+from keras_tag.grouped_logs import LossLogs
 from keras_tag.grouped_report import report
 from keras_tag.network_losses import NetworkLosses, regularisation, unscale
-from keras_tag.network_outputs import (
-    by_task,
-    check_network,
-    check_nothing_shared,
-    cut,
-    served_by,
-)
-from keras_tag.per_network_optimizer import PerNetworkOptimizer
+from keras_tag.per_network_optimizer import OptimizerChoice, PerNetworkOptimizer
 from keras_tag.selection.grouping import Grouping
-from keras_tag.warm_start import WarmStart
+from keras_tag.served_networks import ServedNetworks
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
-class GroupedModel(keras.Model):
+class GroupedModel(ServedNetworks):
     """One `keras.Model` made of one network per group.
 
     `fit` makes one pass over the data and trains every network on its own tasks, as it would train
-    alone: its own optimizer (a copy of the compiled one), its own random state, the same batches.
+    alone: its own optimizer, its own random state, the same batches.
     `predict` and `evaluate` give every task from the network that serves it. What a network trains
     without serving it (a helper) is trained, and that is all that is seen of it.
 
@@ -39,6 +33,11 @@ class GroupedModel(keras.Model):
     `<task>_<metric>` of the network that serves the task; `loss`, the sum of these losses (times
     `loss_weights`); and `optimized_loss`, all that is minimised: `loss`, the helpers' losses and
     the networks' regularisers. All of them mean the same in `fit` and `evaluate`.
+
+    `compile(optimizer)` gives the optimizer of all networks that have none of their own in
+    `optimizers`: the first of them gets the compiled one, the others copies. Callbacks that change
+    the learning rate change it for these networks; an optimizer in `optimizers` keeps its own. If
+    every network has one, `compile(loss=...)` will do: the compiled optimizer is not used.
 
     Args:
         grouping: Which tasks train together, and which network serves whom.
@@ -50,6 +49,9 @@ class GroupedModel(keras.Model):
         missing: A label value that means "not labelled", such as -1. NaN means so without asking.
         warm_start: A model, usually the joint one, whose weights the networks begin with wherever
             names and shapes fit.
+        optimizers: One optimizer (or its name) per network, in the order of `grouping.groups`;
+            None for a network that the compiled one is to train. None: that is every network.
+        helper_losses: Whether to log, as `group_<index>/<task>_loss`, the losses of the helpers.
         **kwargs: As in `keras.Model` (`name`, ...).
 
     Attributes:
@@ -62,7 +64,8 @@ class GroupedModel(keras.Model):
 
     Raises:
         ValueError: `grouping` is no `Grouping`; `build_model` returns no Keras model, outputs
-            other than those asked for, or networks that share variables.
+            other than those asked for, or networks that share variables; `optimizers` has not one
+            entry per network, or the same optimizer twice.
 
     Example:
         >>> grouping = keras_tag.Grouping.from_groups([("left", "right"), ("up", "left")])
@@ -81,54 +84,20 @@ class GroupedModel(keras.Model):
         serve: Iterable[str] | None = None,
         missing: float | None = None,
         warm_start: keras.Model | None = None,
+        optimizers: Iterable[keras.optimizers.Optimizer | str | None] | None = None,
+        helper_losses: bool = False,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(grouping, Grouping):
-            raise ValueError(
-                "Expected `grouping` to be a keras_tag.Grouping, from `select_groups` or "
-                f"`Grouping.from_groups`. Received: grouping={grouping!r}."
-            )
-        # Each network casts its inputs to its own dtype: a second cast here could only lose.
-        super().__init__(**{"autocast": False, **kwargs})
-        self.grouping = grouping
-        self.tasks = grouping.tasks
+        super().__init__(grouping, build_model, serve=serve, warm_start=warm_start, **kwargs)
         self.missing = missing
-        self.serves = served_by(grouping, serve)
-        self.output_names = list(self.serves)
-        self.networks = [build_model(group) for group in grouping.groups]
-        for group, network in zip(grouping.groups, self.networks, strict=True):
-            check_network(network, group)
-        check_nothing_shared(self.networks)
-        self.warm_start = (
-            None if warm_start is None else WarmStart.from_model(warm_start, self.networks)
-        )
-        # Functions, so that Keras does not take the cut networks for layers of their own.
-        self._serving = [
-            cut(network, group, [task for task in group if self.serves.get(task) == index])
-            for index, (network, group) in enumerate(
-                zip(self.networks, grouping.groups, strict=True)
-            )
-        ]
+        self.helper_losses = helper_losses
         self.trained_networks = tuple(range(len(self.networks)))
+        self._optimizer_choice = OptimizerChoice(optimizers, len(self.networks))
         self._optimizer: PerNetworkOptimizer | None = None
         self._network_losses: NetworkLosses | None = None
-        self._task_trackers = {
-            task: keras.metrics.Mean(name=f"{task}_loss") for task in self.serves
-        }
-        self._optimized_tracker = keras.metrics.Mean(name="optimized_loss")
-        self.built = all(network.built for network in self.networks)
-
-    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        """Every task's output, from the network that serves it.
-
-        Args:
-            inputs: What every network takes.
-            training: As in every Keras model.
-
-        Returns:
-            `{task: output}`.
-        """
-        return self._served([serve(inputs, training) for serve in self._serving])
+        self._loss_logs = LossLogs(grouping.groups, self.serves, helper_losses)
+        # Seen by Keras, which looks for metrics among the model's own attributes.
+        self._loss_metrics = self._loss_logs.metrics
 
     def compute_loss(
         self,
@@ -186,7 +155,7 @@ class GroupedModel(keras.Model):
             )
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            outputs, losses = self._outputs_and_losses(x, y, sample_weight, training=True)
+            outputs, losses = self._outputs_and_losses(x, y, sample_weight, self.trained_networks)
             totals = self._totals(losses)
             scaled = self._optimizer.scale_losses(totals)
         # A target's gradient reaches only its own network, so one backward pass does for all.
@@ -212,7 +181,7 @@ class GroupedModel(keras.Model):
             The logs.
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        outputs, losses = self._outputs_and_losses(x, y, sample_weight, training=False)
+        outputs, losses = self._outputs_and_losses(x, y, sample_weight, ())
         return self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
 
     def train_only(self, networks: Iterable[int]) -> None:
@@ -240,28 +209,14 @@ class GroupedModel(keras.Model):
             # no backward pass.
             self.make_train_function(force=True)
 
-    def _network_outputs(self, x: Any, training: bool) -> list[dict[str, Any]]:
-        """Per network, the outputs of all its tasks, helpers included."""
-        return [
-            by_task(
-                network(x, training=training and index in self.trained_networks), network, group
-            )
-            for index, (network, group) in enumerate(
-                zip(self.networks, self.grouping.groups, strict=True)
-            )
-        ]
-
-    def _served(self, by_network: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return {task: by_network[index][task] for task, index in self.serves.items()}
-
     def _outputs_and_losses(
-        self, x: Any, y: Any, sample_weight: Any, *, training: bool
+        self, x: Any, y: Any, sample_weight: Any, training: Iterable[int]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Per network, outputs and losses by task."""
         if not self.built:
             # Calling the networks one by one builds them, but not the whole.
             self(x, training=False)
-        outputs = self._network_outputs(x, training=training)
+        outputs = self.all_outputs(x, training)
         losses = [self.task_losses(y, predictions, sample_weight) for predictions in outputs]
         return outputs, losses
 
@@ -283,14 +238,11 @@ class GroupedModel(keras.Model):
         totals: Sequence[Any],
     ) -> dict[str, Any]:
         batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
-        served = self._served(losses)
         # Keras's own tracker, reached by its public name.
         total = next(metric for metric in self.metrics if metric.name == "loss")
-        total.update_state(unscale(self.task_losses.weighted_sum(served)), batch_size)
-        for task, loss in served.items():
-            self._task_trackers[task].update_state(unscale(loss), batch_size)
-        self._optimized_tracker.update_state(unscale(sum(totals)), batch_size)
-        return self.compute_metrics(x, y, self._served(outputs), sample_weight)
+        total.update_state(unscale(self.task_losses.weighted_sum(self.served(losses))), batch_size)
+        self._loss_logs.update(losses, totals, batch_size)
+        return self.compute_metrics(x, y, self.served(outputs), sample_weight)
 
     @property
     def task_losses(self) -> NetworkLosses:
@@ -304,54 +256,21 @@ class GroupedModel(keras.Model):
 
     @property
     def optimizer(self) -> PerNetworkOptimizer | None:
-        """The networks' optimizers as one. The compiled optimizer steps the first network."""
+        """The networks' optimizers as one; `optimizer.optimizers[i]` steps network i."""
         return self._optimizer
 
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
         # `compile` is Keras's own; what it assigns here becomes one optimizer per network.
         self._network_losses = None
-        scaled = keras.optimizers.LossScaleOptimizer
-        if optimizer is None:
-            self._optimizer = None
-            return
-        if isinstance(optimizer, scaled) and isinstance(
-            optimizer.inner_optimizer, PerNetworkOptimizer
-        ):
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if isinstance(inner, PerNetworkOptimizer):
             # Keras wraps what it has just assigned when the policy is mixed_float16.
-            optimizer = optimizer.inner_optimizer.with_loss_scale()
-        if self._optimizer is not None and self._optimizer.is_made_of(optimizer):
-            return  # Compiled again with the same optimizer: keep the copies' state too.
-        if not isinstance(optimizer, PerNetworkOptimizer):
-            optimizer = PerNetworkOptimizer.copies_of(optimizer, len(self.networks))
-        optimizer.bind(lambda: [network.trainable_variables for network in self.networks])
-        self._optimizer = optimizer
-
-    def export(
-        self,
-        filepath: Any,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Export for serving: the inputs of the networks, one named output per task.
-
-        Args:
-            filepath: Where to.
-            format: As in `keras.Model.export`.
-            verbose: As in `keras.Model.export`.
-            input_signature: As in `keras.Model.export`. By default, for functional networks,
-                their own inputs with shapes and dtypes.
-            **kwargs: As in `keras.Model.export`.
-        """
-        if input_signature is None:
-            network = self.networks[0]
-            if hasattr(network, "input"):
-                input_signature = [network.input]
-            elif isinstance(network, keras.Sequential):
-                input_signature = network.inputs
-        super().export(filepath, format, verbose, input_signature=input_signature, **kwargs)
+            inner.add_loss_scale()
+            optimizer = inner
+        self._optimizer = self._optimizer_choice.joined(optimizer, self._optimizer)
+        if self._optimizer is not None:
+            self._optimizer.bind(lambda: [net.trainable_variables for net in self.networks])
 
     def fit_groups(
         self,
@@ -411,26 +330,10 @@ class GroupedModel(keras.Model):
         return report(self, test, joint=joint, single=single)
 
     def get_config(self) -> dict[str, Any]:
-        """The grouping and the networks, so that loading needs no `build_model`."""
+        """The networks, and the arguments of the constructor."""
         return {
             **super().get_config(),
-            "grouping": self.grouping.to_dict(),
-            "serve": list(self.serves),
             "missing": self.missing,
-            "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
+            "optimizers": self._optimizer_choice.get_config(),
+            "helper_losses": self.helper_losses,
         }
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
-    ) -> "GroupedModel":
-        """The inverse of `get_config`."""
-        config = dict(config)
-        networks = iter(
-            [
-                keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
-                for network in config.pop("networks")
-            ]
-        )
-        grouping = Grouping.from_dict(config.pop("grouping"))
-        return cls(grouping, lambda tasks: next(networks), **config)

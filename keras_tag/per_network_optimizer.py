@@ -1,4 +1,4 @@
-"""`PerNetworkOptimizer`: one optimizer made of one optimizer per network."""
+"""One optimizer per network, and `PerNetworkOptimizer`, which makes them one."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,6 +6,67 @@ from typing import Any
 import keras
 
 Variables = list[keras.Variable]
+
+
+class OptimizerChoice:
+    """Which optimizer steps each network: one of its own, or the compiled one.
+
+    No Keras object and no container of them, so that Keras saves optimizers only where they have
+    state: as parts of the `PerNetworkOptimizer` of a compiled model.
+
+    Args:
+        own: One optimizer (or its name or configuration) per network, None for the compiled one.
+            None altogether: the compiled one for every network.
+        num_networks: How many networks there are.
+
+    Raises:
+        ValueError: Not one entry per network, or an optimizer is given twice.
+    """
+
+    def __init__(self, own: Iterable[Any] | None, num_networks: int) -> None:
+        given = [None] * num_networks if own is None else list(own)
+        if len(given) != num_networks:
+            raise ValueError(
+                "Expected `optimizers` to have one entry per network, None for the compiled "
+                f"optimizer. Received: {len(given)} entries for {num_networks} networks."
+            )
+        self.own = [keras.optimizers.get(optimizer) for optimizer in given]
+        _check_separate(self.own)
+
+    def joined(
+        self, compiled: Any, current: "PerNetworkOptimizer | None"
+    ) -> "PerNetworkOptimizer | None":
+        """The networks' optimizers as one.
+
+        Args:
+            compiled: What was given to `compile`; None: there is to be no training.
+            current: What the model was compiled with before: state that can be kept is kept.
+
+        Returns:
+            The optimizers as one, or None.
+        """
+        if compiled is None or compiled is current:
+            return compiled
+        if isinstance(compiled, PerNetworkOptimizer):
+            # That of a model that was saved after `compile(model.optimizer)`.
+            compiled = compiled.compiled
+            if compiled is None and None in self.own:
+                return None
+        if current is not None and current.compiled in (compiled, None):
+            # Compiled again with the same optimizer, or one that no network needs.
+            return current
+        own = self.own
+        if current is not None:
+            # They may have got a loss scale, which has state as well.
+            pairs = zip(self.own, current.optimizers, strict=True)
+            own = [None if given is None else used for given, used in pairs]
+        return PerNetworkOptimizer(compiled, own)
+
+    def get_config(self) -> list[dict[str, Any] | None] | None:
+        """The argument `own`, serialised."""
+        if not any(self.own):
+            return None
+        return [opt and keras.saving.serialize_keras_object(opt) for opt in self.own]
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
@@ -16,16 +77,21 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
     schedule, a dynamic loss scale, averages) must not reach from one network into another, or the
     networks would no longer train as they do alone. So every network has its own optimizer and
     its own slots, and this class makes them one towards Keras: `build`, `apply`, the learning
-    rate, the state in a `.keras` file.
+    rate, the state in a `.keras` file. `GroupedModel` makes it when it is compiled.
 
-    `GroupedModel` makes one from whatever optimizer it is compiled with. Make it yourself to give
-    each network different settings:
-    `grouped.compile(PerNetworkOptimizer(["adam", keras.optimizers.SGD(0.1)]), loss=...)`.
+    The compiled optimizer steps the first network that has none of its own, copies of it step the
+    others. In every step the copies take a settable learning rate from it, so that whatever changes
+    it (`LearningRateScheduler`, `ReduceLROnPlateau`, an assignment) changes it for all of these
+    networks. A `LearningRateSchedule` is copied, and follows each network's iterations.
 
     Args:
-        optimizers: One optimizer (or its name) per network, in the order of the groups. The
-            first one leads: its learning rate and iterations are those of the whole.
+        compiled: What was given to `compile`; None only if every network has its own.
+        own: Per network its own optimizer, or None.
         name: As in every Keras optimizer.
+
+    Attributes:
+        compiled: The argument; None if no network needs it.
+        optimizers: The optimizer of every network.
 
     Raises:
         ValueError: An optimizer is given twice.
@@ -33,52 +99,31 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        optimizers: Iterable[keras.optimizers.Optimizer | str],
+        compiled: keras.optimizers.Optimizer | None,
+        own: Sequence[keras.optimizers.Optimizer | None],
         name: str = "per_network_optimizer",
     ) -> None:
         # Its own learning rate and iterations are never used: the properties below are.
         super().__init__(learning_rate=0.0, name=name)
-        self.optimizers = [keras.optimizers.get(optimizer) for optimizer in optimizers]
-        self._are_copies = False
-        if len({id(optimizer) for optimizer in self.optimizers}) != len(self.optimizers):
-            raise ValueError(
-                "Expected a separate optimizer for every network, because each keeps the state of "
-                f"its own variables. Received the same one twice: optimizers={self.optimizers}."
-            )
+        # Which networks the compiled one serves; the first of them has the compiled one itself.
+        self._served = [index for index, optimizer in enumerate(own) if optimizer is None]
+        self.compiled = compiled if self._served else None
+        self.optimizers: list[Any] = list(own)
+        for index in self._served:
+            self.optimizers[index] = compiled if index == self._served[0] else _copy(compiled)
+        _check_separate(self.optimizers)
 
-    @classmethod
-    def copies_of(cls, optimizer: keras.optimizers.Optimizer, count: int) -> "PerNetworkOptimizer":
-        """The optimizer itself for the first network, copies of it for the others.
+    @property
+    def _lead(self) -> keras.optimizers.Optimizer:
+        """The compiled optimizer as it steps; without one, that of the first network."""
+        return self.optimizers[self._served[0] if self._served else 0]
 
-        In every step the copies take a settable learning rate from the original, so that whatever
-        changes it (`LearningRateScheduler`, `ReduceLROnPlateau`, an assignment) changes it for
-        every network. A `LearningRateSchedule` is copied, and follows each network's iterations.
-
-        Args:
-            optimizer: The compiled optimizer.
-            count: How many networks.
-
-        Returns:
-            The optimizers as one.
-        """
-        copies = [type(optimizer).from_config(optimizer.get_config()) for _ in range(count - 1)]
-        together = cls([optimizer, *copies])
-        together._are_copies = True
-        return together
-
-    def with_loss_scale(self) -> "PerNetworkOptimizer":
-        """The same optimizers, each with a dynamic loss scale of its own (for mixed_float16)."""
+    def add_loss_scale(self) -> None:
+        """Give each optimizer a dynamic loss scale of its own (for mixed_float16)."""
         scaled = keras.optimizers.LossScaleOptimizer
-        together = type(self)(
-            [opt if isinstance(opt, scaled) else scaled(opt) for opt in self.optimizers]
-        )
-        together._are_copies = self._are_copies
-        return together
-
-    def is_made_of(self, optimizer: keras.optimizers.Optimizer) -> bool:
-        """Whether `optimizer` is this one, or the one that leads it."""
-        lead = self.optimizers[0]
-        return optimizer in (self, lead, getattr(lead, "inner_optimizer", None))
+        self.optimizers = [
+            opt if isinstance(opt, scaled) else scaled(opt) for opt in self.optimizers
+        ]
 
     def bind(self, variables_of_networks: Callable[[], Sequence[Variables]]) -> None:
         """Say which variables each optimizer steps.
@@ -86,16 +131,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         Args:
             variables_of_networks: Gives, at any time, the trainable variables of every network. A
                 function, because networks may be built later and layers may be frozen.
-
-        Raises:
-            ValueError: Not as many networks as optimizers.
         """
-        networks = len(variables_of_networks())
-        if networks != len(self.optimizers):
-            raise ValueError(
-                f"Expected one optimizer per network. Received: {len(self.optimizers)} optimizers "
-                f"for {networks} networks."
-            )
         self._variables_of_networks = variables_of_networks
 
     def build(self, variables: Variables) -> None:
@@ -125,10 +161,10 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
             trainable_variables = [variable for own in networks for variable in own]
         if not self.built:
             self.build(trainable_variables)
-        if self._are_copies and isinstance(self.learning_rate, keras.Variable):
-            for copy in self.optimizers[1:]:
-                # Not `copy.learning_rate = ...`: that would make the variable a slot of the copy.
-                copy.learning_rate.assign(self.learning_rate)
+        if isinstance(self.learning_rate, keras.Variable):
+            for index in self._served[1:]:
+                # Not `learning_rate = ...`: that would make the variable a slot of the copy.
+                self.optimizers[index].learning_rate.assign(self.learning_rate)
         gradient_of = {id(v): g for g, v in zip(grads, trainable_variables, strict=True)}
         for optimizer, own in zip(self.optimizers, networks, strict=True):
             stepped = [variable for variable in own if id(variable) in gradient_of]
@@ -167,18 +203,28 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate of the first network's optimizer; setting it sets all of them."""
-        return self.optimizers[0].learning_rate
+        """The learning rate of the compiled optimizer and its copies, which setting it sets.
+
+        If every network has an optimizer of its own, the first one's, and not settable.
+        """
+        return self._lead.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
-        for optimizer in self.optimizers:
-            optimizer.learning_rate = learning_rate
+        if not self._served:
+            raise ValueError(
+                "Expected a compiled optimizer whose learning rate to set; every network has an "
+                f"optimizer of its own. Received: learning_rate={learning_rate!r}. Set "
+                "`grouped.optimizer.optimizers[i].learning_rate`, or give the optimizers a "
+                "LearningRateSchedule."
+            )
+        for index in self._served:
+            self.optimizers[index].learning_rate = learning_rate
 
     @property
     def iterations(self) -> Any:
-        """The steps the first network's optimizer has made."""
-        return self.optimizers[0].iterations
+        """The steps that the compiled optimizer has made; without one, the first network's."""
+        return self._lead.iterations
 
     @property
     def variables(self) -> Variables:
@@ -192,12 +238,12 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         """Nothing, as in `save_own_variables`."""
 
     def get_config(self) -> dict[str, Any]:
-        """The optimizers' own configurations; of copies, the original's."""
-        serialized = self.optimizers[:1] if self._are_copies else self.optimizers
+        """The compiled optimizer and the networks' own; copies are made again."""
+        own = [None if i in self._served else opt for i, opt in enumerate(self.optimizers)]
         return {
             "name": self.name,
-            "optimizers": [keras.saving.serialize_keras_object(opt) for opt in serialized],
-            "count": len(self.optimizers),
+            "compiled": keras.saving.serialize_keras_object(self.compiled),
+            "own": [keras.saving.serialize_keras_object(opt) for opt in own],
         }
 
     @classmethod
@@ -205,10 +251,23 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "PerNetworkOptimizer":
         """The inverse of `get_config`."""
-        optimizers = [
+        compiled, *own = (
             keras.saving.deserialize_keras_object(opt, custom_objects=custom_objects)
-            for opt in config["optimizers"]
-        ]
-        if len(optimizers) < config["count"]:
-            return cls.copies_of(optimizers[0], config["count"])
-        return cls(optimizers, name=config["name"])
+            for opt in (config["compiled"], *config["own"])
+        )
+        return cls(compiled, own, name=config["name"])
+
+
+def _copy(optimizer: Any) -> Any:
+    return type(optimizer).from_config(optimizer.get_config())
+
+
+def _check_separate(optimizers: Sequence[keras.optimizers.Optimizer | None]) -> None:
+    """Refuse an optimizer that would step two networks."""
+    given = [id(optimizer) for optimizer in optimizers if optimizer is not None]
+    if len(set(given)) != len(given):
+        raise ValueError(
+            "Expected a separate optimizer for every network, because each keeps the state of "
+            f"its own variables. Received the same one twice: optimizers={list(optimizers)}. "
+            "Create one per network; the one given to `compile` is copied where it is needed."
+        )

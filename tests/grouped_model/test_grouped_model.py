@@ -78,6 +78,37 @@ def test_loss_is_what_is_served_and_optimized_loss_what_is_minimised(grouping, b
     assert set(logs) == {"loss", "optimized_loss", "a_loss", "b_loss", "c_loss"}
 
 
+def test_helper_losses_are_logged_under_their_group_if_asked(tmp_path, grouping, batch):
+    x, y = batch
+    model = GroupedModel(grouping, dict_network, helper_losses=True, serve=["b", "c"])
+    model.compile("sgd", loss=MSE, loss_weights={"a": 2.0, "b": 1.0, "c": 1.0})
+    model.save(tmp_path / "served.keras")
+    logs = keras.models.load_model(tmp_path / "served.keras").evaluate(
+        x, y, batch_size=32, verbose=0, return_dict=True
+    )
+    helpers = {"group_0/a_loss": 0, "group_1/a_loss": 1}
+    assert set(logs) == {"loss", "optimized_loss", "b_loss", "c_loss", *helpers}
+    for name, index in helpers.items():
+        output = model.networks[index](x)["a"]
+        assert logs[name] == pytest.approx(np.mean((output - y["a"]) ** 2), rel=1e-5)
+    total = logs["loss"] + 2 * sum(logs[name] for name in helpers)
+    assert logs["optimized_loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_class_weights_are_given_as_sample_weights_by_task(grouping, batch):
+    x, _ = batch
+    y = {task: (np.arange(48) % 3 == 0).astype("float32") for task in "abc"}
+    model = GroupedModel(grouping, dict_network)
+    model.compile("sgd", loss="mse")
+    # Keras says so before any batch is seen, for every model with several outputs.
+    with pytest.raises(ValueError, match="`class_weight` is only supported for Models with a sing"):
+        model.fit(x, y, class_weight={0: 1.0, 1: 5.0}, verbose=0)
+    weight = {"b": np.where(y["b"] == 1, 5.0, 1.0)}
+    losses = model.task_losses(y, model(x), weight)
+    errors = (y["b"] - model(x)["b"].numpy()[:, 0]) ** 2
+    assert float(losses["b"]) == pytest.approx(np.mean(weight["b"] * errors), rel=1e-5)
+
+
 def test_cross_entropies_and_integer_labels_as_in_the_plain_model():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 5))

@@ -11,7 +11,6 @@ import tensorflow as tf
 from grouped_networks import dict_network
 
 from keras_tag import GroupedModel, Grouping
-from keras_tag.per_network_optimizer import PerNetworkOptimizer
 
 LOSS = {"a": "mse", "b": "huber", "c": keras.losses.mean_absolute_error}
 WEIGHTS = {"a": 1.0, "b": 0.5, "c": 3.0}
@@ -113,23 +112,6 @@ def test_learning_rate_callbacks_reach_every_network(batch):
     grouped.compile("sgd", loss=LOSS, loss_weights=WEIGHTS)
     grouped.fit(x, y, batch_size=12, epochs=3, shuffle=False, verbose=0, callbacks=callbacks())
     assert_equal_networks(grouped, alone)
-
-
-@pytest.mark.usefixtures("float64")
-def test_networks_may_have_different_optimizers(tmp_path, batch):
-    x, y = batch
-    optimizers = ["adam", keras.optimizers.SGD(0.2)]
-    configs = [keras.optimizers.serialize(keras.optimizers.get(o)) for o in optimizers]
-    grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
-    alone = separately(grouped, lambda i: keras.optimizers.deserialize(configs[i]), x, y, epochs=2)
-    grouped.compile(PerNetworkOptimizer(optimizers), loss=LOSS, loss_weights=WEIGHTS)
-    grouped.fit(x, y, epochs=2, shuffle=False, verbose=0)
-    assert_equal_networks(grouped, alone)
-    grouped.save(tmp_path / "served.keras")
-    loaded = keras.models.load_model(tmp_path / "served.keras")
-    assert [type(o).__name__ for o in loaded.optimizer.optimizers] == ["Adam", "SGD"]
-    for ours, theirs in zip(grouped.optimizer.variables, loaded.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.usefixtures("float64")

@@ -1,12 +1,15 @@
 """`build_from` cuts the joint model; `warm_start` copies its weights."""
 
+import importlib
+import pkgutil
+
 import keras
 import numpy as np
 import pytest
 from grouped_networks import SubclassedNetwork, dict_network, list_network, sequential_network
 
-from keras_tag import GroupedModel
-from keras_tag import build_from
+import keras_tag
+from keras_tag import GroupedModel, build_from
 
 
 def names(model):
@@ -95,3 +98,10 @@ def test_warm_started_model_is_saved_and_loaded(tmp_path, grouping, batch):
     model.save(tmp_path / "served.keras")
     loaded = keras.models.load_model(tmp_path / "served.keras")
     np.testing.assert_array_equal(loaded(batch[0])["c"], joint(batch[0])["c"])
+
+
+def test_the_public_name_stays_the_function_whatever_is_imported():
+    for module in pkgutil.iter_modules(keras_tag.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"keras_tag.{module.name}")
+    assert keras_tag.build_from is keras_tag.model_builder.build_from
