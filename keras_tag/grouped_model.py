@@ -139,6 +139,22 @@ class GroupedModel(ServedNetworks):
         y, weights = self.task_losses.labels(self, y, y_pred, sample_weight)
         return dict(super().compute_metrics(x, y, y_pred, weights))
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """As in `keras.Model`, after making the optimizers' slots.
+
+        Args:
+            force: As in `keras.Model`.
+
+        Returns:
+            The function.
+        """
+        optimizer = self._optimizer
+        if optimizer is not None and not optimizer.built and self.built:
+            # Otherwise the first step makes them while it is traced, and is traced twice.
+            with self.distribute_strategy.scope():
+                optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of every network on one batch.
 
@@ -297,7 +313,8 @@ class GroupedModel(ServedNetworks):
             **fit: As in `fit`.
 
         Returns:
-            Per network, the history of its losses and metrics, those of the tasks it serves.
+            Per network, the history of its losses and metrics, those of the tasks it serves
+            (also with `helper_losses`).
 
         Raises:
             ValueError: A folder of another grouping; `metrics` compiled otherwise than by task.

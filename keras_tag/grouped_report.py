@@ -64,6 +64,8 @@ def _evaluate(model: "GroupedModel", test: Any) -> pd.DataFrame:
     logs = model.evaluate(*data[:2], sample_weight=sample_weight, return_dict=True, verbose=0)
     values: dict[str, dict[str, float]] = {}
     for name, value in logs.items():
+        if "/" in name:
+            continue  # A helper's loss.
         # The longest fitting name: of tasks "eye" and "eye_left", `eye_left_loss` is the second's.
         tasks = sorted((t for t in model.tasks if name.startswith(f"{t}_")), key=len)
         if tasks:

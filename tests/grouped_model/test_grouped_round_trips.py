@@ -11,6 +11,22 @@ from keras_tag import GroupedModel
 MSE = dict.fromkeys("abc", "mse")
 
 
+@pytest.fixture(scope="module")
+def fitted_models():
+    """One of every kind; tests compare with what it is by then, and may train it further."""
+    return {}
+
+
+@pytest.fixture
+def fitted(fitted_models, grouping, batch):
+    def fit(name):
+        if name not in fitted_models:
+            fitted_models[name] = _fitted(grouping, BUILDERS[name], batch)
+        return fitted_models[name]
+
+    return fit
+
+
 def _fitted(grouping, builder, batch):
     model = GroupedModel(grouping, builder)
     model.compile(
@@ -24,14 +40,15 @@ def _fitted(grouping, builder, batch):
 
 
 @pytest.mark.parametrize("name", ["dict", "subclassed"])
-def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, grouping, name, batch):
+def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, fitted, grouping, name, batch):
     x, y = batch
-    model = _fitted(grouping, BUILDERS[name], batch)
+    model = fitted(name)
     model.save(tmp_path / "served.keras")
     loaded = keras.models.load_model(tmp_path / "served.keras")
     assert loaded.grouping == grouping
+    outputs = loaded.predict(x, verbose=0)
     for task, output in model.predict(x, verbose=0).items():
-        np.testing.assert_array_equal(loaded.predict(x, verbose=0)[task], output)
+        np.testing.assert_array_equal(outputs[task], output)
     assert loaded.evaluate(x, y, verbose=0, return_dict=True) == model.evaluate(
         x, y, verbose=0, return_dict=True
     )
@@ -43,15 +60,16 @@ def test_keras_file_holds_networks_losses_and_optimizers(tmp_path, grouping, nam
 
 
 @pytest.mark.parametrize("name", ["list", "subclassed"])
-def test_weights_file(tmp_path, grouping, name, batch):
+def test_weights_file(tmp_path, fitted, grouping, name, batch):
     x, _ = batch
-    model = _fitted(grouping, BUILDERS[name], batch)
+    model = fitted(name)
     model.save_weights(tmp_path / "served.weights.h5")
     other = GroupedModel(grouping, BUILDERS[name])
     other(x)
     other.load_weights(tmp_path / "served.weights.h5")
-    for task, output in model.predict(x, verbose=0).items():
-        np.testing.assert_array_equal(other.predict(x, verbose=0)[task], output)
+    outputs = other(x)
+    for task, output in model(x).items():
+        np.testing.assert_array_equal(outputs[task], output)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -65,9 +83,9 @@ def test_uncompiled_model_is_saved_too(tmp_path, grouping, name, batch):
 
 
 @pytest.mark.parametrize("name", ["dict", "subclassed"])
-def test_saved_model_serves_the_tasks_and_no_helper(tmp_path, grouping, name, batch):
+def test_saved_model_serves_the_tasks_and_no_helper(tmp_path, fitted, name, batch):
     x = batch[0].astype("float32")
-    model = _fitted(grouping, BUILDERS[name], batch)
+    model = fitted(name)
     model.export(tmp_path / "exported", verbose=False)
     served = tf.saved_model.load(tmp_path / "exported")
     signature = served.signatures["serving_default"]

@@ -44,6 +44,7 @@ def separately(grouped, compiled, x, y, weight=None, build=dict_network, **fit):
             loss={task: LOSS[task] for task in tasks},
             loss_weights={task: WEIGHTS[task] for task in tasks},
         )
+        model.optimizer.build(model.trainable_variables)  # Or its first step is traced twice.
         model.fit(
             x,
             {task: y[task] for task in tasks},
@@ -165,7 +166,7 @@ def test_mixed_precision_gives_every_network_its_own_loss_scale(batch):
     try:
         grouped = GroupedModel(Grouping.from_groups(GROUPS, SERVES), dict_network)
         for _ in range(2):
-            grouped.compile("sgd", loss=LOSS)
+            grouped.compile("sgd", loss=LOSS, run_eagerly=True)
             grouped.fit(x, y, verbose=0)
     finally:
         keras.config.set_dtype_policy(before)

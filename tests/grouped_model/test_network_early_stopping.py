@@ -33,6 +33,7 @@ def test_every_network_stops_as_it_would_alone(grouping, halves):
         for ours, theirs in zip(grouped.networks[index].variables, model.variables, strict=True):
             theirs.assign(ours)
         model.compile(keras.optimizers.Adam(0.05), loss={task: "mse" for task in tasks})
+        model.optimizer.build(model.trainable_variables)
         stop = keras.callbacks.EarlyStopping(
             monitor, mode="min", patience=2, restore_best_weights=True
         )
