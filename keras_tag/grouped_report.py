@@ -52,6 +52,7 @@ def report(
             loss={task: model.task_losses.losses[task] for task in grouping.tasks},
             metrics=keras.saving.deserialize_keras_object(spec["metrics"]),
             weighted_metrics=keras.saving.deserialize_keras_object(spec["weighted_metrics"]),
+            run_eagerly=model.run_eagerly,
         )
         frame = frame.join(_evaluate(rival, test).add_prefix(f"{name}_"))
     return frame

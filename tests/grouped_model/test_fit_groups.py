@@ -15,7 +15,7 @@ from keras_tag import GroupedModel, Grouping
 from keras_tag.callbacks import NetworkEarlyStopping
 
 MSE = dict.fromkeys("abc", "mse")
-FIT = {"batch_size": 12, "epochs": 2, "shuffle": False, "verbose": 0}
+FIT = {"batch_size": 16, "epochs": 2, "shuffle": False, "verbose": 0}
 
 
 class Count(keras.callbacks.Callback):
@@ -34,6 +34,7 @@ def compiled(grouping, build_model, start=None):
         loss=MSE,
         loss_weights={"a": 1.0, "b": 2.0, "c": 3.0},
         metrics={"a": ["mae"], "c": ["mae"]},
+        run_eagerly=True,  # Tracing takes longer than these few steps.
     )
     for variable, value in zip(model.variables, start or (), strict=start is not None):
         variable.assign(value)

@@ -15,7 +15,7 @@ MSE = dict.fromkeys("abc", "mse")
 def model(grouping):
     model = GroupedModel(grouping, dict_network)
     metrics = {"a": ["mae", keras.metrics.RootMeanSquaredError(name="rmse")], "c": ["mae"]}
-    model.compile("sgd", loss=MSE, metrics=metrics)
+    model.compile("sgd", loss=MSE, metrics=metrics, run_eagerly=True)
     return model
 
 
@@ -63,8 +63,8 @@ def test_a_task_whose_name_begins_with_another(batch):
 
 
 def test_is_about_the_served_tasks(grouping, batch):
-    model = GroupedModel(grouping, dict_network, serve=["a", "c"])
-    model.compile("sgd", loss=MSE)
+    model = GroupedModel(grouping, dict_network, serve=["a", "c"], helper_losses=True)
+    model.compile("sgd", loss=MSE, run_eagerly=True)
     single = {task: dict_network((task,)) for task in "ac"}
     frame = model.report(batch, joint=dict_network("abc"), single=single)
     assert list(frame.index) == ["a", "c"]

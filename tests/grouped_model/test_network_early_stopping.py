@@ -41,8 +41,8 @@ def test_every_network_stops_as_it_would_alone(grouping, halves):
             x,
             {task: y[task] for task in tasks},
             validation_data=(valid[0], {task: valid[1][task] for task in tasks}),
-            epochs=60,
-            batch_size=8,
+            epochs=40,
+            batch_size=16,
             shuffle=False,
             callbacks=[stop],
             verbose=0,
@@ -56,8 +56,8 @@ def test_every_network_stops_as_it_would_alone(grouping, halves):
         x,
         y,
         validation_data=valid,
-        epochs=60,
-        batch_size=8,
+        epochs=40,
+        batch_size=16,
         shuffle=False,
         callbacks=[callback],
         verbose=0,
@@ -72,7 +72,7 @@ def test_every_network_stops_as_it_would_alone(grouping, halves):
 
 def test_a_network_that_is_not_trained_does_not_change(grouping, batch):
     model = GroupedModel(grouping, lambda tasks: dict_network(tasks, dropout=0.5, batch_norm=True))
-    model.compile("adam", loss=MSE)
+    model.compile("adam", loss=MSE, run_eagerly=True)
     model.fit(*batch, verbose=0)
     before = [variable.numpy() for variable in model.networks[0].variables]
     other = model.networks[1].get_weights()
@@ -85,7 +85,7 @@ def test_a_network_that_is_not_trained_does_not_change(grouping, batch):
 
 def test_an_epoch_without_validation_stops_nothing(grouping, batch):
     model = GroupedModel(grouping, dict_network)
-    model.compile(keras.optimizers.SGD(0.0), loss=MSE)
+    model.compile(keras.optimizers.SGD(0.0), loss=MSE, run_eagerly=True)
     history = model.fit(
         *batch,
         validation_data=batch,
