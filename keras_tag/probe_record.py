@@ -19,6 +19,7 @@ class ProbeRecord(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trainable=False, dtype="float64", **kwargs)
         self.step = self._variable("step", (), "int64")
+        self.probes = self._variable("probes", (), "int64")
         # A string, because Keras would copy a list or tuple set on a layer.
         self._task_names = ""
         self.total: Any = None
@@ -59,6 +60,7 @@ class ProbeRecord(keras.layers.Layer):
         Args:
             affinity: `[num_tasks, num_tasks]`.
         """
+        self.probes.assign_add(1)
         affinity = tf.cast(affinity, self.total.dtype)
         finite = tf.math.is_finite(affinity)
         self.total.assign_add(tf.where(finite, affinity, tf.zeros_like(affinity)))
@@ -72,6 +74,7 @@ class ProbeRecord(keras.layers.Layer):
 
     def reset(self) -> None:
         """Forget the affinities; the step goes on."""
+        self.probes.assign(0)
         if self.total is not None:
             self.total.assign(np.zeros(self.total.shape))
             self.count.assign(np.zeros(self.count.shape, "int64"))
@@ -79,6 +82,7 @@ class ProbeRecord(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Write step, sums and counts under their names."""
         store["step"] = self.step.numpy()
+        store["probes"] = self.probes.numpy()
         if self.total is not None:
             store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
             store["total"] = self.total.numpy()
@@ -87,6 +91,7 @@ class ProbeRecord(keras.layers.Layer):
     def load_own_variables(self, store: Any) -> None:
         """Read what `save_own_variables` wrote; the file says which tasks it is of."""
         self.step.assign(np.asarray(store["step"]))
+        self.probes.assign(np.asarray(store["probes"]))
         if "total" in store:
             self.prepare(json.loads(bytes(np.asarray(store["tasks"])).decode("utf-8")))
             self.total.assign(np.asarray(store["total"]))

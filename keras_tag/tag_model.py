@@ -230,6 +230,11 @@ class TAGModel(keras.Model):
             )
         return Affinity(self._record.tasks, *self._record.mean())
 
+    @property
+    def probes(self) -> int:
+        """How many probes were made; where `affinity().count` is less, some were left out."""
+        return int(self._record.probes.numpy())
+
     def reset_affinity(self) -> None:
         """Forget the probes made so far; weights and step counter stay."""
         self._record.reset()

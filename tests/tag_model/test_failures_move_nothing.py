@@ -78,15 +78,22 @@ def test_measuring_with_a_loss_that_raises_changes_nothing(kind):
         assert_same(before, snapshot(tag, tag.optimizer))
 
 
-def test_a_probe_that_is_not_finite_is_left_out_and_not_counted():
-    """A step that overflows gives no number; it must not poison the mean."""
+def test_what_is_not_finite_is_left_out_and_counted():
+    """A step that overflows gives no number; it must not poison the mean of the others."""
     x, y = data(32, dtype="float32")
-    tag = TAGModel(mlp(), every=1, lookahead_rate=1e38)
-    tag.compile("sgd", loss={"a": "mse", "b": "mse", "c": "mse"})
-    z = tag.measure_affinity(x, y)
-    assert not np.isinf(z).any()
-    tag.fit(x, y, verbose=0)
-    assert (tag._record.count.numpy() == 0).any() or np.isfinite(tag.affinity().mean).all()
+    tag = TAGModel(mlp(), every=1, lookahead_rate=0.1)
+    tag.compile(keras.optimizers.SGD(0.0), loss={"a": "mse", "b": "mse", "c": "mse"})
+    z = tag.measure_affinity(x[:16], {k: v[:16] for k, v in y.items()})
+    spoilt = {k: v.copy() for k, v in y.items()}
+    spoilt["a"][16:] = np.inf  # the second batch: the loss of a is infinite, and so is its step
+    tag.fit(x, spoilt, batch_size=16, shuffle=False, verbose=0)
+    assert tag.probes == 2
+    row = column = tag.tasks.index("a")
+    left_out = tag.probes - tag.affinity().count
+    assert left_out[row].all()
+    assert left_out[:, column].all()
+    assert not np.delete(np.delete(left_out, row, 0), column, 1).any()
+    np.testing.assert_allclose(tag.affinity().mean[row], z[row], rtol=1e-3, atol=1e-6)
 
 
 def test_the_data_are_drawn_once_per_step():
