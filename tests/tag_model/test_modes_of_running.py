@@ -1,14 +1,9 @@
 """Mixed precision, XLA, several steps per execution, reused gradients, odd ways to call fit."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from fresh_process import run_alone
 from tag_models import LOSS, L, assert_same, data, mlp, relative
 
 from keras_tag import TAGModel
@@ -89,19 +84,6 @@ def test_xla_trains_and_measures_the_same(jit, tmp_path):
             np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-5)
     """
     run_alone(code)
-
-
-def run_alone(code):
-    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), TF_CPP_MIN_LOG_LEVEL="3")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_several_steps_per_execution_probe_whole_executions():

@@ -1,12 +1,7 @@
 """Two replicas measure what one device measures: in a fresh process, whose devices can be set."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import pytest
+from fresh_process import run_alone
 
 SETUP = """
     import contextlib, keras, numpy as np, tensorflow as tf
@@ -34,24 +29,13 @@ SETUP = """
 """
 
 
-def run_alone(code, timeout=300):
-    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), TF_CPP_MIN_LOG_LEVEL="3")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SETUP) + textwrap.dedent(code)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order", "cosine"])
 def test_a_run_on_two_replicas_ends_as_on_one(kind):
     """Weights and affinity of a whole run, even batches, every label there."""
-    run_alone(f"""
+    run_alone(
+        SETUP,
+        f"""
     x, y = data(64)
     for optimizer in OPTIMIZERS:
         runs = []
@@ -64,12 +48,15 @@ def test_a_run_on_two_replicas_ends_as_on_one(kind):
         assert relative(z2, z) < 1e-9, (optimizer, relative(z2, z))
         for a, b in zip(weights, weights2):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-    """)
+    """,
+    )
 
 
 @pytest.mark.slow
 def test_a_probe_of_an_uneven_batch_with_gaps_and_weights_is_that_of_one_device():
-    run_alone("""
+    run_alone(
+        SETUP,
+        """
     x, y = data(27)
     y["a"][::3] = np.nan
     y["c"][:9] = np.nan
@@ -86,4 +73,5 @@ def test_a_probe_of_an_uneven_batch_with_gaps_and_weights_is_that_of_one_device(
             for a, b in zip(before, after):
                 np.testing.assert_array_equal(a, b)
         assert relative(*zs) < 1e-9, (kind, relative(*zs))
-    """)
+    """,
+    )
