@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import keras
@@ -28,6 +30,14 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(page, tmp_path, monkeypatch
     names: dict = {"__name__": "__page__"}
     for block in blocks:
         exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs(monkeypatch, capsys):
+    script = ROOT / "tutorials" / "quickstart.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--epochs", "2"])
+    runpy.run_path(str(script), run_name="__main__")
+    assert "total test loss" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("module", MODULES)
