@@ -9,6 +9,8 @@ from tag_models import KINDS, LOSS, assert_same, data, mlp
 from keras_tag import TAGModel
 
 tf.config.experimental.enable_op_determinism()
+# For the whole process, and there is no way back: from now on random operations want a seed.
+keras.utils.set_random_seed(0)
 
 OPTIONS = {
     "loss_weights": {"a": 1.0, "b": 2.0, "c": 0.5},
