@@ -27,7 +27,8 @@ EXTRAS = {
     "datasets": ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"],
     "tutorials": ["jupyter>=1.1", "nbclient>=0.10"],
     "test": ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.110", "scipy>=1.14"],
-    "lint": ["ruff>=0.8", "mypy>=1.13", "pandas-stubs>=2.2"],
+    # A formatter that changes between releases would fail CI for nobody's fault.
+    "lint": ["ruff>=0.17,<0.18", "mypy>=1.13", "pandas-stubs>=2.2"],
 }
 
 setup(
