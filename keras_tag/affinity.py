@@ -3,6 +3,7 @@
 This module knows arrays only. It never imports TensorFlow.
 """
 
+import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -219,7 +220,8 @@ class Affinity:
                 file,
                 format=np.array(_FORMAT),
                 format_version=np.array(_FORMAT_VERSION),
-                tasks=np.array(self.tasks),
+                # Not a string array: NumPy drops a name's last NUL.
+                tasks=np.frombuffer(json.dumps(self.tasks).encode("ascii"), "uint8"),
                 mean=self.mean,
                 count=self.count,
             )
@@ -261,7 +263,8 @@ class Affinity:
                 f"{str(path)!r} is of affinity format {version}; this keras_tag reads up to "
                 f"{_FORMAT_VERSION}. Update keras_tag to read it."
             )
-        return cls(tuple(arrays["tasks"].tolist()), arrays["mean"], arrays["count"])
+        tasks = json.loads(arrays["tasks"].tobytes())
+        return cls(tuple(tasks), arrays["mean"], arrays["count"])
 
     @property
     def unmeasured(self) -> list[tuple[str, str]]:

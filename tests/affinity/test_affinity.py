@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -25,6 +25,7 @@ def affinities(draw):
 
 
 @given(affinity=affinities())
+@example(affinity=Affinity.from_array([[0.5]], ["ends in NUL \0"], rows="source"))
 def test_a_saved_affinity_is_bit_identical_when_loaded(affinity, tmp_path_factory):
     path = tmp_path_factory.mktemp("affinity") / "z.npz"
     affinity.save(path)
