@@ -218,9 +218,11 @@ class _LimbSearch:
         status = solver.solve(model)
         if status == cp_model.INFEASIBLE:
             return None
-        if status == cp_model.MODEL_INVALID:
+        # With no time left CP-SAT may call a valid model invalid; then it is the time that is out.
+        late = self.deadline < math.inf and not model.validate()
+        if status == cp_model.MODEL_INVALID and not late:
             raise AssertionError(f"CP-SAT rejected the model: {model.validate()}")
-        if status == cp_model.UNKNOWN:
+        if status in (cp_model.UNKNOWN, cp_model.MODEL_INVALID):
             raise OutOfTime(self.best)
         chosen = [index for index, variable in enumerate(use) if solver.value(variable)]
         if not cover.affordable(chosen):
