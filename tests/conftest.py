@@ -1,7 +1,4 @@
-"""Two logical CPU devices in every test process, so that a strategy can be tested in any order.
-
-They can be made before TensorFlow starts and not after, whatever test comes first.
-"""
+"""Keeps TensorFlow's start-up lines out of every test process."""
 
 import os
 
