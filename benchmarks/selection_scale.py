@@ -4,8 +4,10 @@
     python benchmarks/selection_scale.py --quick    # a few minutes, writes nothing
 
 Every case runs in a fresh process with an empty compilation cache, so that importing OR-Tools and
-compiling are part of the first time it reports (`cold_seconds`); `seconds` is another instance of
-the same kind, solved in the same process afterwards.
+compiling are part of the first time it reports: `cold_seconds`, and `cold_cpu_seconds` of a core,
+which other jobs disturb less. `seconds` is another instance of the same kind, solved in the same
+process afterwards. On a shared machine run it with a priority that lets it have its two cores:
+`nice -n -15 python benchmarks/selection_scale.py`.
 """
 
 import argparse
@@ -24,6 +26,8 @@ import numpy as np
 RESULT = Path(__file__).with_suffix(".json")
 KEYS = ("num_tasks", "budget", "family", "score", "seed", "time_limit")
 FAMILIES = ("clustered", "real-like", "uniform")
+# Up to 15 tasks every call lists all groups, whatever is in the matrix: one cold case will do.
+SEEDS = (0, 1)
 
 
 def matrix(family: str, num_tasks: int, seed: int) -> np.ndarray:
@@ -55,7 +59,7 @@ def run_case(case: dict) -> dict:
     from keras_tag.affinity import Affinity
     from keras_tag.selection import select_groups
 
-    times, last = [], None
+    times, cpu_seconds, last = [], 0.0, None
     # The longest cases are solved once.
     once = case["time_limit"] or case["num_tasks"] >= 40
     for seed in (case["seed"], case["seed"] + 100)[: 1 if once else 2]:
@@ -67,10 +71,13 @@ def run_case(case: dict) -> dict:
             affinity, case["budget"], score=case["score"], time_limit=case["time_limit"]
         )
         times.append(time.perf_counter() - start)
+        # Since the process began, so with every import.
+        cpu_seconds = cpu_seconds or time.process_time()
         last = last or grouping
     return {
         **case,
         "cold_seconds": round(times[0], 3),
+        "cold_cpu_seconds": round(cpu_seconds, 3),
         "seconds": round(times[1], 3) if len(times) > 1 else None,
         "status": last.status,
         "objective": last.objective,
@@ -88,7 +95,8 @@ def cases(quick: bool) -> list[dict]:
         for budget in choices:
             for family in FAMILIES if num_tasks <= 20 else FAMILIES[:2]:
                 for score in ("members", "partners"):
-                    grid.append((num_tasks, budget, family, score, 0, None))
+                    for seed in SEEDS if num_tasks >= 20 and not quick else SEEDS[:1]:
+                        grid.append((num_tasks, budget, family, score, seed, None))
     if quick:
         grid = [case for case in grid if case[0] in (9, 15, 20)]
     else:
@@ -144,7 +152,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """The result file as a Markdown table, slowest of each size and budget."""
+    """The result file as a Markdown table, the slowest seed of each case."""
     results = json.loads(RESULT.read_text("utf-8"))["results"]
     lines = [
         "| tasks | budget | family | members cold | warm | partners cold | warm |",
@@ -154,16 +162,18 @@ def table() -> str:
     for result in results:
         if not result["time_limit"]:
             key = (result["num_tasks"], result["budget"], result["family"])
-            rows.setdefault(key, {})[result["score"]] = result
+            rows.setdefault(key, {}).setdefault(result["score"], []).append(result)
     for (num_tasks, budget, family), scores in sorted(rows.items()):
         cells = []
         for score in ("members", "partners"):
-            result = scores.get(score, {"status": "not run"})
-            if result["status"] == "optimal":
-                warm = result["seconds"]
-                cells += [f"{result['cold_seconds']:.2f}", "" if warm is None else f"{warm:.2f}"]
-            else:
-                cells += [result["status"], ""]
+            seeds = scores.get(score, [{"status": "not run"}])
+            unproven = [result for result in seeds if result["status"] != "optimal"]
+            if unproven:
+                cells += [unproven[0]["status"], ""]
+                continue
+            warm = [result["seconds"] for result in seeds if result["seconds"] is not None]
+            cells.append(f"{max(result['cold_seconds'] for result in seeds):.2f}")
+            cells.append(f"{max(warm):.2f}" if warm else "")
         lines.append(f"| {num_tasks} | {budget} | {family} | " + " | ".join(cells) + " |")
     lines += ["", "| tasks | budget | family, score | limit | objective | bound | status |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
@@ -182,6 +192,8 @@ def write(results: list[dict]) -> None:
     packages = ("numpy", "ortools", "numba")
     report = {
         "machine": f"{os.cpu_count()} cores",
+        # Other jobs ran on the same cores: negative niceness is priority over them.
+        "niceness": os.nice(0),
         "load_while_measured": [round(load, 1) for load in os.getloadavg()],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},

@@ -90,20 +90,20 @@ def ascend(
         for j in range(num_tasks):
             if served[j]:
                 inside += help_of[j]
-        value, size = best_size(
-            array,
-            help_of,
-            served,
-            count,
-            inside,
-            left_out,
-            size_price,
-            lone[last],
-            overlap,
-            scratch,
-        )
-        value -= paid
         while True:
+            value, size = best_size(
+                array,
+                help_of,
+                served,
+                count,
+                inside,
+                left_out,
+                size_price,
+                lone[last],
+                overlap,
+                scratch,
+            )
+            value -= paid
             best, best_task = value + 1e-12, -1
             for j in range(num_tasks):
                 sign = -1.0 if served[j] else 1.0
@@ -158,17 +158,4 @@ def ascend(
             for i in range(num_tasks):
                 if served[i]:
                     last = i
-            value, size = best_size(
-                array,
-                help_of,
-                served,
-                count,
-                inside,
-                left_out,
-                size_price,
-                lone[last],
-                overlap,
-                scratch,
-            )
-            value -= paid
         values[start], sizes[start] = value, size

@@ -63,7 +63,7 @@ def budget_curve(
     Example:
         >>> curve = budget_curve(affinity, [1, 2, 3])
         >>> [round(grouping.objective, 3) for grouping in curve.values()]
-        [1.533, 2.7, 3.0]
+        [1.5, 2.7, 3.0]
     """
     asked = list(budgets)
     if not asked:

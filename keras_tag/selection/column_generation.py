@@ -107,6 +107,7 @@ class _Proof:
         self.unit = Fraction(0)
         self._losses: dict[Column, Fraction] = {}
         self.rounds = self.magnified = 0
+        self.seeded = False
         self.incumbent: list[Column] = []
         self.value = Fraction(0)
         self._keep_best(incumbent)
@@ -136,8 +137,8 @@ class _Proof:
         while True:
             gap = prices - self.value
             threshold = -float(gap) * (1 + 1e-9) - rounding
-            listing = self.source.within(duals, threshold, limit, self.clock.at(0.85))
-            late = monotonic() > self.clock.at(0.85)
+            listing = self.source.within(duals, threshold, limit, self.clock.at(0.75))
+            late = monotonic() > self.clock.at(0.75)
             # Without a gap, what can't be listed is tied.
             tied = gap <= 4 * self.most_networks * Fraction(rounding)
             if listing.complete or listing.best > rounding or tied or late:
@@ -146,7 +147,7 @@ class _Proof:
             self.master.add(self.source.seeds(self.budget, thorough=True))
             self._improve(
                 list(dict.fromkeys([*listing.columns, *self.master.columns])),
-                self.clock.at(0.85),
+                self.clock.at(0.75),
                 exactly=False,
             )
             if self.value == before:
@@ -167,14 +168,18 @@ class _Proof:
         if listing.complete:
             columns = [column for column in columns if self._loss(column) <= gap]
         else:
-            self.master.add(self.source.seeds(self.budget, thorough=True))
+            if monotonic() < self.clock.at(0.75):
+                self.master.add(self.source.seeds(self.budget, thorough=True))
             columns = [*columns, *self.master.columns]
         kept = list(dict.fromkeys([*columns, *self.incumbent]))
+        if not listing.complete and self.clock.deadline < math.inf:
+            ceiling = self.source.ceiling(duals, listing.bound, self.clock.at(0.9))
+            most_excess = max(Fraction(0), Fraction(ceiling)) + rounding
         exact = self._improve(kept, self.clock.deadline)
         bound = prices + self.most_networks * most_excess
         if listing.complete and exact:
             bound = self.value
-        elif not listing.complete and monotonic() < self.clock.at(0.85):
+        elif not listing.complete and monotonic() < self.clock.at(0.75):
             # Too many columns tie to be listed. That none is better can still be proven.
             proof = self.source.within(duals, float(rounding), 1, self.clock.deadline)
             if proof.complete and not proof.columns:
@@ -197,7 +202,7 @@ class _Proof:
     def _list_again(self, duals: Duals, gap: Fraction) -> Listing:
         """List the columns of a gap that is wider because prices were not quite right."""
         threshold = -float(gap) * (1 + 1e-9) - self._rounding(duals)
-        return self.source.within(duals, threshold, _MOST_RELISTED, self.clock.at(0.85))
+        return self.source.within(duals, threshold, _MOST_RELISTED, self.clock.at(0.75))
 
     def _generate(self) -> None:
         """Column generation as far as columns are easily found."""
@@ -207,12 +212,16 @@ class _Proof:
             self.rounds += 1
             duals = self.master.solve()
             late = monotonic() > self.clock.at(0.5)
-            if late or not self.master.add(self.source.suggest(duals)):
+            if late or not self.master.add(self.source.suggest(duals, self.clock.at(0.5))):
                 return
 
     def _exact_prices(self) -> tuple[Duals, Fraction]:
         """The prices of the present basis, rounded and exact, and what they add up to."""
-        self.task, self.unit = self.master.exact_duals(self.source)
+        if monotonic() > self.clock.at(0.5):
+            # Any prices give a bound; those of the basis may take seconds for many tasks.
+            self.task, self.unit = self.master.rounded_duals()
+        else:
+            self.task, self.unit = self.master.exact_duals(self.source)
         self.unit = max(self.unit, Fraction(0))
         self._losses = {}
         duals = Duals(np.array([float(p) for p in self.task]), float(self.unit))
@@ -223,7 +232,11 @@ class _Proof:
         if whole is not None:
             self._keep_best(whole)
         else:
-            self._improve(self.master.columns, self.clock.at(0.85), exactly=False)
+            if not self.seeded and monotonic() < self.clock.at(0.5):
+                # A wide gap lets in columns by the thousand: start from a good partition.
+                self.seeded = True
+                self.master.add(self.source.seeds(self.budget, thorough=True))
+            self._improve(self.master.columns, self.clock.at(0.75), exactly=False)
 
     def _keep_best(self, columns: list[Column]) -> None:
         value = sum((self.source.exact(column) for column in columns), Fraction(0))

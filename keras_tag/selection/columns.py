@@ -1,5 +1,6 @@
 """Columns: one network each, with the tasks it serves and the group it trains."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,7 +68,7 @@ class ColumnSource(Protocol):
     # More columns than this within a threshold are not listed: only ties come in such numbers.
     most_listed: int
 
-    def suggest(self, duals: Duals) -> list[Column]:
+    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Columns of positive excess, if they are easily found; none is no proof."""
 
     def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> "Listing":
@@ -76,6 +77,9 @@ class ColumnSource(Protocol):
         Of columns that serve the same tasks at the same cost only the best need be given, and of
         equally good ones only the one with the smallest group.
         """
+
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """An excess that no column exceeds, given that none exceeds `known`."""
 
     def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
         """Columns worth starting with."""

@@ -12,9 +12,11 @@ def compiled(function: Function) -> Function:
     """The function, compiled at its first call and cached on disk where that is possible.
 
     Compiling takes some seconds once per machine; where neither the package's folder nor the
-    user's cache folder can be written, once per process.
+    user's cache folder can be written, once per process. numba compiles a function once more for
+    every constant among its arguments (a literal 0 is a type of its own): pass variables.
     """
+    options = {"error_model": "numpy"}
     try:
-        return cast(Function, njit(cache=True)(function))
+        return cast(Function, njit(cache=True, **options)(function))
     except RuntimeError:
-        return cast(Function, njit(function))
+        return cast(Function, njit(**options)(function))

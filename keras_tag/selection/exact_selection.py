@@ -28,6 +28,7 @@ from keras_tag.selection.problem import (
     function_table,
     measured_table,
 )
+from keras_tag.selection.robust_affinity import check_risk, pessimistic
 
 Score = Literal["members", "partners"] | ScoreFunction
 Pairs = Iterable[tuple[str, str]]
@@ -49,6 +50,7 @@ def select_groups(
     costs: Costs = None,
     must_link: Pairs = (),
     cannot_link: Pairs = (),
+    risk: float = 0.0,
     time_limit: float | None = None,
 ) -> Grouping:
     """The best groups of tasks to train together within a budget, by proof.
@@ -86,6 +88,10 @@ def select_groups(
             budget are read as decimal numbers: three times 0.1 fits into 0.3.
         must_link: Pairs of tasks: every network that trains one trains both.
         cannot_link: Pairs of tasks that no network trains together.
+        risk: How many standard errors every affinity (under "members": every ratio) loses before
+            anything is chosen. Above 0, friends that may be so by chance count for less; the
+            objective is then that of the lowered affinities. It needs standard errors: see
+            `Affinity`.
         time_limit: Seconds after which the best found is returned with its bound. By default the
             answer is proven, however long it takes.
 
@@ -122,6 +128,7 @@ def select_groups(
         costs=costs,
         must_link=must_link,
         cannot_link=cannot_link,
+        risk=risk,
     )
     return solve_problem(problem, tasks, budget, deadline)[0]
 
@@ -153,6 +160,7 @@ def build_problem(
     costs: Costs,
     must_link: Pairs,
     cannot_link: Pairs,
+    risk: float = 0.0,
 ) -> tuple[Problem, tuple[str, ...]]:
     """Validate everything but the budget; see `select_groups`.
 
@@ -160,6 +168,12 @@ def build_problem(
         The problem, and the tasks in the caller's order.
     """
     measured = isinstance(affinity, GroupScores)
+    risk = check_risk(risk)
+    if risk and (measured or callable(score)):
+        raise ValueError(
+            "`risk` lowers affinities, which neither GroupScores nor a score function read. "
+            f"Received: risk={risk}."
+        )
     if not measured:
         affinity = check_affinity(affinity)
     names = affinity.tasks
@@ -183,6 +197,7 @@ def build_problem(
         table, scale, unit = function_table(score, constraints, lone, weight, cost)
         return Problem(tasks, table, scale, unit, constraints, "function"), names
     check_measured(affinity, score)
+    matrix = pessimistic(affinity, score, risk)[np.ix_(order, order)]
     group_score = GroupScore.build(
         tasks, matrix, score, lone_scores(alone, score, tasks, matrix), weight
     )

@@ -4,6 +4,7 @@ For given prices the best column of a group is found by looking: it serves exact
 whose score in that group is above their price.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
@@ -60,7 +61,17 @@ class GroupTable:
 
     most_listed = 3_000
 
-    def suggest(self, duals: Duals) -> list[Column]:
+    @property
+    def groups(self) -> list[int]:
+        """Each group as a bit mask over the tasks."""
+        return self._groups
+
+    @property
+    def costs(self) -> list[int]:
+        """What each group costs, in whole units of the budget."""
+        return self._costs
+
+    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """The best column of each of the best groups."""
         excess = self._group_excess(duals)
         if not len(excess):
@@ -93,6 +104,10 @@ class GroupTable:
                 if len(rows) > limit or count > 10 * limit:
                     return Listing(self._best_of_each(rows), False, bound, bound)
         return Listing(self._best_of_each(rows), True, bound, bound)
+
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """What is known already: all groups have been looked at."""
+        return known
 
     def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
         """None needed: looking at every group is quick."""

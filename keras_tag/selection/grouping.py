@@ -215,6 +215,11 @@ class Grouping:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from keras_tag.notebook_html import grouping_html
+
+        return grouping_html(self)
+
     def _describe_objective(self) -> str:
         if self.status == "given":
             return "given"

@@ -102,6 +102,11 @@ class MasterProblem:
             self._objective.SetCoefficient(variable, column.value)
         self._objective.SetCoefficient(self._unspent, 0.0)
 
+    def rounded_duals(self) -> tuple[list[Fraction], Fraction]:
+        """The prices as GLOP has them, taken for exact."""
+        prices = [Fraction(float(price)) for price in self._prices]
+        return prices[:-1], prices[-1] * Fraction(self._cost_scale)
+
     def exact_duals(self, source: ColumnSource) -> tuple[list[Fraction], Fraction]:
         """The prices of the present basis without rounding: B^T y = values of the basis."""
         size = self._num_tasks + 1

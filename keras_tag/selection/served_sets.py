@@ -4,27 +4,36 @@ Of all networks that serve a set T with k tasks in all, the best one takes the k
 the tasks of T gain most from. So only served sets and sizes are searched.
 """
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from time import monotonic
 
 import numpy as np
 
+from keras_tag.selection.best_groups import BestGroups
 from keras_tag.selection.columns import Column, Duals, Listing, bits, mask_of
 from keras_tag.selection.constraints import Constraints
 from keras_tag.selection.exact_cover import OutOfTime
 from keras_tag.selection.group_score import GroupScore
-from keras_tag.selection.size_search import SizeSearch
+from keras_tag.selection.group_search import GroupSearch
 
-_KICKS = 300
+# Kicks of the local search, which must not take more than about a second for many tasks either.
+_MOST_KICKS, _KICK_EFFORT = 300, 800_000_000
+# Steps towards what the first nodes of a search prove.
+_BISECTIONS = 8
+# Ascents between two looks at the clock.
+_ASCENTS = 50
 # With fewer tasks column generation starts well enough, and compiling the local search would take
 # longer than it saves.
-_FEWEST_SEEDED = 25
+_FEWEST_SEEDED = 30
 # Excesses up to here count as none while columns are generated.
 _TOLERANCE = 1e-9
-# Nodes of the first look at a size; every further look takes twice as many.
-_FIRST_NODES = 500
-_MOST_NODES = 50_000
+# Nodes of the first look at some sizes; the nodes of a further one, times the entries of a matrix.
+_FIRST_NODES = 100
+# How often a search for ever better networks, where links forbid the ascent, is taken up again.
+_LOOKS = 5
+_STEP_EFFORT = 3_000_000
 
 
 class ServedSets:
@@ -39,17 +48,16 @@ class ServedSets:
     def __init__(
         self, score: GroupScore, constraints: Constraints, costs: Mapping[int, int]
     ) -> None:
-        self._score, self._constraints, self._costs = score, constraints, dict(costs)
+        self._score, self._constraints = score, constraints
         self.num_tasks = len(score.tasks)
-        self._sizes = [
-            size
-            for size in range(constraints.min_size, constraints.max_size + 1)
-            if size in self._costs
-        ]
+        sizes = range(constraints.min_size, constraints.max_size + 1)
+        self._costs = {size: costs[size] for size in sizes if size in costs}
+        self._sizes = list(self._costs)
+        self._groups = BestGroups(score, self._costs, constraints.overlap)
         self.least_cost = min((self._costs[size] for size in self._sizes), default=1)
         self._linked = bool(constraints.cannot_link or constraints.must_link)
-        self._shifts: dict[int, np.ndarray] = {}
-        self._exact_values: dict[tuple[int, int], Fraction] = {}
+        # So many nodes take some tenths of a second.
+        self._step = max(50, _STEP_EFFORT // self.num_tasks**2)
         self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
 
     most_listed = 1_000
@@ -72,7 +80,7 @@ class ServedSets:
             self._score.lone_array,
             self._constraints.overlap,
             networks,
-            _KICKS,
+            min(_MOST_KICKS, max(5, _KICK_EFFORT // self.num_tasks**4)),
             best,
             seen,
         )
@@ -81,27 +89,9 @@ class ServedSets:
             masks.update({mask ^ (1 << task): None for task in range(self.num_tasks)})
         masks.update({mask_of(np.flatnonzero(row).tolist()): None for row in seen[:filled]})
         masks.pop(0, None)
-        columns = [column for mask in masks for column in self._best_sizes(mask)]
+        columns = [column for mask in masks for column in self._groups.of_all_sizes(mask)]
         self._remember(columns)
         return columns
-
-    def _best_sizes(self, served: int) -> list[Column]:
-        """The best network for a served set, at every cost there is."""
-        best: dict[int, Column] = {}
-        tasks = bits(served)
-        worth = self._score.array[:, tasks].sum(axis=1)
-        others = [task for task in range(self.num_tasks) if not served >> task & 1]
-        others.sort(key=lambda task: -worth[task])
-        group = served
-        for task in [None, *others] if self._constraints.overlap else [None]:
-            group |= 0 if task is None else 1 << task
-            size = group.bit_count()
-            if size not in self._sizes or (size == 1 and self._score.lone[tasks[0]] is None):
-                continue
-            column = self._column(served, group)
-            if column.cost not in best or column.value > best[column.cost].value:
-                best[column.cost] = column
-        return list(best.values())
 
     def _size_prices(self, price: float) -> np.ndarray:
         prices = np.full(self.num_tasks + 1, np.inf)
@@ -109,27 +99,25 @@ class ServedSets:
             prices[size] = price * self._costs[size]
         return prices
 
-    def suggest(self, duals: Duals) -> list[Column]:
+    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Networks of positive excess, by ascent; with links, by the first steps of the search."""
         columns = [c for c in self._lone() if self._excess(c, duals) > _TOLERANCE]
         if not self._linked:
-            columns.extend(self._ascend(duals))
+            columns.extend(self._ascend(duals, deadline))
         else:
-            for size in self._sizes:
-                search = self._search(size, duals, _TOLERANCE, 0.0, rising=True)
-                columns.extend(search.go_on(_FIRST_NODES))
+            for search in self._searches(duals, _TOLERANCE):
+                for _ in range(_LOOKS):
+                    columns.extend(search.go_on(_FIRST_NODES, most_found=1))
+                    search.rise()
         return columns
 
     def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
-        """Every served set and size whose best network's excess reaches the threshold.
+        """Every served set whose best network's excess reaches the threshold.
 
         Stops at networks of clearly positive excess: then the prices are not right yet.
         """
         columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
-        searches = [
-            self._search(size, duals, threshold, max(0.0, -threshold), rising=False)
-            for size in self._sizes
-        ]
+        searches = self._searches(duals, threshold)
         # A first look at all sizes, for a bound and for what is easily found; then to the end.
         for search in searches:
             columns.extend(search.go_on(_FIRST_NODES))
@@ -137,7 +125,7 @@ class ServedSets:
         while running and len(columns) <= limit and monotonic() < deadline:
             if max((self._excess(c, duals) for c in columns), default=0.0) > _TOLERANCE:
                 break
-            columns.extend(running[0].go_on(_MOST_NODES))
+            columns.extend(running[0].go_on(self._step))
             if not running[0].open:
                 running.pop(0)
         best = max((self._excess(column, duals) for column in columns), default=-np.inf)
@@ -146,8 +134,39 @@ class ServedSets:
         complete = not any(search.open for search in searches)
         if not complete:
             columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
-        listed = self._best_of_each(columns if complete else columns[:limit])
+        listed = self._groups.best_of_each(columns if complete else columns[:limit], self._linked)
         return Listing(listed, complete, best, bound)
+
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """An excess that no network exceeds, `known` at most.
+
+        That there is nothing far above the optimum is proven far sooner than that there is nothing
+        above it: so the bound is lowered for as long as there is time.
+        """
+        lowest = max([0.0, *(self._excess(column, duals) for column in self._lone())])
+        floor = lowest
+        # What the first nodes prove takes next to no time. (With one size to a search they have
+        # said it already.)
+        for _ in range(_BISECTIONS if len(self._runs()) <= 3 else 0):
+            middle = (floor + known) / 2
+            searches = self._searches(duals, middle)
+            if any(search.go_on(1) or search.open for search in searches):
+                floor = middle
+            else:
+                known = middle
+        floor = lowest
+        while known - floor > 1e-3 * known and monotonic() < deadline:
+            middle = floor + (known - floor) * 0.7
+            for search in self._searches(duals, middle):
+                found: list[Column] = []
+                while search.open and not found and monotonic() < deadline:
+                    found = search.go_on(self._step)
+                if found or search.open:
+                    floor = max([floor, *(self._excess(column, duals) for column in found)])
+                    break
+            else:
+                known = middle
+        return known
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """One network for everything, or the first solution of an easier problem by CP-SAT."""
@@ -160,17 +179,11 @@ class ServedSets:
             [v is not None for v in self._score.lone],
             deadline,
         )
-        return [self._column(served, group) for served, group in groups]
+        return [self._groups.column(served, group) for served, group in groups]
 
     def exact(self, column: Column) -> Fraction:
         """The sum of the served members' exact scores."""
-        key = (column.served, column.group)
-        if key not in self._exact_values:
-            self._exact_values[key] = sum(
-                (self._score.member(column.group, task) for task in bits(column.served)),
-                Fraction(0),
-            )
-        return self._exact_values[key]
+        return self._groups.exact(column)
 
     def member_score(self, column: Column, task: int) -> Fraction:
         """One served task's exact score."""
@@ -180,26 +193,38 @@ class ServedSets:
         if 1 not in self._sizes:
             return []
         return [
-            self._column(1 << task, 1 << task)
+            self._groups.column(1 << task, 1 << task)
             for task, lone in enumerate(self._score.lone)
             if lone is not None and self._constraints.allows(1 << task)
         ]
 
-    def _search(
-        self, size: int, duals: Duals, threshold: float, served_slack: float, rising: bool
-    ) -> SizeSearch:
-        return SizeSearch(
-            self._score,
-            self._constraints,
-            size if size > 1 else 0,
-            self._costs[size],
-            duals,
-            threshold,
-            served_slack,
-            rising,
-            self._shift_of(size),
-            self._idle_helpers(size),
-        )
+    def _searches(self, duals: Duals, threshold: float) -> list[GroupSearch]:
+        return [
+            GroupSearch(
+                self._score,
+                self._constraints,
+                sizes,
+                self._costs[sizes[0]],
+                duals,
+                threshold,
+                self._idle_helpers(sizes[0]),
+            )
+            for sizes in self._runs()
+        ]
+
+    def _runs(self) -> list[range]:
+        """The sizes above 1, in runs of equal cost, which one search looks through together."""
+        runs: list[range] = []
+        for size in self._sizes:
+            if runs and runs[-1].stop == size and self._alike(size, runs[-1][0]):
+                runs[-1] = range(runs[-1].start, size + 1)
+            elif size > 1:
+                runs.append(range(size, size + 1))
+        return runs
+
+    def _alike(self, size: int, other: int) -> bool:
+        same_cost = self._costs[size] == self._costs[other]
+        return same_cost and self._idle_helpers(size) == self._idle_helpers(other)
 
     def _idle_helpers(self, size: int) -> bool:
         """Whether a helper may have to stay though the group would be better without it."""
@@ -211,37 +236,36 @@ class ServedSets:
             or self._costs[smaller] > self._costs[size]
         )
 
-    def _shift_of(self, size: int) -> np.ndarray:
-        """The pair shares that this size ended with last time; at first, halves."""
-        if size not in self._shifts:
-            array = self._score.array
-            self._shifts[size] = (array - array.T) / 2
-        return self._shifts[size]
-
-    def _ascend(self, duals: Duals) -> list[Column]:
+    def _ascend(self, duals: Duals, deadline: float) -> list[Column]:
         from keras_tag.selection.ascent import ascend
 
         masks = list(self._starts)
         starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
         size_price = self._size_prices(duals.budget)
-        values, sizes = np.empty(len(starts)), np.empty(len(starts), np.int64)
-        ascend(
-            self._score.array,
-            duals.task,
-            self._score.left_out,
-            size_price,
-            self._score.lone_array,
-            self._constraints.overlap,
-            starts,
-            values,
-            sizes,
-        )
+        values, sizes = np.full(len(starts), -np.inf), np.zeros(len(starts), np.int64)
+        for first in range(0, len(starts), _ASCENTS):
+            some = slice(first, first + _ASCENTS)
+            ascend(
+                self._score.array,
+                duals.task,
+                self._score.left_out,
+                size_price,
+                self._score.lone_array,
+                self._constraints.overlap,
+                starts[some],
+                values[some],
+                sizes[some],
+            )
+            if monotonic() > deadline:
+                break
         best: dict[tuple[int, int], float] = {}
         for served, value, size in zip(starts, values, sizes.tolist(), strict=True):
             if value > _TOLERANCE:
                 best[mask_of(np.flatnonzero(served).tolist()), size] = float(value)
         chosen = sorted(best, key=lambda key: -best[key])
-        columns = [self._column(served, self._group(served, size)) for served, size in chosen]
+        columns = [
+            self._groups.column(served, self._groups.group(served, size)) for served, size in chosen
+        ]
         self._remember(columns)
         return columns
 
@@ -254,48 +278,6 @@ class ServedSets:
         surplus = len(self._starts) - 4 * singles
         for mask in [m for m in self._starts if m & (m - 1)][: max(0, surplus)]:
             del self._starts[mask]
-
-    def _group(self, served: int, size: int) -> int:
-        """The best group of this size for a served set, ties by the names' order."""
-        places = size - served.bit_count()
-        if not places:
-            return served
-        tasks = bits(served)
-        others = [task for task in range(self.num_tasks) if not served >> task & 1]
-        worth = self._score.array[:, tasks].sum(axis=1)
-        others.sort(key=lambda task: -worth[task])
-        edge = worth[others[places - 1]]
-        near = 1e-12 * (1 + len(tasks))
-        close = [task for task in others if abs(worth[task] - edge) <= near]
-        sure = [task for task in others if worth[task] > edge + near]
-        if len(close) > 1:
-            terms = self._score.terms
-            exact = {t: sum((terms[t][j] for j in tasks), Fraction(0)) for t in close}
-            close.sort(key=lambda task: (-exact[task], task))
-        return served | mask_of(sure + close[: places - len(sure)])
-
-    def _best_of_each(self, columns: list[Column]) -> list[Column]:
-        best: dict[tuple[int, int], Column] = {}
-        for column in columns:
-            if not self._linked and column.group.bit_count() > 1:
-                group = self._group(column.served, column.group.bit_count())
-                column = self._column(column.served, group)
-            key = (column.served, column.cost)
-            if key not in best or self._preference(column) < self._preference(best[key]):
-                best[key] = column
-        return list(best.values())
-
-    def _preference(self, column: Column) -> tuple[Fraction, int, int]:
-        return -self.exact(column), column.group.bit_count(), column.group
-
-    def _column(self, served: int, group: int) -> Column:
-        size = group.bit_count()
-        if size == 1:
-            value = float(self._score.lone_array[bits(group)[0]])
-        else:
-            total = self._score.array[np.ix_(bits(group), bits(served))].sum()
-            value = float(total) / (size - self._score.left_out)
-        return Column(served, group, value, self._costs[size])
 
     def _excess(self, column: Column, duals: Duals) -> float:
         prices = float(duals.task[bits(column.served)].sum())

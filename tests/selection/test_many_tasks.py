@@ -1,6 +1,7 @@
 """The search for many tasks agrees with the table of all groups, and says what it did not prove."""
 
 import itertools
+import math
 import time
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection import exact_selection, select_groups, verify
+from keras_tag.selection.constraints import Constraints
+from keras_tag.selection.feasible_cover import feasible_cover
 
 
 def instance(rng, n, family):
@@ -116,6 +119,18 @@ def test_time_limit_gives_the_best_found_and_an_honest_bound():
     assert grouping.objective >= select_groups(affinity, 1, time_limit=8.0).objective
 
 
+def test_costs_of_many_digits_do_not_make_groups_impossible():
+    # Among six tasks two groups of three will do; two of the tasks must not meet.
+    prices = [0.3095221553978028, 1.3021133907353488, 0.6908119806672824]
+    prices += [0.1681648585040533, 0.5027418293143662, 1.392715275389266]
+    constraints = Constraints.check(tuple("abcdef"), False, 1, None, [], [("c", "f")])
+    costs = {size: int(price * 10**16) for size, price in enumerate(prices, 1)}
+    cover = feasible_cover(constraints, costs, 287 * 10**14, [False] * 6, math.inf)
+    assert sum(served for served, _ in cover) == 0b111111
+    assert all(constraints.allows(group) and served == group for served, group in cover)
+    assert sum(costs[group.bit_count()] for _, group in cover) <= 287 * 10**14
+
+
 def test_functions_and_costs_by_group_need_a_table_of_all_groups():
     affinity = instance(np.random.default_rng(0), 16, "uniform")
     with pytest.raises(ValueError, match=r"score function.*16 tasks"):
@@ -126,7 +141,7 @@ def test_functions_and_costs_by_group_need_a_table_of_all_groups():
         select_groups(affinity, 2, costs={2: 1.0}, score="partners")
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["members", "partners"])
 @pytest.mark.parametrize("family", ["clustered", "real-like"])
 def test_forty_tasks_are_proven(family, score):
