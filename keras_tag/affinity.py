@@ -3,24 +3,22 @@
 This module knows arrays only. It never imports TensorFlow.
 """
 
-import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from keras_tag.atomic_files import write_atomically
+from keras_tag.affinity_errors import SamplingErrors, t_quantile
+from keras_tag.affinity_history import AffinityHistory
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = Literal["source", "target"]
+    from keras_tag.stability import Stability
 
-_FORMAT = "keras_tag.Affinity"
-_FORMAT_VERSION = 1
+Rows = Literal["source", "target"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +36,10 @@ class Affinity:
             measured is NaN.
         count: `[num_tasks, num_tasks]`, how many probes each mean is over; 0 exactly where `mean`
             is NaN. A published table has no counts: 1 stands for "given".
+        history: The same over time, where it was measured; None for a table.
+        errors: How sure the means are; None where nobody can say (a table).
+        between_runs: Whether `mean` is a mean over training runs and its errors say how much runs
+            differ (see `combine`); otherwise it is a mean over probes.
 
     Raises:
         ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
@@ -57,6 +59,9 @@ class Affinity:
     tasks: tuple[str, ...]
     mean: np.ndarray
     count: np.ndarray
+    history: AffinityHistory | None = None
+    errors: SamplingErrors | None = None
+    between_runs: bool = False
 
     def __post_init__(self) -> None:
         tasks = _check_tasks(self.tasks)
@@ -74,11 +79,30 @@ class Affinity:
                 f"elsewhere. They disagree for (source, target): "
                 f"{_name_pairs(((count == 0) != np.isnan(mean)) | (count < 0), tasks)}."
             )
+        if self.history is not None:
+            _check_fit("history", self.history.total, tasks)
+        if self.errors is not None:
+            _check_fit("errors", self.errors.pieces, tasks)
         mean.setflags(write=False)
         count.setflags(write=False)
         object.__setattr__(self, "tasks", tasks)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "count", count)
+
+    @classmethod
+    def from_history(cls, tasks: Sequence[str], history: AffinityHistory) -> "Affinity":
+        """The mean over all the probes of a history, which it keeps.
+
+        Args:
+            tasks: The task names, in the order of the history's rows and columns.
+            history: Sums over blocks of probes.
+
+        Returns:
+            An `Affinity`.
+        """
+        from keras_tag.affinity_pooling import mean_of_history
+
+        return mean_of_history(tuple(tasks), history, slice(None), None, between_runs=False)
 
     @classmethod
     def from_array(cls, matrix: Any, tasks: Sequence[str], *, rows: Rows) -> "Affinity":
@@ -168,42 +192,180 @@ class Affinity:
             raise ValueError(
                 f"Expected `tasks` to be some of {list(self.tasks)}. Received: {unknown}."
             )
-        where = np.ix_(*[[self.tasks.index(name) for name in names]] * 2)
-        return Affinity(names, self.mean[where], self.count[where])
+        index = np.array([self.tasks.index(name) for name in names])
+        where = np.ix_(index, index)
+        return Affinity(
+            names,
+            self.mean[where],
+            self.count[where],
+            None if self.history is None else self.history.take(index),
+            None if self.errors is None else self.errors.take(index),
+            self.between_runs,
+        )
+
+    def over(self, epochs: slice = slice(None), *, half_life: float | None = None) -> "Affinity":
+        """The affinity over some of the epochs, or with the latest ones weighing most.
+
+        Affinities change while a model learns. The mean over the whole run is the paper's; which
+        mean predicts best what grouping will bring, nobody has proven.
+
+        Args:
+            epochs: Which epochs, as a slice of the trained epochs in the order of time (over all
+                calls of `fit`): `slice(5)` the first five, `slice(-5, None)` the last five. Of
+                several runs, of each run.
+            half_life: An epoch so many epochs before the last one weighs half as much per probe.
+                None: all weigh the same.
+
+        Returns:
+            An `Affinity` that keeps the history of these epochs. `count` is of probes, whatever
+            they weigh.
+
+        Raises:
+            ValueError: No history, no epoch left, or a half-life that is not positive.
+
+        Example:
+            >>> late = tag.affinity().over(slice(-10, None))
+        """
+        from keras_tag.affinity_pooling import mean_of_history
+
+        if self.history is None:
+            raise ValueError(
+                "Expected an affinity with a history. Received: one without, as tables are and "
+                "files that were saved before histories were."
+            )
+        if not isinstance(epochs, slice):
+            raise ValueError(f"Expected `epochs` to be a slice. Received: epochs={epochs!r}.")
+        if half_life is not None and not 0 < half_life < np.inf:
+            raise ValueError(
+                f"Expected `half_life` to be a positive number of epochs. Received: {half_life!r}."
+            )
+        return mean_of_history(self.tasks, self.history, epochs, half_life, self.between_runs)
 
     def merge(self, other: "Affinity") -> "Affinity":
         """Both measurements in one: tasks of either, pairs measured twice averaged by count.
+
+        For tasks that were added later: train their heads on the trained trunk with a `TAGModel`,
+        and merge what it measured with the old affinity. For several runs of the same tasks,
+        `combine` says how much runs differ; the errors here are those of sampling probes in the
+        given runs.
 
         Args:
             other: Another affinity, of the same tasks or of others.
 
         Returns:
             An `Affinity` of the tasks of `self`, then those only `other` has. A pair that neither
-            measured is NaN.
+            measured is NaN. Its history has the blocks of both, as runs of their own, if both
+            have one over probes.
         """
-        tasks = (*self.tasks, *(name for name in other.tasks if name not in self.tasks))
-        total = np.zeros((len(tasks), len(tasks)))
-        count = np.zeros(total.shape, dtype=np.int64)
-        for part in (self, other):
-            where = np.ix_(*[[tasks.index(name) for name in part.tasks]] * 2)
-            total[where] += np.where(part.count > 0, part.mean, 0.0) * part.count
-            count[where] += part.count
-        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-        return Affinity(tasks, mean, count)
+        from keras_tag.affinity_pooling import merge
 
-    def to_frame(self) -> "pd.DataFrame":
-        """The means as a `pandas.DataFrame`: index "source", columns "target".
+        return merge(self, other)
+
+    @classmethod
+    def combine(cls, affinities: Sequence["Affinity"]) -> "Affinity":
+        """The mean over several training runs, with errors that say how much runs differ.
+
+        A pair's mean is the mean of the runs' means, every run weighing the same. Its standard
+        error is the standard deviation of the runs' means over the root of their number: probes
+        are only some of the batches, and a run is only one of many seeds; both are in it. With R
+        runs it has R - 1 degrees of freedom, and intervals take that into account: two runs say
+        little about how much runs differ.
+
+        Args:
+            affinities: At least two, of independent runs (other seeds). Tasks may come in any
+                order, and a run may lack some of them.
 
         Returns:
-            A frame of float64, `[num_tasks, num_tasks]`.
-        """
-        import pandas as pd
+            An `Affinity` of the union of the tasks. Where fewer than two runs measured a pair, its
+            standard error is NaN.
 
-        return pd.DataFrame(
-            self.mean,
-            index=pd.Index(self.tasks, name="source"),
-            columns=pd.Index(self.tasks, name="target"),
-        )
+        Raises:
+            ValueError: Fewer than two.
+
+        Example:
+            >>> one = Affinity.from_array([[1.0, 0.2], [0.1, 1.0]], ["a", "b"], rows="source")
+            >>> two = Affinity.from_array([[1.0, 0.4], [0.1, 1.0]], ["a", "b"], rows="source")
+            >>> both = Affinity.combine([one, two])
+            >>> round(float(both.mean[0, 1]), 6), round(float(both.standard_error[0, 1]), 6)
+            (0.3, 0.1)
+        """
+        from keras_tag.affinity_pooling import combine
+
+        return combine(affinities)
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """`[num_tasks, num_tasks]`, of `mean`; NaN where too few probes, or runs, can say.
+
+        How it is found and what it is the error of: see `keras_tag.affinity_errors`.
+        """
+        if self.errors is None:
+            return np.full(self.mean.shape, np.nan)
+        return self.errors.standard_error
+
+    def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Between which values the affinities are, by Student's t.
+
+        Args:
+            confidence: How often such intervals shall cover what they estimate, in (0, 1).
+
+        Returns:
+            Lower and upper ends, `[num_tasks, num_tasks]` each; NaN where there is no standard
+            error.
+
+        Raises:
+            ValueError: A `confidence` outside of (0, 1).
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"Expected 0 < `confidence` < 1. Received: {confidence!r}.")
+        if self.errors is None:
+            return self.standard_error, self.standard_error
+        reach = t_quantile(confidence, self.errors.freedom) * self.standard_error
+        return self.mean - reach, self.mean + reach
+
+    def stability(self, budget: float, **choice: Any) -> "Stability":
+        """How sure the choice of groups is, given how sure the affinities are.
+
+        Args:
+            budget: As for `select_groups`.
+            **choice: `replicates`, `seed`, and any argument of `select_groups` but `time_limit`;
+                see `keras_tag.stability.stability`.
+
+        Returns:
+            A `Stability`.
+
+        Raises:
+            ValueError: No standard errors, or see `select_groups`.
+        """
+        from keras_tag.stability import stability
+
+        return stability(self, budget, **choice)
+
+    def to_frame(self, *, long: bool = False, by_epoch: bool = False) -> "pd.DataFrame":
+        """The means as a `pandas.DataFrame`.
+
+        Args:
+            long: One row per pair, with the columns "source", "target", "mean", "standard_error"
+                and "count", instead of a square of means.
+            by_epoch: With `long`, one row per pair and epoch; more columns: "run", "row" (the how
+                many-eth epoch of it, from 0) and "epoch" (its number in `fit`).
+
+        Returns:
+            A square frame of float64 (index "source", columns "target"), or a long one.
+
+        Raises:
+            ValueError: `by_epoch` without `long`, or without a history.
+        """
+        from keras_tag.affinity_frames import epochs_frame, long_frame, square_frame
+
+        if by_epoch and (not long or self.history is None):
+            raise ValueError(
+                "Expected `long=True` and an affinity with a history for `by_epoch=True`. "
+                f"Received: long={long}, {'no' if self.history is None else 'a'} history."
+            )
+        if by_epoch:
+            return epochs_frame(self)
+        return long_frame(self) if long else square_frame(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one `.npz` file (no pickle), atomically: a crash leaves the old file or the new.
@@ -214,23 +376,13 @@ class Affinity:
         Raises:
             FileNotFoundError: The folder does not exist.
         """
+        from keras_tag.affinity_file import save
 
-        def write(file: BinaryIO) -> None:
-            np.savez_compressed(
-                file,
-                format=np.array(_FORMAT),
-                format_version=np.array(_FORMAT_VERSION),
-                # Not a string array: NumPy drops a name's last NUL.
-                tasks=np.frombuffer(json.dumps(self.tasks).encode("ascii"), "uint8"),
-                mean=self.mean,
-                count=self.count,
-            )
-
-        write_atomically(path, write)
+        save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Affinity":
-        """Read what `save` wrote. Never executes code from the file.
+        """Read what `save` wrote, also in an earlier version. Never executes code from the file.
 
         Args:
             path: The file.
@@ -242,29 +394,9 @@ class Affinity:
             FileNotFoundError: There is no such file.
             ValueError: The file is not an affinity, is damaged, or is of a newer format.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(
-                f"Expected a file written by `Affinity.save`. Received: path={str(path)!r}, which "
-                f"can't be read as one ({error})."
-            ) from error
-        if str(arrays.get("format", "")) != _FORMAT:
-            raise ValueError(
-                f"Expected a file written by `Affinity.save`. Received: path={str(path)!r}, which "
-                f"holds {sorted(arrays)}."
-            )
-        version = int(arrays["format_version"])
-        if version > _FORMAT_VERSION:
-            raise ValueError(
-                f"{str(path)!r} is of affinity format {version}; this keras_tag reads up to "
-                f"{_FORMAT_VERSION}. Update keras_tag to read it."
-            )
-        tasks = json.loads(arrays["tasks"].tobytes())
-        return cls(tuple(tasks), arrays["mean"], arrays["count"])
+        from keras_tag.affinity_file import load
+
+        return load(path)
 
     @property
     def unmeasured(self) -> list[tuple[str, str]]:
@@ -279,7 +411,14 @@ class Affinity:
         header = f"Affinity of {len(self.tasks)} tasks, {most} probe{'s' * (most != 1)}"
         if self.unmeasured:
             header += f", {len(self.unmeasured)} pairs unmeasured"
+        if np.isfinite(self.standard_error).any():
+            header += f", standard errors about {np.nanmedian(self.standard_error):.2g}"
         return f"{header} (rows: source, columns: target)\n{self.to_frame().to_string()}"
+
+    def _repr_html_(self) -> str:
+        from keras_tag.notebook_html import affinity_html
+
+        return affinity_html(self)
 
 
 def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
@@ -307,6 +446,14 @@ def _check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.nda
             f"Received: shape {list(array.shape)}."
         )
     return array
+
+
+def _check_fit(name: str, matrices: np.ndarray, tasks: tuple[str, ...]) -> None:
+    if matrices.shape[1:] != (len(tasks), len(tasks)):
+        raise ValueError(
+            f"Expected `{name}` to be of the {len(tasks)} tasks {list(tasks)}. Received: matrices "
+            f"of shape {list(matrices.shape[1:])}."
+        )
 
 
 def _source_rows(matrix: np.ndarray, rows: Rows) -> np.ndarray:

@@ -37,3 +37,16 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk.
+
+    Args:
+        path: A file or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
