@@ -11,13 +11,16 @@ Reference:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 Values = Sequence[tf.Tensor]
 """One tensor per shared variable."""
+
+Task: TypeAlias = int | tf.Tensor
+"""Which task; a tensor where the graph decides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +31,8 @@ class ProbePoint:
         values: The shared variables' values.
         used: `[num_tasks, num_shared]` bool, which task's loss depends on which of them.
         losses: `[num_tasks]`, the losses before.
-        gradient: Task index -> the gradient of its loss at `values`, zeros where it does not
-            depend on a variable.
+        gradient: Task index (a number, or a scalar tensor) -> the gradient of its loss at
+            `values`, zeros where it does not depend on a variable.
         gradient_at: Task index, values -> the gradient there.
         losses_at: Values -> `[num_tasks]`, the losses there.
         rate: The step size of a plain gradient step, a scalar.
@@ -38,10 +41,14 @@ class ProbePoint:
     values: Values
     used: np.ndarray
     losses: tf.Tensor
-    gradient: Callable[[int], list[tf.Tensor]]
-    gradient_at: Callable[[int, Values], list[tf.Tensor]]
+    gradient: Callable[[Task], list[tf.Tensor]]
+    gradient_at: Callable[[Task, Values], list[tf.Tensor]]
     losses_at: Callable[[Values], tf.Tensor]
     rate: tf.Tensor
+
+
+Used: TypeAlias = np.ndarray | Sequence[tf.Tensor]
+"""`[num_shared]` bool: which variables an update moves; tensors where the task is one."""
 
 
 class Stepper(Protocol):
@@ -50,7 +57,7 @@ class Stepper(Protocol):
     def begin(self) -> None:
         """Start from the weights and the optimizer as they are in training."""
 
-    def step(self, values: Values, gradient: Values, used: np.ndarray) -> list[tf.Tensor]:
+    def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
         """Values after one update along `gradient`; variables not `used` stay."""
 
 
@@ -63,44 +70,72 @@ class GradientStepper:
     def begin(self) -> None:
         """Nothing to prepare."""
 
-    def step(self, values: Values, gradient: Values, used: np.ndarray) -> list[tf.Tensor]:
+    def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
         """See `Stepper`."""
-        return [
-            value - tf.cast(self.rate, value.dtype) * g if moves else value
-            for value, g, moves in zip(values, gradient, used, strict=True)
+        moved = [
+            value - tf.cast(self.rate, value.dtype) * g
+            for value, g in zip(values, gradient, strict=True)
         ]
+        return only_used(used, moved, values)
 
 
-def stepped_affinity(point: ProbePoint, stepper: Stepper, steps: int = 1) -> tf.Tensor:
+def only_used(used: Used, moved: Values, values: Values) -> list[tf.Tensor]:
+    """The moved values of the variables that an update moves, the others as they were."""
+    chosen = []
+    for moves, new, old in zip(used, moved, values, strict=True):
+        if isinstance(moves, tf.Tensor):
+            chosen.append(tf.where(moves, new, old))
+        else:
+            chosen.append(new if moves else old)
+    return chosen
+
+
+def stepped_affinity(
+    point: ProbePoint, stepper: Stepper, steps: int = 1, sources: Sequence[Task] | None = None
+) -> tf.Tensor:
     """Affinity by looking ahead: move by one task's update alone, measure every task.
 
     `theta_i` = the shared variables after `steps` updates of task i alone (equation 1 for one
     gradient step); `Z[i, j] = 1 - L_j(theta_i) / L_j(theta)` (equation 2).
 
-    Cost: n x `steps` backward passes and n x `steps` forward passes. Memory: one gradient and
-    one set of moved values, whatever n.
+    Cost: m x `steps` backward passes and m x `steps` forward passes for m sources. Memory: one
+    gradient and one set of moved values, whatever m.
 
     Args:
         point: The batch and the weights.
         stepper: How an update moves the shared variables.
         steps: How many successive updates of the same task.
+        sources: Whose updates, without repetition; None: every task's.
 
     Returns:
-        `[num_tasks, num_tasks]`, rows = source, columns = target, in the losses' dtype.
+        `[num_tasks, num_tasks]`, rows = source, columns = target, in the losses' dtype. NaN in the
+        rows of the tasks that are no sources.
     """
+    num_tasks = len(point.used)
     rows: list[tf.Tensor] = []
-    for source in range(len(point.used)):
+    for source in range(num_tasks) if sources is None else sources:
         # One task after the other: a graph may run independent branches side by side, and n
         # gradients and n forward passes at once would be n times the memory.
         with tf.control_dependencies(rows[-1:]):
             stepper.begin()
-            used = point.used[source]
+            used = used_by(point, source)
             values = stepper.step(point.values, point.gradient(source), used)
             for _ in range(steps - 1):
                 values = stepper.step(values, point.gradient_at(source, values), used)
             # The difference of two close floats is exact: this keeps digits that 1 - ratio loses.
             rows.append((point.losses - point.losses_at(values)) / point.losses)
-    return tf.stack(rows)
+    if sources is None:
+        return tf.stack(rows)
+    unmeasured = tf.fill([num_tasks, num_tasks], tf.constant(np.nan, point.losses.dtype))
+    where = tf.stack([tf.cast(source, tf.int32) for source in sources])
+    return tf.tensor_scatter_nd_update(unmeasured, where[:, None], tf.stack(rows))
+
+
+def used_by(point: ProbePoint, task: Task) -> Used:
+    """Which shared variables a task's update moves."""
+    if not isinstance(task, tf.Tensor):
+        return point.used[task]
+    return tf.unstack(tf.gather(tf.constant(point.used), task), num=point.used.shape[1])
 
 
 def first_order_affinity(point: ProbePoint) -> tf.Tensor:

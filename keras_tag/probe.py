@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tag.lookahead import ProbePoint, Values
+from keras_tag.lookahead import ProbePoint, Task, Values
 from keras_tag.replicas import all_reduce_sum
 from keras_tag.sharing import Sharing
 from keras_tag.task_losses import Labels, TaskLosses
@@ -29,9 +29,8 @@ def state_of(model: keras.Model) -> State:
     return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
 
 
-@contextlib.contextmanager
-def kept_if_raised(model: keras.Model) -> Iterator[None]:
-    """Put counters, statistics, metrics and seeds back if the step inside raises.
+class SmallState:
+    """Counters, statistics, metrics and seeds of a model: what a step that raises must not keep.
 
     A compiled step does not roll back what it has assigned. Weights and slots wait for the probe
     in the graph; this is the rest, all of it small.
@@ -39,17 +38,39 @@ def kept_if_raised(model: keras.Model) -> Iterator[None]:
     Args:
         model: A compiled model.
     """
-    small = [v for v in model.optimizer.variables if len(v.shape) == 0]
-    variables = [*model.non_trainable_variables, *model.metrics_variables, *small]
-    copies = [tf.identity(v.value) for v in variables]
-    try:
-        yield
-    except StopIteration:
-        raise  # The data ended before the step began.
-    except BaseException:
-        for variable, copy in zip(variables, copies, strict=True):
-            variable.assign(copy)
-        raise
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._variables: list[Any] | None = None
+        self._read: Callable[[], list[tf.Tensor]] | None = None
+
+    @contextlib.contextmanager
+    def kept_if_raised(self) -> Iterator[None]:
+        """Put it back if the step inside raises."""
+        variables = self._find() if self._variables is None else self._variables
+        copies = _values(variables) if self._read is None else self._read()
+        try:
+            yield
+        except StopIteration:
+            raise  # The data ended before the step began.
+        except BaseException:
+            for variable, copy in zip(variables, copies, strict=True):
+                variable.assign(copy)
+            raise
+        if self._variables is None:
+            # The first step makes Keras's metrics. Now all is there, and read in one call.
+            self._variables = variables = self._find()
+            if self._model.distribute_strategy.num_replicas_in_sync == 1:
+                self._read = tf.function(lambda: _values(variables), autograph=False)
+
+    def _find(self) -> list[Any]:
+        model = self._model
+        small = [v for v in model.optimizer.variables if len(v.shape) == 0]
+        return [*model.non_trainable_variables, *model.metrics_variables, *small]
+
+
+def _values(variables: Sequence[Any]) -> list[tf.Tensor]:
+    return [tf.identity(v.value) for v in variables]
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,30 +208,29 @@ class Probe:
 
         wanted = shared if joint is None else self._trainable
 
-        def gradient(task: int) -> list[tf.Tensor]:
+        def gradient(task: Task) -> list[tf.Tensor]:
             gradients = self._global(
                 tape.gradient(
-                    before[task],
-                    [source(v) for v in wanted],
-                    output_gradients=self._weight(batch, task, before[task]),
+                    sources=[source(v) for v in wanted],
+                    **self._target(batch, task, before),
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
             )
             if joint is None:
                 return gradients
+            assert isinstance(task, int)  # Every task, in turn.
             joint.add(task, gradients)
             return [g for g, v in zip(gradients, wanted, strict=True) if id(v) in moved]
 
-        def gradient_at(task: int, at: Values) -> list[tf.Tensor]:
+        def gradient_at(task: Task, at: Values) -> list[tf.Tensor]:
             at = [tf.stop_gradient(value) for value in at]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(at)
-                loss = losses_at(at, constant=False)[task]
+                losses = losses_at(at, constant=False)
             return self._global(
                 inner.gradient(
-                    loss,
-                    at,
-                    output_gradients=self._weight(batch, task, loss),
+                    sources=at,
+                    **self._target(batch, task, losses),
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
             )
@@ -240,9 +260,18 @@ class Probe:
         own = [loss * tf.cast(s, loss.dtype) for loss, s in zip(losses, batch.shares, strict=True)]
         return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
 
-    def _weight(self, batch: Batch, task: int, loss: tf.Tensor) -> tf.Tensor:
-        """What a task's loss is multiplied by before its backward pass."""
-        return tf.cast(self._scale, loss.dtype) * tf.cast(batch.shares[task], loss.dtype)
+    def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> dict[str, Any]:
+        """What the backward pass of a task starts from, as arguments for `tape.gradient`."""
+
+        def weight(k: int) -> tf.Tensor:
+            dtype = losses[k].dtype
+            return tf.cast(self._scale, dtype) * tf.cast(batch.shares[k], dtype)
+
+        if not isinstance(task, tf.Tensor):
+            return {"target": losses[task], "output_gradients": weight(task)}
+        # All losses, of which all but one weigh nothing: one graph for every task.
+        chosen = [tf.where(task == k, weight(k), 0) for k in range(len(losses))]
+        return {"target": list(losses), "output_gradients": chosen}
 
     def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
         """Dense, unscaled gradients of the global batch."""

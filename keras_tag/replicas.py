@@ -2,12 +2,40 @@
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 
 def num_replicas() -> int:
     """How many replicas run this step; 1 without a strategy."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def keras_share(dtype: str) -> tf.Tensor:
+    """The factor by which Keras multiplies a replica's mean losses: about 1 / `num_replicas()`.
+
+    Args:
+        dtype: That of the loss.
+
+    Returns:
+        A float64 scalar. Keras rounds it to float32 also for a float64 loss, so that a third is
+        off by 3e-8: who takes the factor out again must divide by what it really is.
+    """
+    return tf.cast(keras.ops.cast(1.0 / num_replicas(), dtype), tf.float64)
+
+
+def exact_share(loss: tf.Tensor) -> tf.Tensor:
+    """A joint loss of means with Keras's factor as it is meant, exactly 1 / `num_replicas()`.
+
+    Args:
+        loss: A replica's, from Keras.
+
+    Returns:
+        The same in every dtype but float64, where `keras_share` is not what it should be.
+    """
+    if num_replicas() == 1 or loss.dtype != tf.float64:
+        return loss
+    return loss / (keras_share("float64") * num_replicas())
 
 
 def all_reduce_sum(values: Any) -> Any:
@@ -23,3 +51,27 @@ def all_reduce_sum(values: Any) -> Any:
         return values
     context = tf.distribute.get_replica_context()
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def split_batch(data: Any, strategy: tf.distribute.Strategy) -> Any:
+    """A batch that every worker holds whole, shared out to all replicas as evenly as it goes.
+
+    Args:
+        data: A nest of tensors with the examples in axis 0; None where there is nothing.
+        strategy: The strategy; with more replicas than examples some get none.
+
+    Returns:
+        The same nest of distributed values.
+    """
+    replicas = strategy.num_replicas_in_sync
+
+    def split(leaf: Any) -> Any:
+        size = int(leaf.shape[0])
+        ends = [size * replica // replicas for replica in range(replicas + 1)]
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: leaf[
+                ends[context.replica_id_in_sync_group] : ends[context.replica_id_in_sync_group + 1]
+            ]
+        )
+
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else split(leaf), data)

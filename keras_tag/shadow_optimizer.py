@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from keras_tag.lookahead import Used, Values, only_used
 from keras_tag.replicas import num_replicas
 
 
@@ -82,22 +82,23 @@ class ShadowOptimizer:
         # In replica context a mirrored variable can only be assigned across the replicas.
         tf.distribute.get_replica_context().merge_call(load)
 
-    def step(
-        self, values: Sequence[tf.Tensor], gradient: Sequence[tf.Tensor], used: np.ndarray
-    ) -> list[tf.Tensor]:
+    def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
         """See `Stepper`. Successive calls go on from the shadow's own state."""
-        if not any(used):
+        # Where a tensor says who moves, all do, and the others' moves are not looked at.
+        moving = [isinstance(moves, tf.Tensor) or bool(moves) for moves in used]
+        if not any(moving):
             return list(values)
         # The optimizer sums over the replicas; each has the global gradient already.
-        scale = 1.0 / num_replicas()
+        replicas = num_replicas()
         self._optimizer.apply_gradients(
             [
-                (g * tf.cast(scale, g.dtype), shadow)
-                for g, shadow, moves in zip(gradient, self._moved, used, strict=True)
+                (g / tf.cast(replicas, g.dtype), shadow)
+                for g, shadow, moves in zip(gradient, self._moved, moving, strict=True)
                 if moves
             ]
         )
-        return [
+        moved = [
             tf.convert_to_tensor(shadow.value) if moves else value
-            for value, shadow, moves in zip(values, self._moved, used, strict=True)
+            for value, shadow, moves in zip(values, self._moved, moving, strict=True)
         ]
+        return only_used(used, moved, values)

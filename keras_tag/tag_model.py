@@ -1,9 +1,12 @@
 """`TAGModel`: a Keras model whose `fit` also measures inter-task affinity."""
 
 import contextlib
+import functools
+import inspect
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ import tensorflow as tf
 from keras_tag import tag_model_checks as checks
 from keras_tag.affinity import Affinity
 from keras_tag.compiled import all_labelled, compile_config
+from keras_tag.distributed import DistributedModel, check_in_scope, check_same_strategy
 from keras_tag.lookahead import (
     GradientStepper,
     Stepper,
@@ -19,8 +23,10 @@ from keras_tag.lookahead import (
     first_order_affinity,
     stepped_affinity,
 )
-from keras_tag.probe import Batch, JointGradient, Probe, State, kept_if_raised, state_of
-from keras_tag.probe_record import ProbeRecord
+from keras_tag.probe import Batch, JointGradient, Probe, SmallState, State, state_of
+from keras_tag.probe_record import ProbeRecord, RecordEpochs, with_first
+from keras_tag.probe_schedule import OverheadClock
+from keras_tag.replicas import exact_share, split_batch
 from keras_tag.shadow_optimizer import ShadowOptimizer
 from keras_tag.sharing import Sharing, connections, find_sharing, serialize_shared, shared_filter
 from keras_tag.task_losses import TaskLosses
@@ -39,6 +45,25 @@ class _OpenProbe:
     query: Any
 
 
+class _OpenProbes:
+    """The open probe of every replica: TensorFlow traces each in a thread of its own.
+
+    A layer that reduces over the replicas in its forward pass (a synchronised BatchNormalization)
+    makes the threads take turns inside of it, so that several probes are open at once.
+    """
+
+    def __init__(self) -> None:
+        self._by_thread: dict[int, _OpenProbe] = {}
+
+    def open(self, probe: _OpenProbe) -> None:
+        """A step that is to be probed begins."""
+        self._by_thread[threading.get_ident()] = probe
+
+    def take(self) -> _OpenProbe | None:
+        """The probe of this replica's step, once; None if there is none."""
+        return self._by_thread.pop(threading.get_ident(), None)
+
+
 @dataclass(eq=False)
 class _Compiled:
     """What follows from the present `compile`; found when it is first needed.
@@ -54,7 +79,7 @@ class _Compiled:
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
-class TAGModel(keras.Model):
+class TAGModel(DistributedModel):
     """Trains a multi-task model as Keras does, and measures inter-task affinity while it trains.
 
     Every `every`-th training step is probed before its joint update: for each task i the shared
@@ -62,12 +87,16 @@ class TAGModel(keras.Model):
     and the move is gone again. Training is not disturbed: weights, metrics and History are those
     of the wrapped model's own `fit`.
 
-    `compile`, `fit`, `evaluate` and `predict` are Keras's own.
+    `compile`, `evaluate` and `predict` are Keras's own; `fit` is Keras's with one callback more,
+    which keeps the affinities by epoch.
 
     Args:
         model: The model to train, with at least two outputs (a flat dict or list of them). It is
             wrapped, never cloned: training the `TAGModel` trains it.
-        every: Probe when the number of steps taken is a multiple of this.
+        every: Probe when the number of steps taken is a multiple of this. "auto": the first steps
+            of `fit` are timed; from then on `every` is the smallest number that keeps probing
+            below `overhead`. It is printed, and repeats the run when it is given instead.
+        overhead: With every="auto", the time for probes as a fraction of plain training.
         lookahead: How a task's step is taken. "gradient": `theta - rate * gradient`, the paper's
             equation 1. "optimizer": the compiled optimizer's real step, slots and all, on shadow
             copies. "first_order": the first-order term of "gradient", without look-ahead passes.
@@ -87,6 +116,9 @@ class TAGModel(keras.Model):
         reuse_gradients: At probed steps, take the joint gradient as the weighted sum of the task
             gradients instead of a backward pass of its own. Equal up to rounding, so `fit` is
             then not bit-identical to the wrapped model's.
+        sources_per_probe: How many tasks' steps a probe looks at; None: all n. With m, probe
+            after probe takes the next m tasks in turn: each measured row is exact, costs m / n of
+            the passes, and every pair is measured m / n times as often.
         **kwargs: `name`, for `keras.Model`.
 
     Raises:
@@ -115,7 +147,8 @@ class TAGModel(keras.Model):
         self,
         model: keras.Model,
         *,
-        every: int = 10,
+        every: int | Literal["auto"] = 10,
+        overhead: float = 0.1,
         lookahead: str = "gradient",
         lookahead_rate: float | None = None,
         shared: Any = None,
@@ -123,17 +156,21 @@ class TAGModel(keras.Model):
         missing: float | None = None,
         probe_data: Any = None,
         reuse_gradients: bool = False,
+        sources_per_probe: int | None = None,
         **kwargs: Any,
     ) -> None:
         checks.check_model(model)
-        checks.check_whole("every", every)
+        checks.check_every(every, overhead)
         checks.check_whole("steps", steps)
         checks.check_lookahead(lookahead, lookahead_rate, steps)
         # The wrapped model converts its inputs itself, each to its own dtype.
         kwargs.setdefault("dtype", model.dtype_policy)
         super().__init__(autocast=False, **kwargs)
+        check_same_strategy(model, self)
+        check_in_scope("the model", model.variables, self.distribute_strategy)
         self.model = model
-        self.every = int(every)
+        self.every: int | str = every if every == "auto" else int(every)
+        self.overhead = float(overhead)
         self.lookahead = lookahead
         self.lookahead_rate = lookahead_rate
         self.shared = shared
@@ -141,6 +178,8 @@ class TAGModel(keras.Model):
         self.missing = missing
         self.probe_data = probe_data
         self.reuse_gradients = bool(reuse_gradients)
+        checks.check_sources(sources_per_probe, lookahead, reuse_gradients)
+        self.sources_per_probe = sources_per_probe
         if hasattr(model, "output_names"):
             # Keras names a list's losses and metrics by these.
             self.output_names = model.output_names
@@ -149,8 +188,10 @@ class TAGModel(keras.Model):
         self._compiled_state = _Compiled()
         # How the host and the step it traces talk to each other.
         self._probing = False
-        self._open_probe: _OpenProbe | None = None
+        self._open_probes = _OpenProbes()
         self._next_step: int | None = None
+        self._probing_paused = False
+        self._last_step_probed = False
         if model.built:
             self.build(getattr(model, "input_shape", None))
 
@@ -175,12 +216,14 @@ class TAGModel(keras.Model):
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
             "every": self.every,
+            "overhead": self.overhead,
             "lookahead": self.lookahead,
             "lookahead_rate": self.lookahead_rate,
             "shared": serialize_shared(self.shared),
             "steps": self.steps,
             "missing": self.missing,
             "reuse_gradients": self.reuse_gradients,
+            "sources_per_probe": self.sources_per_probe,
         }
 
     @classmethod
@@ -222,18 +265,37 @@ class TAGModel(keras.Model):
         Raises:
             ValueError: No probe has been made.
         """
-        if self._record.total is None or not self._record.count.numpy().any():
+        history = self._record.history() if self._record.tasks else None
+        if history is None or not history.count.any():
             raise ValueError(
                 "Expected at least one probe. Received none: call `fit` first (step t is probed "
-                f"when t % {self.every} == 0, so the first step always is). If `fit` ran, every "
-                "loss was 0 or not finite."
+                f"when t % every == 0, so the first step always is; every={self.every}). If `fit` "
+                "ran, every loss was 0 or not finite."
             )
-        return Affinity(self._record.tasks, *self._record.mean())
+        return Affinity.from_history(self._record.tasks, history)
 
     @property
     def probes(self) -> int:
         """How many probes were made; where `affinity().count` is less, some were left out."""
-        return int(self._record.probes.numpy())
+        return self._record.probes
+
+    def pause_probing(self) -> None:
+        """Train on without probes, from the next step, until `resume_probing`; also in `fit`."""
+        self._probing_paused = True
+
+    def resume_probing(self) -> None:
+        """Probe every `every`-th step again."""
+        self._probing_paused = False
+
+    @property
+    def probing_paused(self) -> bool:
+        """Whether `pause_probing` was called last. It is not saved with the model."""
+        return self._probing_paused
+
+    @property
+    def last_step_probed(self) -> bool:
+        """Whether the latest training step of `fit` was probed; for callbacks that measure cost."""
+        return self._last_step_probed
 
     def reset_affinity(self) -> None:
         """Forget the probes made so far; weights and step counter stay."""
@@ -292,14 +354,23 @@ class TAGModel(keras.Model):
             affinity = self._probe_alone(data, query)
         else:
             self._make_variables()
-            batch = tf.data.Dataset.from_tensor_slices(data).batch(len(keras.tree.flatten(data)[0]))
-            data = next(iter(strategy.experimental_distribute_dataset(batch)))
-            probe = tf.function(lambda *args: strategy.run(self._probe_alone, args))
+            data = split_batch(data, strategy)
+            probe = tf.function(
+                lambda *args: strategy.run(self._probe_alone, args), autograph=False
+            )
             affinity = strategy.experimental_local_results(probe(data, query))[0]
         measured: np.ndarray = affinity.numpy()
         return np.where(np.isfinite(measured), measured, np.nan).astype("float64")
 
     # How a step is probed.
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's, with one callback more: affinities are kept by epoch."""
+        call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        epochs = RecordEpochs(self._record)
+        call.arguments["callbacks"] = with_first(epochs, call.arguments.get("callbacks"))
+        return super().fit(*call.args[1:], **call.kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Two compiled functions, plain and probing, and the host's choice between them.
@@ -319,11 +390,31 @@ class TAGModel(keras.Model):
         super().make_train_function(force=True)
         probing = self.train_function
         queries = self._queries() if self.probe_data is not None else None
+        small_state = SmallState(self)
+        clock = OverheadClock(self.overhead, self.optimizer.iterations.numpy)
 
         def train_function(iterator: Any) -> Any:
+            if self.every != "auto" or self._probing_paused:
+                return step(iterator)
+            with clock.timed():
+                logs = step(iterator)
+            if clock.every is not None:
+                self.every = clock.every
+                print(
+                    f"keras_tag: every={self.every} keeps probing below {self.overhead:.0%} of "
+                    "training. Give that number instead of 'auto' to repeat this run."
+                )
+            return logs
+
+        def step(iterator: Any) -> Any:
             if self._next_step is None:
                 self._next_step = int(self._record.step.numpy())
-            probe = self._next_step % self.every == 0
+            if self.every == "auto":
+                probe = clock.probes_next()
+            else:
+                probe = self._next_step % int(self.every) == 0
+            probe = probe and not self._probing_paused
+            self._last_step_probed = probe
             if probe and queries is not None:
                 iterator = iter([(next(iterator), next(queries))])
             self._next_step += self.steps_per_execution
@@ -332,10 +423,12 @@ class TAGModel(keras.Model):
             # Read by `train_step` when it is traced (and at every step when run eagerly).
             self._probing = True
             try:
-                with kept_if_raised(self):
-                    return probing(iterator)
+                with small_state.kept_if_raised():
+                    logs = probing(iterator)
             finally:
                 self._probing = False
+            self._record.close_full_block(self.steps_per_execution)
+            return logs
 
         self.train_function = train_function
         return train_function
@@ -353,11 +446,11 @@ class TAGModel(keras.Model):
         with contextlib.ExitStack() as recording:
             state = state_of(self.model)
             tape = recording.enter_context(tf.GradientTape(persistent=True))
-            self._open_probe = _OpenProbe(tape, recording.close, state, query)
+            self._open_probes.open(_OpenProbe(tape, recording.close, state, query))
             try:
                 return super().train_step(data)
             finally:
-                self._open_probe = None
+                self._open_probes.take()
 
     def compute_loss(
         self,
@@ -377,18 +470,30 @@ class TAGModel(keras.Model):
             losses.pack_weights(labels.loss_weight, y_pred),
             training,
         )
-        if self._open_probe is None:
+        if losses.all_means:
+            loss = exact_share(loss)
+        probe = self._open_probes.take()
+        if probe is None:
             return loss
-        probe, self._open_probe = self._open_probe, None
         probe.stop_recording()
         joint = None
         if self.reuse_gradients:
             weights = losses.loss_weights(compile_config(self)["loss_weights"], y_pred)
             joint = JointGradient(self.trainable_variables, weights)
-        affinity = self._look_ahead(
-            losses, Batch.of(x, labels, losses), y_pred, probe.tape, probe.state, probe.query, joint
-        )
         self._record.prepare(losses.tasks)
+        sources = None
+        if self.sources_per_probe is not None and self.sources_per_probe < len(losses.tasks):
+            sources = self._record.sources(self.sources_per_probe)
+        affinity = self._look_ahead(
+            losses,
+            Batch.of(x, labels, losses),
+            y_pred,
+            probe.tape,
+            probe.state,
+            probe.query,
+            joint,
+            sources=sources,
+        )
         self._record.add(affinity)
         if joint is not None:
             loss = joint.in_place_of(loss, extra=self.losses)
@@ -438,6 +543,7 @@ class TAGModel(keras.Model):
         query: Any = None,
         joint: JointGradient | None = None,
         source: Callable[[Any], tf.Tensor] = lambda variable: variable.value,
+        sources: Sequence[tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """One affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
         probe = Probe(
@@ -468,7 +574,7 @@ class TAGModel(keras.Model):
         stepper: Stepper = GradientStepper(point.rate)
         if self.lookahead == "optimizer":
             stepper = self._shadow().of(self.shared_variables, self.trainable_variables)
-        return stepped_affinity(point, stepper, self.steps)
+        return stepped_affinity(point, stepper, self.steps, sources)
 
     def _present(self) -> _Compiled:
         """What was found for the present `compile`."""

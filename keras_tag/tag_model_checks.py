@@ -1,5 +1,6 @@
 """What `TAGModel` refuses, and what it says then."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_tag.compiled import compile_config
+from keras_tag.distributed import num_workers
 
 LOOKAHEADS = ("gradient", "optimizer", "first_order", "cosine")
 
@@ -29,6 +31,17 @@ def check_whole(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
             f"Expected `{name}` to be an integer of at least 1. Received: {name}={value!r}."
+        )
+
+
+def check_every(every: Any, overhead: Any) -> None:
+    """A number of steps, or "auto" with an overhead to keep."""
+    if every != "auto":
+        check_whole("every", every)
+    elif not isinstance(overhead, (int, float, np.number)) or not 0 < overhead < math.inf:
+        raise ValueError(
+            "Expected `overhead` to be a positive fraction of the time of plain training, such as "
+            f"0.1. Received: overhead={overhead!r}."
         )
 
 
@@ -58,6 +71,23 @@ def check_lookahead(lookahead: Any, rate: Any, steps: int) -> None:
         )
 
 
+def check_sources(sources: Any, lookahead: str, reuse_gradients: bool) -> None:
+    """Some tasks can be left out of a probe by this kind."""
+    if sources is None:
+        return
+    check_whole("sources_per_probe", sources)
+    if lookahead in ("first_order", "cosine"):
+        raise ValueError(
+            f"Expected sources_per_probe=None with lookahead={lookahead!r}, which multiplies the "
+            f"gradients of all tasks. Received: sources_per_probe={sources}."
+        )
+    if reuse_gradients:
+        raise ValueError(
+            "Expected sources_per_probe=None with reuse_gradients=True, which needs the gradients "
+            f"of all tasks. Received: sources_per_probe={sources}."
+        )
+
+
 def check_compiled(model: keras.Model, what: str) -> None:
     """The model is compiled with a loss."""
     if not model.compiled or model.loss is None:
@@ -83,6 +113,12 @@ def check_supported(model: Any) -> None:
         model: A compiled `TAGModel`.
     """
     executions = model.steps_per_execution
+    if model.every == "auto" and (executions > 1 or num_workers(model.distribute_strategy) > 1):
+        raise ValueError(
+            "Expected a number for `every` with steps_per_execution > 1 or several workers, which "
+            "must all probe the same steps. Received: every='auto'. Find the number in one process "
+            "with steps_per_execution=1, which prints it."
+        )
     if executions > 1 and model.every % executions:
         raise ValueError(
             "Expected `every` to be a multiple of `steps_per_execution`: which steps are probed "

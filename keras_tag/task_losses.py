@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tag.replicas import all_reduce_sum, num_replicas
+from keras_tag.replicas import all_reduce_sum, keras_share, num_replicas
 
 # Reductions that divide by the number of values, whatever their weights: there, the weights of
 # the labelled are scaled up for the ones that are missing.
@@ -91,6 +91,7 @@ class TaskLosses:
         self._losses = {task: losses[task] for task in self.tasks}
         self._missing = missing
         self._ranks: dict[str, int] = {}
+        self._dtypes: dict[str, str] = {}
 
     def labels(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Labels:
         """Sort one batch's labels and weights by task and take out what is missing.
@@ -121,6 +122,7 @@ class TaskLosses:
         for task in self.tasks:
             loss = self._resolve(task, y, predictions)
             target = tf.convert_to_tensor(y[task])
+            self._dtypes[task] = loss.dtype
             rank = self._rank_of_values(task, loss, target, predictions[task])
             rows.append(_hide_missing(target, weight[task], self._missing, loss, rank))
         return Labels(*(list(column) for column in zip(*rows, strict=True)))
@@ -173,6 +175,11 @@ class TaskLosses:
             return None
         return self.pack(by_task, None, y_pred)
 
+    @property
+    def all_means(self) -> bool:
+        """Whether no task's loss is a sum over the batch."""
+        return all(getattr(loss, "reduction", "mean") != "sum" for loss in self._losses.values())
+
     def shares(self, labels: Labels) -> list[Any]:
         """The part of the global batch's losses that this replica's losses are.
 
@@ -183,8 +190,7 @@ class TaskLosses:
             One factor per task: the global loss is the sum over the replicas of factor x loss.
             1 on one device.
         """
-        replicas = num_replicas()
-        if replicas == 1:
+        if num_replicas() == 1:
             return [1.0] * len(self.tasks)
         reductions = [getattr(self._losses[task], "reduction", _MEANS[0]) for task in self.tasks]
         sizes = []
@@ -196,10 +202,11 @@ class TaskLosses:
             sizes.append(tf.cast(size, tf.float64))
         totals = all_reduce_sum(sizes)
         # Keras divides the mean losses by the number of replicas; a sum it leaves alone.
-        return [
-            1.0 if reduction == "sum" else replicas * tf.math.divide_no_nan(size, total)
-            for reduction, size, total in zip(reductions, sizes, totals, strict=True)
-        ]
+        shares = []
+        for task, reduction, size, total in zip(self.tasks, reductions, sizes, totals, strict=True):
+            part = tf.math.divide_no_nan(size, total) / keras_share(self._dtypes[task])
+            shares.append(1.0 if reduction == "sum" else part)
+        return shares
 
     def _rank_of_values(self, task: str, loss: Any, y: Any, y_pred: Any) -> int:
         """How many axes a task's loss has left before it is reduced, and so a mask may have."""

@@ -1,4 +1,4 @@
-"""Keras callbacks: `NetworkEarlyStopping`, for a `GroupedModel`."""
+"""`NetworkEarlyStopping`: early stopping for each network of a `GroupedModel`."""
 
 from typing import Any
 
@@ -24,8 +24,7 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
     Example:
         >>> stop = keras_tag.callbacks.NetworkEarlyStopping(patience=5)
         >>> served.fit(train, validation_data=valid, epochs=200, callbacks=[stop])
-        >>> [stopper.best_epoch for stopper in stop.stoppers]
-        [31, 58, 12]
+        >>> print([stopper.best_epoch for stopper in stop.stoppers])  # such as [31, 58, 12]
     """
 
     def __init__(

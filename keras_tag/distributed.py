@@ -1,0 +1,150 @@
+"""Keras's `fit` under `tf.distribute`: what it can't do said early, and across hosts made to work.
+
+Under `tf.distribute.MultiWorkerMirroredStrategy` Keras 3.15.1's own `fit` fails twice:
+
+1. Before the first step it takes the mean of one nested batch over all workers, only to know its
+   shapes, and the strategy can't reduce nested values.
+2. It reduces the scalar logs of a step over axis 0, which scalars don't have.
+
+The first can't be reached through public names. `tests/distribution/test_keras_needs_us.py` runs
+plain Keras and fails as soon as a release needs neither; then both work-arounds can go.
+"""
+
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """How many processes, on one host or several, train together.
+
+    Args:
+        strategy: Any strategy.
+
+    Returns:
+        1, except under a `MultiWorkerMirroredStrategy` of several workers.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    return int(strategy.num_replicas_in_sync) // len(strategy.extended.worker_devices)
+
+
+class DistributedModel(keras.Model):
+    """A `keras.Model` whose `fit` and `evaluate` work across hosts, too."""
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's, after a look at what it can't do under the present strategy."""
+        check_distribution(self)
+        return super().fit(*args, **kwargs)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """As in `keras.Model`."""
+        return self.reducible(super().train_step(data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """As in `keras.Model`."""
+        return self.reducible(super().test_step(data))
+
+    def reducible(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """The logs of a step in the shape that Keras can reduce over workers."""
+        if num_workers(self.distribute_strategy) == 1:
+            return logs
+        return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = self.distribute_strategy
+        if iterator is not None and num_workers(strategy) > 1:
+            for _, _, batches in iterator:
+                # Shapes are all that is asked of it: one replica's share says them.
+                data_batch = keras.tree.map_structure(
+                    lambda value: strategy.experimental_local_results(value)[0], next(batches)
+                )
+                break
+            iterator = None
+        super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+
+def check_distribution(model: keras.Model) -> None:
+    """Keras's `fit` can do what was asked for under the model's strategy.
+
+    Args:
+        model: A compiled model.
+
+    Raises:
+        ValueError: It can't, or something was made outside of the strategy's scope.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return
+    check_in_scope("the model", model.variables, strategy)
+    steps = model.steps_per_execution
+    if steps > 1:
+        raise ValueError(
+            "Expected steps_per_execution=1 under a distribution strategy, where Keras can't run "
+            f"several steps at once. Received: steps_per_execution={steps}."
+        )
+    for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer is None:
+            continue
+        check_in_scope("the optimizer", optimizer.variables, strategy)
+        if optimizer.gradient_accumulation_steps:
+            raise ValueError(
+                "Expected an optimizer without gradient accumulation under a distribution "
+                "strategy, where Keras can't decide in the graph when to step. Received: "
+                f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps}. Use a "
+                "larger batch: the replicas share it."
+            )
+        if optimizer.use_ema and optimizer.ema_overwrite_frequency:
+            raise ValueError(
+                "Expected ema_overwrite_frequency=None under a distribution strategy, where Keras "
+                "can't decide in the graph when to overwrite. Received: ema_overwrite_frequency="
+                f"{optimizer.ema_overwrite_frequency}. Without it, the averages are put in place "
+                "when `fit` ends."
+            )
+
+
+def check_in_scope(what: str, variables: Any, strategy: tf.distribute.Strategy) -> None:
+    """Everything was made in `with strategy.scope():`.
+
+    Args:
+        what: Whose variables these are.
+        variables: Keras variables.
+        strategy: The strategy of the model that is trained.
+
+    Raises:
+        ValueError: Some were made elsewhere.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return
+    made = strategy.extended.variable_created_in_scope
+    outside = [variable.path for variable in variables if not made(variable.value)]
+    if outside:
+        raise ValueError(
+            f"Expected {what} to be made in the strategy's scope. Received: {len(outside)} "
+            f"variables made outside of it, such as {outside[0]!r}. Build the model, wrap it and "
+            "compile it inside one `with strategy.scope():`; `fit` may be called outside."
+        )
+
+
+def check_same_strategy(model: keras.Model, wrapper: keras.Model) -> None:
+    """A wrapped model and its wrapper were made under the same strategy.
+
+    Args:
+        model: The wrapped model.
+        wrapper: The model around it.
+
+    Raises:
+        ValueError: They were not.
+    """
+    if model.distribute_strategy is wrapper.distribute_strategy:
+        return
+    theirs, ours = (type(m.distribute_strategy).__name__ for m in (model, wrapper))
+    raise ValueError(
+        f"Expected the {type(wrapper).__name__} to be made in the scope in which the wrapped model "
+        f"was made. Received: a model of {theirs} and a wrapper of {ours}. Build the model, wrap "
+        "it and compile it inside one `with strategy.scope():`."
+    )

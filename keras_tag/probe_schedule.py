@@ -1,0 +1,59 @@
+"""Which training steps are probed: every k-th, with k given or found by the clock."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# What is timed before k is chosen: a probe after some plain steps, a few times. The very first
+# probe and the very first plain step are traced and not timed.
+PLAIN_PER_PROBE = 4
+TIMED_PROBES = 3
+
+
+class OverheadClock:
+    """Finds the smallest `every` that keeps probing below a fraction of plain training.
+
+    Args:
+        overhead: The fraction, such as 0.1.
+        wait: Called after every timed step; returns when the step is really done.
+        clock: Seconds, from anywhere.
+    """
+
+    def __init__(
+        self,
+        overhead: float,
+        wait: Callable[[], Any],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._overhead = overhead
+        self._wait = wait
+        self._clock = clock
+        self._steps = 0
+        self._seconds: dict[bool, list[float]] = {False: [], True: []}
+
+    def probes_next(self) -> bool:
+        """Whether the next step shall be probed."""
+        return self._steps == 0 or (self._steps - 1) % (PLAIN_PER_PROBE + 1) == PLAIN_PER_PROBE
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Around every step, until `every` is known."""
+        probes = self.probes_next()
+        begun = self._clock()
+        yield
+        self._wait()
+        if self._steps > 1:  # Before that, steps are traced.
+            self._seconds[probes].append(self._clock() - begun)
+        self._steps += 1
+
+    @property
+    def every(self) -> int | None:
+        """The number chosen; None until enough steps were timed."""
+        if len(self._seconds[True]) < TIMED_PROBES:
+            return None
+        plain, probed = (statistics.median(self._seconds[kind]) for kind in (False, True))
+        # One probe in k steps costs (probed - plain) / k more than k plain steps.
+        return max(1, math.ceil((probed - plain) / (self._overhead * plain)))

@@ -1,0 +1,71 @@
+"""Two replicas measure what one device measures: in a fresh process, whose devices can be set."""
+
+import pytest
+from fresh_process import run_alone
+
+TWO_REPLICAS = """
+    import keras, numpy as np, tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    import one_device
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order", "cosine"])
+def test_a_run_ends_as_on_one_device(kind):
+    run_alone(
+        TWO_REPLICAS,
+        f"""
+    one_device.use("float64")
+    one_device.whole_runs_agree(strategy, 1e-9, [{kind!r}])
+    """,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 2e-4)])
+def test_a_probe_of_an_uneven_batch_with_gaps_and_weights_is_that_of_one_device(dtype, tolerance):
+    run_alone(
+        TWO_REPLICAS,
+        f"""
+    one_device.use({dtype!r})
+    one_device.probes_agree(strategy, {tolerance})
+    one_device.uneven_fit_counts_every_probe(strategy)
+    """,
+    )
+
+
+@pytest.mark.slow
+def test_float32_runs_differ_by_rounding_only():
+    run_alone(TWO_REPLICAS, 'one_device.whole_runs_agree(strategy, 1e-3, optimizers=["adam"])')
+
+
+@pytest.mark.slow
+def test_synchronised_batch_norm_sees_the_global_batch():
+    run_alone(
+        TWO_REPLICAS,
+        """
+    from tag_models import heads, relative
+
+    def build():
+        inputs = keras.Input((6,))
+        h = keras.layers.Dense(8, "tanh")(inputs)
+        return keras.Model(inputs, heads(keras.layers.BatchNormalization(synchronized=True)(h)))
+
+    one_device.use("float64")
+    x, y = one_device.data(64)
+    for kind in one_device.KINDS:
+        zs, weights = [], []
+        for scope in one_device.scopes(strategy):
+            tag = one_device.made(scope, "momentum", build, every=1, lookahead=kind)
+            zs.append(tag.measure_affinity(x[:16], {k: v[:16] for k, v in y.items()}))
+            tag.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+            zs.append(tag.affinity().mean)
+            weights.append(np.concatenate([w.ravel() for w in tag.model.get_weights()]))
+        assert relative(zs[2], zs[0]) < 1e-9, kind
+        assert relative(zs[3], zs[1]) < 1e-9, kind
+        assert relative(*weights) < 1e-9, kind
+    """,
+    )

@@ -1,0 +1,77 @@
+"""A probe makes the forward and backward passes that the page counts, and no others."""
+
+import keras
+import pytest
+import tensorflow as tf
+from tag_models import LOSS, data, heads
+
+from keras_tag import TAGModel
+
+N = 3
+
+
+class Counter(keras.layers.Layer):
+    """The identity, which counts how often it is passed, either way."""
+
+    forward = backward = 0
+
+    def call(self, inputs):
+        @tf.custom_gradient
+        def counted(x):
+            self.forward += 1
+
+            def backward(gradient):
+                self.backward += 1
+                return gradient
+
+            return x, backward
+
+        return counted(inputs)
+
+
+def model_and_counter():
+    inputs = keras.Input((6,))
+    counter = Counter()
+    h = counter(keras.layers.Dense(8, "tanh", name="trunk")(inputs))
+    return keras.Model(inputs, heads(h)), counter
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "forward", "backward"),
+    [
+        ({}, N, N),
+        ({"lookahead": "optimizer"}, N, N),
+        ({"steps": 2}, 2 * N, 2 * N),
+        ({"lookahead": "first_order"}, 0, N),
+        ({"lookahead": "cosine"}, 0, N),
+        ({"sources_per_probe": 1}, 1, 1),
+        ({"sources_per_probe": 2, "lookahead": "optimizer"}, 2, 2),
+        ({"reuse_gradients": True}, N, N - 1),  # The joint step's own pass is saved.
+    ],
+    ids=str,
+)
+def test_a_probed_step_adds_the_passes_of_its_kind(kwargs, forward, backward):
+    x, y = data(16)
+    model, counter = model_and_counter()
+    tag = TAGModel(model, every=2, **kwargs)
+    tag.compile("adam", loss=LOSS, run_eagerly=True)
+    passes = []
+    for _ in range(4):
+        counter.forward = counter.backward = 0
+        tag.train_on_batch(x, y)
+        passes.append((counter.forward, counter.backward))
+    # Probed, plain, probed, plain; the first one of either kind may look around.
+    assert passes[3] == (1, 1)
+    assert passes[2] == (1 + forward, 1 + backward)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"lookahead": "optimizer"}, {"sources_per_probe": 1}])
+def test_nothing_is_traced_after_the_first_steps(kwargs):
+    x, y = data(64)
+    model, counter = model_and_counter()
+    tag = TAGModel(model, every=2, **kwargs)
+    tag.compile("adam", loss=LOSS)
+    tag.fit(x, y, batch_size=16, epochs=1, verbose=0)
+    traced = counter.forward
+    tag.fit(x, y, batch_size=16, epochs=3, verbose=0)
+    assert counter.forward == traced

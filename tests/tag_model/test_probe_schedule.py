@@ -1,0 +1,76 @@
+"""`every="auto"`: the clock chooses, and says what it chose."""
+
+import itertools
+import re
+
+import keras
+import pytest
+from tag_models import LOSS, data, mlp
+
+from keras_tag import TAGModel
+from keras_tag.probe_schedule import PLAIN_PER_PROBE, TIMED_PROBES, OverheadClock
+
+
+class FakeTime:
+    """Steps that take what they are said to take."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("plain", "probed", "overhead", "every"),
+    [(1.0, 3.0, 0.1, 20), (1.0, 3.05, 0.1, 21), (2.0, 2.5, 0.5, 1), (1.0, 0.9, 0.1, 1)],
+)
+def test_the_smallest_number_that_keeps_the_overhead(plain, probed, overhead, every):
+    time = FakeTime()
+    clock = OverheadClock(overhead, lambda: None, time)
+    probes = []
+    for step in itertools.count():
+        if clock.every is not None:
+            break
+        probes.append(clock.probes_next())
+        with clock.timed():
+            # The first of each kind is traced.
+            time.now += 100.0 if step < 2 else probed if probes[-1] else plain
+    assert clock.every == every
+    extra = (probed - plain) / plain
+    assert extra / clock.every <= overhead + 1e-9
+    assert clock.every == 1 or extra / (clock.every - 1) > overhead
+    assert sum(probes) == TIMED_PROBES + 1
+    assert len(probes) == 1 + (PLAIN_PER_PROBE + 1) * TIMED_PROBES
+
+
+def test_fit_finds_a_number_and_prints_it(capsys, tmp_path):
+    x, y = data(64)
+    tag = TAGModel(mlp(), every="auto", overhead=0.2)
+    tag.compile("adam", loss=LOSS)
+    tag.fit(x, y, batch_size=8, epochs=1, verbose=0)
+    assert tag.every == "auto"  # Eight steps were not enough.
+    tag.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    printed = re.findall(r"every=(\d+) keeps probing below 20%", capsys.readouterr().out)
+    assert printed == [str(tag.every)]
+    before = tag.probes
+    assert tag.affinity().count.min() >= 1
+    steps = int(tag.optimizer.iterations.numpy())
+    tag.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    probed = [step for step in range(steps, steps + 16) if step % tag.every == 0]
+    assert tag.probes == before + len(probed)
+    tag.save(tmp_path / "tag.keras")
+    assert keras.saving.load_model(tmp_path / "tag.keras").every == tag.every
+
+
+@pytest.mark.parametrize("overhead", [0, -1, float("inf"), float("nan"), "much"])
+def test_an_overhead_that_is_none_is_refused(overhead):
+    with pytest.raises(ValueError, match="positive fraction"):
+        TAGModel(mlp(), every="auto", overhead=overhead)
+
+
+def test_refused_where_every_step_must_be_known_beforehand():
+    x, y = data(16)
+    tag = TAGModel(mlp(), every="auto")
+    tag.compile("adam", loss=LOSS, steps_per_execution=2)
+    with pytest.raises(ValueError, match="which prints it"):
+        tag.fit(x, y, verbose=0)
