@@ -27,12 +27,14 @@ def fit_groups(
     y: Any = None,
     *,
     callbacks: Callbacks | None = None,
+    networks: Iterable[int] | None = None,
     **fit: Any,
 ) -> list[History]:
     """Train network after network; see `GroupedModel.fit_groups`."""
     place = Path(folder)
     _claim(place, model.grouping)
-    histories = []
+    mine = model.indices(networks)
+    histories: list[History] = []
     for index in range(len(model.networks)):
         alone = compiled_alone(model, index)
         own = place / f"network_{index}"
@@ -43,6 +45,9 @@ def fit_groups(
             if alone.optimizer is not None:
                 alone.optimizer.build(alone.trainable_variables)
             alone.load_weights(weights)
+        elif index not in mine:
+            histories.append({})
+            continue
         else:
             own.mkdir(exist_ok=True)
             chosen = callbacks(index) if callable(callbacks) else callbacks

@@ -185,7 +185,7 @@ class GroupedModel(ServedNetworks):
             self._optimizer.apply_gradients(
                 zip(tape.gradient(targets, variables), variables, strict=True)
             )
-        return self._logs(x, y, sample_weight, outputs, losses, totals)
+        return self.reducible(self._logs(x, y, sample_weight, outputs, losses, totals))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate one batch.
@@ -198,7 +198,29 @@ class GroupedModel(ServedNetworks):
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         outputs, losses = self._outputs_and_losses(x, y, sample_weight, ())
-        return self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
+        logs = self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
+        return self.reducible(logs)
+
+    def indices(self, networks: Iterable[int] | None) -> tuple[int, ...]:
+        """Indices of networks, checked and sorted.
+
+        Args:
+            networks: Some indices, or None for all.
+
+        Returns:
+            The indices.
+
+        Raises:
+            ValueError: An index of no network.
+        """
+        everyone = range(len(self.networks))
+        chosen = tuple(sorted(set(everyone if networks is None else networks)))
+        if not set(chosen) <= set(everyone):
+            raise ValueError(
+                f"Expected indices of networks, 0 to {len(self.networks) - 1}. Received: "
+                f"networks={chosen}."
+            )
+        return chosen
 
     def train_only(self, networks: Iterable[int]) -> None:
         """Train only some of the networks from now on; the others are left as they are.
@@ -211,12 +233,7 @@ class GroupedModel(ServedNetworks):
         Raises:
             ValueError: An index of no network.
         """
-        trained = tuple(sorted(set(networks)))
-        if not set(trained) <= set(range(len(self.networks))):
-            raise ValueError(
-                f"Expected indices of networks, 0 to {len(self.networks) - 1}. Received: "
-                f"networks={trained}."
-            )
+        trained = self.indices(networks)
         if trained == self.trained_networks:
             return
         self.trained_networks = trained
@@ -295,6 +312,7 @@ class GroupedModel(ServedNetworks):
         y: Any = None,
         *,
         callbacks: Callbacks | None = None,
+        networks: Iterable[int] | None = None,
         **fit: Any,
     ) -> list[dict[str, list[float]]]:
         """Train the networks one after another, for networks that are too large to train together.
@@ -310,16 +328,20 @@ class GroupedModel(ServedNetworks):
             y: As in `fit`, with the labels of all tasks.
             callbacks: As in `fit`, used for one network after the other; or a function of the
                 network's index that returns such a list.
+            networks: Which networks to train here, by index; None for all. With several machines,
+                each trains some into one folder (or into folders of their own whose contents are
+                then put together); the last call, without this, reads all of them back.
             **fit: As in `fit`.
 
         Returns:
             Per network, the history of its losses and metrics, those of the tasks it serves
-            (also with `helper_losses`).
+            (also with `helper_losses`). Empty for one that is neither done nor in `networks`.
 
         Raises:
-            ValueError: A folder of another grouping; `metrics` compiled otherwise than by task.
+            ValueError: A folder of another grouping; an index of no network; `metrics` compiled
+                otherwise than by task.
         """
-        return fit_groups(self, folder, x, y, callbacks=callbacks, **fit)
+        return fit_groups(self, folder, x, y, callbacks=callbacks, networks=networks, **fit)
 
     def report(
         self,

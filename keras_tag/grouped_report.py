@@ -69,7 +69,10 @@ def _evaluate(model: "GroupedModel", test: Any) -> pd.DataFrame:
             continue  # A helper's loss.
         # The longest fitting name: of tasks "eye" and "eye_left", `eye_left_loss` is the second's.
         tasks = sorted((t for t in model.tasks if name.startswith(f"{t}_")), key=len)
-        if tasks:
+        if len(model.serves) == 1 and not tasks and name not in ("loss", "optimized_loss"):
+            # Keras leaves out the name of a lone output.
+            values[name] = {next(iter(model.serves)): float(value)}
+        elif tasks:
             values.setdefault(name.removeprefix(f"{tasks[-1]}_"), {})[tasks[-1]] = float(value)
     columns = ["loss", *(column for column in values if column != "loss")]
     return pd.DataFrame(values, index=list(model.tasks), columns=columns).rename_axis("task")

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_tag.distributed import DistributedModel
 from keras_tag.network_outputs import (
     by_task,
     check_network,
@@ -16,7 +17,7 @@ from keras_tag.selection.grouping import Grouping
 from keras_tag.warm_start import WarmStart
 
 
-class ServedNetworks(keras.Model):
+class ServedNetworks(DistributedModel):
     """Builds, calls, exports and saves the networks; `GroupedModel` also trains them.
 
     Args:

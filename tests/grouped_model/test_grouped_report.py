@@ -62,6 +62,16 @@ def test_a_task_whose_name_begins_with_another(batch):
     assert frame["loss"].notna().all()
 
 
+def test_a_lone_task_has_its_metrics_too(batch):
+    x, y = batch
+    model = GroupedModel(Grouping.from_groups([("a",)]), dict_network)
+    model.compile("sgd", loss={"a": "mse"}, metrics={"a": ["mae"]}, run_eagerly=True)
+    predicted = model.predict(x, verbose=0)["a"]
+    row = model.report((x, {"a": y["a"]})).loc["a"]
+    assert row["mae"] == pytest.approx(np.mean(np.abs(y["a"] - predicted)), rel=1e-5)
+    assert row["loss"] == pytest.approx(mse(y["a"], predicted), rel=1e-5)
+
+
 def test_is_about_the_served_tasks(grouping, batch):
     model = GroupedModel(grouping, dict_network, serve=["a", "c"], helper_losses=True)
     model.compile("sgd", loss=MSE, run_eagerly=True)
