@@ -1,0 +1,261 @@
+"""Taskonomy on disk: the layout, the split lists, and what a pixel's number means."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_tag.datasets.image_files import read_label_image
+
+SPLITS = ("train", "validation", "test")
+DEPTH = "depth_zbuffer"
+_FILE = re.compile(r"^(point_\d+_view_\d+)_domain_(\w+)\.png$")
+_NO_GEOMETRY = 65535
+_PER_METRE = 512
+_COLUMNS = {"train": "train", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """How to read one kind of label image: `(number - mean) / scale`.
+
+    Args:
+        channels: How many channels a label has. A file may have more; then the first are taken.
+        mean: Per channel, or one for all.
+        scale: Per channel, or one for all.
+        bits: 8 or 16, of a number in the file.
+        masked: Whether a pixel without geometry has no label.
+        smooth: Whether numbers may be averaged when the image is made smaller.
+    """
+
+    channels: int
+    mean: float | tuple[float, ...]
+    scale: float | tuple[float, ...]
+    bits: int
+    masked: bool
+    smooth: bool = False
+
+
+# Class indices are handled apart: 17 of them, and "uncertain", which is no label.
+SEGMENTATION = "segment_semantic"
+NUM_CLASSES = 17
+# Means and scales are those of the training code of Standley et al. (ICML 2020), which the paper's
+# code uses too: tstandley/taskgrouping, taskonomy_loader.py.
+DOMAINS = {
+    DEPTH: Domain(1, 1500.0, 1000.0, 16, masked=True),
+    "normal": Domain(3, 127.5, 127.5, 8, masked=True),
+    "keypoints2d": Domain(1, 50.0, 100.0, 16, masked=False, smooth=True),
+    "edge_texture": Domain(1, 718.0, 1070.0, 16, masked=False, smooth=True),
+    "edge_occlusion": Domain(1, 56.0248, 239.1265, 16, masked=True),
+    "principal_curvature": Domain(
+        2, (0.5175 * 255, 0.4987 * 255), (0.1373 * 255, 0.0359 * 255), 8, masked=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Building:
+    """The images of one building.
+
+    Args:
+        folder: Where it is below a domain's folder.
+        views: What the names of its files begin with, sorted.
+        spelled: Domain -> how the names of its files end.
+    """
+
+    folder: Path
+    views: np.ndarray
+    spelled: Mapping[str, str]
+
+    def file(self, root: Path, domain: str, view: str) -> Path:
+        """One image of one view."""
+        return root / domain / self.folder / f"{view}_domain_{self.spelled[domain]}.png"
+
+
+def read_splits(
+    splits: str | os.PathLike[str] | Mapping[str, Sequence[str] | str | os.PathLike[str]],
+) -> dict[str, tuple[str, ...]]:
+    """Which building is in which split.
+
+    Args:
+        splits: See `taskonomy`.
+
+    Returns:
+        "train", "validation" and "test" -> names of buildings.
+
+    Raises:
+        FileNotFoundError: A list is not there.
+        ValueError: A list that can't be read, a missing or empty split, or a building in two.
+    """
+    lists: dict[str, tuple[str, ...]] = {}
+    if isinstance(splits, Mapping):
+        for split, given in splits.items():
+            lists[split] = (
+                tuple(_open(given).split())
+                if isinstance(given, (str, os.PathLike))
+                else tuple(given)
+            )
+    else:
+        rows = list(csv.DictReader(_open(splits).splitlines()))
+        if not rows or not {"id", *_COLUMNS} <= set(rows[0]):
+            raise ValueError(
+                "Expected a split list in Taskonomy's format, a CSV file with the columns id, "
+                f"train, val, test. Received: splits={str(splits)!r} with the columns "
+                f"{list(rows[0]) if rows else []}."
+            )
+        for column, split in _COLUMNS.items():
+            lists[split] = tuple(row["id"] for row in rows if row[column].strip() == "1")
+    if set(lists) != set(SPLITS) or not all(lists.values()):
+        raise ValueError(
+            f"Expected `splits` to name buildings for each of {list(SPLITS)}. Received: "
+            f"{ {split: len(names) for split, names in lists.items()} } buildings."
+        )
+    names = [name for split in SPLITS for name in lists[split]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"Expected every building in one split only. Received more than once: {twice}."
+        )
+    return lists
+
+
+def find_buildings(
+    root: Path, names: Sequence[str], domains: Sequence[str], limit: int | None, skip: bool
+) -> list[Building]:
+    """The images of some buildings, each with a file of every domain.
+
+    Args:
+        root: The folder with a folder for each domain.
+        names: Of buildings.
+        domains: What has to be there for every view, besides the image itself.
+        limit: The most views of a building; None: all.
+        skip: Leave out views without a file of some domain, instead of raising.
+
+    Returns:
+        One `Building` per name.
+
+    Raises:
+        FileNotFoundError: A folder or a file that is not there.
+    """
+    where = _building_folders(root)
+    absent = [name for name in names if name not in where]
+    if absent:
+        raise FileNotFoundError(
+            f"Expected a folder for every building of the split list in {str(root / 'rgb')!r}. "
+            f"Missing: {absent[:10]}{' ...' * (len(absent) > 10)} ({len(absent)} of {len(names)})."
+        )
+    return [_read_building(root, where[name], domains, limit, skip) for name in names]
+
+
+def _building_folders(root: Path) -> dict[str, Path]:
+    """Name of a building -> its folder, relative to a domain's folder."""
+    rgb = root / "rgb"
+    if not rgb.is_dir():
+        found = sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else None
+        raise FileNotFoundError(
+            "Expected `root` to be a folder with Taskonomy's layout, "
+            "root/rgb/<building>/point_X_view_Y_domain_rgb.png and the same for every task. "
+            f"Received: root={str(root)!r}, which "
+            + ("does not exist." if found is None else f"has no folder 'rgb'; it holds {found}.")
+        )
+    # One level deep, or two: the Omnidata tool puts a folder "taskonomy" in between.
+    folders = {
+        folder.name: folder.relative_to(rgb) for folder in rgb.glob("*/*/") if folder.is_dir()
+    }
+    folders |= {folder.name: folder.relative_to(rgb) for folder in rgb.iterdir() if folder.is_dir()}
+    return folders
+
+
+def _read_building(
+    root: Path, folder: Path, domains: Sequence[str], limit: int | None, skip: bool
+) -> Building:
+    listed = {domain: dict(_list(root / domain / folder)) for domain in ("rgb", *domains)}
+    if not listed["rgb"]:
+        raise FileNotFoundError(
+            "Expected images named point_X_view_Y_domain_rgb.png in "
+            f"{str(root / 'rgb' / folder)!r}. There are none."
+        )
+    spelled = {domain: next(iter(names.values()), domain) for domain, names in listed.items()}
+    views = sorted(listed["rgb"])
+    for domain in domains:
+        absent = [view for view in views if view not in listed[domain]]
+        if absent and not skip:
+            building = Building(folder, np.array([]), spelled)
+            raise FileNotFoundError(
+                f"Expected a file of {domain!r} for every image. Missing: "
+                f"{str(building.file(root, domain, absent[0]))!r}"
+                + (f" and {len(absent) - 1} more" if len(absent) > 1 else "")
+                + f" of {len(views)} in this building. Get them, leave the building out of the "
+                "split list, or pass skip_incomplete=True."
+            )
+        views = [view for view in views if view in listed[domain]]
+    # As bytes: Taskonomy has 4.6 million images.
+    return Building(folder, np.array(views[:limit], dtype=np.bytes_), spelled)
+
+
+def _list(folder: Path) -> Iterator[tuple[str, str]]:
+    """Of every image in a folder, what its name begins and ends with."""
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            match = _FILE.match(entry.name)
+            if match:
+                yield match[1], match[2]
+
+
+def _open(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected a list of buildings in the file {str(path)!r}. There is none."
+        ) from error
+
+
+def has_geometry(depth: np.ndarray, farthest: float) -> np.ndarray:
+    """Which pixels have geometry, and not too far away.
+
+    Args:
+        depth: `[height, width]`, as it is in a file.
+        farthest: In metres.
+
+    Returns:
+        `[height, width]` bool.
+    """
+    return (depth < _NO_GEOMETRY) & (depth < farthest * _PER_METRE)
+
+
+def read_domain(path: Path, domain: str) -> np.ndarray:
+    """The numbers of one label image.
+
+    Args:
+        path: The file.
+        domain: What is in it.
+
+    Returns:
+        `[height, width, channels]`, or `[height, width]` for classes; whole numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file that is damaged or of another kind.
+    """
+    pixels = read_label_image(path)
+    bits = 16 if pixels.dtype == np.int32 else 8
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if domain == SEGMENTATION:
+        fits, expected = bits == 8 and channels == 1, "8-bit grey"
+    else:
+        spec = DOMAINS[domain]
+        fits = bits == spec.bits and (channels >= spec.channels if bits == 8 else channels == 1)
+        expected = f"{spec.bits}-bit {'grey' if spec.channels == 1 else 'colour'}"
+    if not fits:
+        raise ValueError(
+            f"Expected a {expected} image of {domain!r} in {str(path)!r}. Received: {bits}-bit "
+            f"pixels with {channels} channel(s)."
+        )
+    if domain == SEGMENTATION:
+        return pixels
+    return pixels.reshape(*pixels.shape[:2], channels)[..., : spec.channels]
