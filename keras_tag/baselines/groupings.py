@@ -1,7 +1,4 @@
-"""The rivals of a selected grouping: what a user would otherwise pick.
-
-This module knows task names only. It never imports TensorFlow.
-"""
+"""Groupings that need no measurement: single task, all in one, a random partition."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,170 @@
+"""Holds every method against the tables: total losses, recovery, rank correlation."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.grouping_quality.affinity_table import AffinityTable, load_affinities
+from benchmarks.grouping_quality.group_table import FOLDER, GroupTable, environment, load_table
+from benchmarks.grouping_quality.methods import METHODS, Case
+from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
+from keras_tag.selection import Grouping
+
+BUDGETS = (2, 3, 4)
+RESULTS = FOLDER.parent / "results.json"
+
+
+def available(kind: str = "groups") -> list[tuple[str, int]]:
+    """(set, units) of which a table is there, "groups" or "affinities"."""
+    found = []
+    for path in sorted(FOLDER.glob(f"*.{kind}.npz")):
+        name, _, units = path.name.removesuffix(f".{kind}.npz").rpartition("-")
+        found.append((name, int(units)))
+    return found
+
+
+def load_set_tables(name: str, units: int) -> tuple[GroupTable, AffinityTable]:
+    """Both tables of a set; an empty one where no affinity was measured."""
+    table = load_table(FOLDER / f"{name}-{units}.groups.npz")
+    path = FOLDER / f"{name}-{units}.affinities.npz"
+    if path.exists():
+        return table, load_affinities(path)
+    nothing = np.empty(0)
+    return table, AffinityTable(table.tasks, {}, nothing, nothing, nothing, {})
+
+
+def evaluate_set(
+    table: GroupTable, affinities: AffinityTable, methods: Iterable[str] = METHODS
+) -> dict[str, Any]:
+    """All methods and budgets on one set.
+
+    Args:
+        table: All groups' losses.
+        affinities: What joint runs measured.
+        methods: Some of `METHODS`.
+
+    Returns:
+        "methods": name -> {"test", "validation": `[num_budgets][num_seeds]`, "added": how many
+        groups had to be added to make exactly b, "task_rank", "group_rank": rank correlations},
+        with the choices that need no solver: "random", "single task" and "all in one".
+    """
+    seeds = range(table.num_seeds)
+    out: dict[str, Any] = {"random": _random(table)}
+    lone = [(1 << t) - 1 for t in range(len(table.tasks))]
+    for name, rows in (("single task", lone), ("all in one", [len(table.groups) - 1])):
+        losses = [served_losses(table, seed, rows) for seed in seeds]
+        out[name] = _losses([losses for _ in BUDGETS])
+    for name in methods:
+        choices = [METHODS[name](Case(table, affinities, seed), BUDGETS) for seed in seeds]
+        measured = [k for k in seeds if choices[k] is not None]
+        if not measured:
+            continue
+        losses, added = [], 0
+        for budget in BUDGETS:
+            row = []
+            for seed in measured:
+                choice = choices[seed]
+                rows = _rows(table, choice.groupings[budget])
+                added += budget - len(rows)
+                row.append(served_losses(table, seed, complete(rows, choice.predicted, budget)))
+            losses.append(row)
+        out[name] = {**_losses(losses), "seeds": measured, "added": added}
+        if choices[measured[0]].trained is None:
+            out[name] |= _ranks(table, {seed: choices[seed].predicted for seed in measured})
+        else:
+            # Their ranks are those of what proposed them; what they cost is the groups trained.
+            counts = [[choices[seed].trained[b] for seed in measured] for b in BUDGETS]
+            out[name]["trained"] = np.mean(counts, 1).tolist()
+    return {"tasks": list(table.tasks), "num_seeds": table.num_seeds, "methods": out}
+
+
+def evaluate_all() -> dict[str, Any]:
+    """All sets of which there are tables, kept in `results.json`."""
+    results = {}
+    cpu_seconds = {"groups": 0.0, "affinities": 0.0}
+    began = time.process_time()
+    for name, units in available():
+        table, affinities = load_set_tables(name, units)
+        results[f"{name}-{units}"] = evaluate_set(table, affinities)
+        cpu_seconds["groups"] += table.about["cpu_seconds"]
+        cpu_seconds["affinities"] += affinities.about.get("cpu_seconds", 0.0)
+        print(f"evaluated {name}, {units} units", flush=True)
+    cpu_seconds["report"] = time.process_time() - began
+    return {
+        "budgets": list(BUDGETS),
+        "cpu_seconds": cpu_seconds,
+        "sets": results,
+        **environment("ortools"),
+    }
+
+
+def save_results(results: dict[str, Any], path: Path = RESULTS) -> None:
+    """Write results as JSON with six digits, a line per method."""
+    lines = []
+    for name, entry in results["sets"].items():
+        methods = ",\n   ".join(
+            f"{json.dumps(m)}: {json.dumps(_rounded(v))}" for m, v in entry["methods"].items()
+        )
+        head = json.dumps({"tasks": entry["tasks"], "num_seeds": entry["num_seeds"]})[:-1]
+        lines.append(f'  {json.dumps(name)}: {head}, "methods": {{\n   {methods}\n  }}}}')
+    rest = json.dumps({key: value for key, value in results.items() if key != "sets"})[:-1]
+    path.write_text(f'{rest}, "sets": {{\n' + ",\n".join(lines) + "\n}}\n", "utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _random(table: GroupTable) -> dict[str, Any]:
+    return _losses(
+        [
+            [random_expectation(table, seed, budget) for seed in range(table.num_seeds)]
+            for budget in BUDGETS
+        ]
+    )
+
+
+def _losses(pairs: list[list[tuple[float, float]]]) -> dict[str, Any]:
+    return {
+        "validation": [[validation for validation, _ in row] for row in pairs],
+        "test": [[test for _, test in row] for row in pairs],
+    }
+
+
+def _rows(table: GroupTable, grouping: Grouping) -> list[int]:
+    index = {task: t for t, task in enumerate(table.tasks)}
+    masks = [sum(1 << index[task] for task in group) for group in grouping.groups]
+    return [mask - 1 for mask in dict.fromkeys(masks)]
+
+
+def _ranks(table: GroupTable, predicted: dict[int, np.ndarray]) -> dict[str, float]:
+    """Spearman correlations of predicted scores with measured test losses, mean over seeds.
+
+    "task_rank": over the groups of two and more that train a task, mean over the tasks.
+    "group_rank": over groups of two and more, of the mean over the members; losses relative to
+    the task's mean over all groups.
+    """
+    company = table.groups.sum(1) >= 2
+    by_task, by_group = [], []
+    for seed, scores in predicted.items():
+        losses = table.test[seed]
+        relative = -losses / np.nanmean(losses, 0)
+        for task in range(len(table.tasks)):
+            rows = company & table.groups[:, task]
+            by_task.append(_spearman(scores[rows, task], relative[rows, task]))
+        by_group.append(_spearman(np.nanmean(scores[company], 1), np.nanmean(relative[company], 1)))
+    return {"task_rank": float(np.mean(by_task)), "group_rank": float(np.mean(by_group))}
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(first, second).statistic)

@@ -1,0 +1,180 @@
+"""Every way to choose groups: what it predicts, and what the exact solver makes of it.
+
+A method is asked for one seed of one set; it sees what it would have measured, never a test loss.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.grouping_quality.affinity_table import AffinityTable
+from benchmarks.grouping_quality.group_table import GroupTable
+from keras_tag import Affinity, GroupScores, budget_curve, select_groups
+from keras_tag.baselines import extrapolate_pairs
+from keras_tag.selection import Grouping
+from keras_tag.selection.scores import shared_step, shortlist
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One seed of one set.
+
+    Args:
+        table: All groups' losses.
+        affinities: What joint runs measured.
+        seed: Position of the seed in both.
+    """
+
+    table: GroupTable
+    affinities: AffinityTable
+    seed: int
+
+    def affinity(self, kind: str) -> Affinity | None:
+        """The affinity of this seed's joint run, if this kind was measured for it."""
+        means = self.affinities.means.get(kind)
+        if means is None or self.seed >= len(means):
+            return None
+        return Affinity.from_array(means[self.seed], self.table.tasks, rows="source")
+
+
+class Choice(NamedTuple):
+    """What a method makes of a case.
+
+    Args:
+        predicted: `[num_groups, num_tasks]`, higher is better, NaN outside a group.
+        groupings: By budget.
+        trained: By budget: how many groups were trained to choose among them; None if none.
+    """
+
+    predicted: np.ndarray
+    groupings: dict[int, Grouping]
+    trained: dict[int, int] | None = None
+
+
+# None where nothing was measured.
+Method = Callable[[Case, Sequence[int]], Choice | None]
+
+
+def by_affinity(kind: str, score: str | float) -> Method:
+    """TAG: "members", "partners", or the power of `shared_step`."""
+
+    def choose(case: Case, budgets: Sequence[int]) -> Choice | None:
+        affinity = case.affinity(kind)
+        if affinity is None:
+            return None
+        if score != "partners" and (np.diag(affinity.mean) <= 0).any():
+            # Scores that divide by the diagonal refuse it: Adam's momentum can make a task's own
+            # step hurt the task ("optimizer").
+            return None
+        groups = case.table.groups.astype(float)
+        size = groups.sum(1, keepdims=True)
+        if score == "partners":
+            matrix = affinity.mean - np.diag(np.diag(affinity.mean))
+            predicted = groups @ matrix / np.maximum(size - 1, 1)
+            # A lone task is not allowed, nor may it be used to make up the number.
+            predicted[size[:, 0] == 1] = matrix.min() - 1
+            curve = budget_curve(affinity, budgets, score="partners")
+        else:
+            power = 1.0 if score == "members" else float(score)
+            predicted = groups @ (affinity.mean / np.diag(affinity.mean)) / size**power
+            named = "members" if score == "members" else shared_step(affinity, power)
+            curve = budget_curve(affinity, budgets, score=named)
+        return Choice(np.where(case.table.groups, predicted, np.nan), curve)
+
+    return choose
+
+
+def hoa(case: Case, budgets: Sequence[int]) -> Choice:
+    """Pairs and lone tasks trained, larger groups extrapolated."""
+    measured = measured_scores(case, case.table.groups.sum(1) <= 2)
+    scores = extrapolate_pairs(measured)
+    predicted = np.full(case.table.groups.shape, np.nan)
+    index = {task: t for t, task in enumerate(case.table.tasks)}
+    for entry in scores.entries:
+        row = sum(1 << index[task] for task in entry.tasks) - 1
+        for task, loss in entry.scores.items():
+            predicted[row, index[task]] = -loss
+    return Choice(predicted, budget_curve(scores, budgets))
+
+
+def exhaustive(case: Case, budgets: Sequence[int]) -> Choice:
+    """All groups trained."""
+    scores = measured_scores(case, np.ones(len(case.table.groups), bool))
+    return Choice(-case.table.validation[case.seed], budget_curve(scores, budgets))
+
+
+def other_seeds(case: Case, budgets: Sequence[int]) -> Choice:
+    """All groups trained, but for the other seeds: what of the optimum is not luck."""
+    others = [k for k in range(case.table.num_seeds) if k != case.seed]
+    losses = np.exp(np.log(case.table.validation[others]).mean(0))
+    scores = _scores(case.table, losses, np.ones(len(losses), bool))
+    return Choice(-losses, budget_curve(scores, budgets))
+
+
+def by_shortlist(kind: str, powers: Sequence[float]) -> Method:
+    """TAG proposes some groups, these are trained, and their losses decide."""
+
+    def choose(case: Case, budgets: Sequence[int]) -> Choice | None:
+        affinity = case.affinity(kind)
+        if affinity is None or (np.diag(affinity.mean) <= 0).any():
+            return None
+        index = {task: t for t, task in enumerate(case.table.tasks)}
+        groupings, trained = {}, {}
+        for budget in budgets:
+            groups = shortlist(affinity, budget, powers=powers)
+            rows = [sum(1 << index[task] for task in group) - 1 for group in groups]
+            which = np.isin(np.arange(len(case.table.groups)), rows)
+            groupings[budget] = select_groups(measured_scores(case, which), budget)
+            trained[budget] = len(rows)
+        predicted = by_affinity(kind, 0.5)(case, budgets[:1])
+        assert predicted is not None
+        return Choice(predicted.predicted, groupings, trained)
+
+    return choose
+
+
+def measured_scores(case: Case, which: np.ndarray) -> GroupScores:
+    """The validation losses of some groups, as a user who trained them would have them."""
+    return _scores(case.table, case.table.validation[case.seed], which)
+
+
+def _scores(table: GroupTable, losses: np.ndarray, which: np.ndarray) -> GroupScores:
+    entries = {}
+    for row in np.flatnonzero(which):
+        members = np.flatnonzero(table.groups[row])
+        entries[tuple(table.tasks[t] for t in members)] = {
+            table.tasks[t]: float(losses[row, t]) for t in members
+        }
+    return GroupScores(entries, sense="min")
+
+
+METHODS: MappingProxyType[str, Method] = MappingProxyType(
+    {
+        "exhaustive": exhaustive,
+        "best of other seeds": other_seeds,
+        "HOA": hoa,
+        "TAG as published": by_affinity("gradient-10", "partners"),
+        "partners, every 1": by_affinity("gradient-1", "partners"),
+        "partners, every 50": by_affinity("gradient-50", "partners"),
+        "partners, optimizer": by_affinity("optimizer-10", "partners"),
+        "partners, first order": by_affinity("first_order-10", "partners"),
+        "cosine": by_affinity("cosine-10", "partners"),
+        "members": by_affinity("gradient-10", "members"),
+        "members, every 1": by_affinity("gradient-1", "members"),
+        "members, every 50": by_affinity("gradient-50", "members"),
+        "members, optimizer": by_affinity("optimizer-10", "members"),
+        "members, first order": by_affinity("first_order-10", "members"),
+        "members, cosine": by_affinity("cosine-10", "members"),
+        "shared step": by_affinity("gradient-10", 0.5),
+        "shared step, power 0.7": by_affinity("gradient-10", 0.7),
+        "shared step, power 0.3": by_affinity("gradient-10", 0.3),
+        "shared step, every 50": by_affinity("gradient-50", 0.5),
+        "shortlist, three powers": by_shortlist("gradient-10", (1.0, 0.5, 0.0)),
+        "shortlist, three powers, every 50": by_shortlist("gradient-50", (1.0, 0.5, 0.0)),
+        "shortlist": by_shortlist("gradient-10", (1.0, 0.75, 0.5, 0.25, 0.0)),
+        "shortlist, one power": by_shortlist("gradient-10", (0.5,)),
+    }
+)

@@ -1,0 +1,95 @@
+"""HOA: train every pair of tasks, and guess larger groups from them."""
+
+from itertools import combinations
+from statistics import fmean
+
+from keras_tag.selection import Grouping, GroupScores, select_groups
+
+# 2**n - 1 groups are written out.
+_MOST_TASKS = 15
+
+
+def extrapolate_pairs(measured: GroupScores) -> GroupScores:
+    """Predict every group from trained pairs: the higher-order approximation.
+
+    A task in a group is predicted to reach the mean of what it reached in the pairs with each of
+    the other members. Pairs and lone tasks keep what was measured; larger groups that were
+    measured are predicted as well, so that the rival is what it is called.
+
+    Args:
+        measured: What every lone task and every pair achieved on validation data, for example
+            `sense="min"` for losses.
+
+    Returns:
+        `GroupScores` of all 2**n - 1 groups, of the same sense.
+
+    Raises:
+        ValueError: A pair or a lone task was not measured, a group is there twice, or there are
+            more than 15 tasks.
+
+    Example:
+        >>> measured = GroupScores({
+        ...     "a": {"a": 3.0}, "b": {"b": 2.0}, "c": {"c": 1.0}, ("a", "b"): {"a": 2.0, "b": 2.5},
+        ...     ("a", "c"): {"a": 4.0, "c": 1.0}, ("b", "c"): {"b": 2.0, "c": 1.5}}, sense="min")
+        >>> extrapolate_pairs(measured).entries[-1].scores["a"]
+        3.0
+
+    Reference:
+        Standley et al., "Which Tasks Should Be Learned Together in Multi-task Learning?", ICML
+        2020, arXiv:1905.07553, section 5.
+    """
+    tasks = measured.tasks
+    if len(tasks) > _MOST_TASKS:
+        raise ValueError(
+            f"Expected at most {_MOST_TASKS} tasks: every group is predicted. Received: "
+            f"{len(tasks)} tasks."
+        )
+    known: dict[frozenset[str], dict[str, float]] = {}
+    for entry in measured.entries:
+        members = frozenset(entry.tasks)
+        if members in known:
+            raise ValueError(f"Expected every group once. Received twice: {entry.tasks}.")
+        known[members] = dict(entry.scores)
+    missing = [
+        group
+        for size in (1, 2)
+        for group in combinations(tasks, size)
+        if set(known.get(frozenset(group), ())) != set(group)
+    ]
+    if missing:
+        raise ValueError(
+            "Expected measured values for every lone task and for both tasks of every pair. "
+            f"Missing or incomplete: {missing}."
+        )
+    predicted = {}
+    for size in range(1, len(tasks) + 1):
+        for group in combinations(tasks, size):
+            if size <= 2:
+                predicted[group] = known[frozenset(group)]
+                continue
+            predicted[group] = {
+                task: fmean(
+                    known[frozenset((task, other))][task] for other in group if other != task
+                )
+                for task in group
+            }
+    return GroupScores(predicted, sense=measured.sense)
+
+
+def pairwise_groups(measured: GroupScores, budget: int) -> Grouping:
+    """The groups that HOA chooses: the optimum of `extrapolate_pairs`.
+
+    Args:
+        measured: See `extrapolate_pairs`.
+        budget: b, the number of networks.
+
+    Returns:
+        The best `Grouping`, by prediction, of at most b groups.
+
+    Raises:
+        ValueError: See `extrapolate_pairs` and `select_groups`.
+
+    Reference:
+        Standley et al., ICML 2020, arXiv:1905.07553, section 5.
+    """
+    return select_groups(extrapolate_pairs(measured), budget)

@@ -1,0 +1,46 @@
+"""The command that rebuilds the yardstick: what it makes and what it leaves alone."""
+
+import pytest
+
+from benchmarks.grouping_quality import __main__ as command
+from benchmarks.grouping_quality import measure_affinities, train_tables
+from benchmarks.grouping_quality.task_sets import TASK_SETS
+
+RUNS = {(name, units) for name, (_, recipe) in TASK_SETS.items() for units in recipe.units}
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """Runs the command in an empty folder; training and evaluation only take note."""
+    made = {}
+    monkeypatch.setattr(train_tables, "FOLDER", tmp_path)
+    for module, kind in ((train_tables, "groups"), (measure_affinities, "affinities")):
+        name = module.__name__.rpartition(".")[2]
+        monkeypatch.setattr(
+            module, name, lambda runs, _, kind=kind: made.setdefault(kind, set(runs))
+        )
+    for name in ("evaluate_all", "load_results"):
+        monkeypatch.setattr(command, name, dict)
+    for name in ("save_results", "plot"):
+        monkeypatch.setattr(command, name, lambda *_: None)
+    monkeypatch.setattr(command, "tables", lambda _: {})
+    return made
+
+
+def test_missing_leaves_tables_alone_that_are_there(made, tmp_path):
+    (tmp_path / "planted-values-24.groups.npz").touch()
+    (tmp_path / "tox21-48.affinities.npz").touch()
+    command.main(["--missing", "--tox21", "tox21.npz"])
+    assert made["groups"] == RUNS - {("planted-values", 24)}
+    assert made["affinities"] == RUNS - {("tox21", 48)}
+
+
+def test_without_missing_every_table_is_made_anew(made, tmp_path):
+    (tmp_path / "planted-values-24.groups.npz").touch()
+    command.main(["--tox21", "tox21.npz"])
+    assert made == {"groups": RUNS, "affinities": RUNS}
+
+
+def test_tox21_is_left_out_without_its_file(made):
+    command.main(["--missing"])
+    assert made["groups"] == {(name, units) for name, units in RUNS if name != "tox21"}
