@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import keras_tag
+from keras_tag.cli_plot import add_plot
+from keras_tag.cli_select import add_select
 from keras_tag.demo import run_demo
 from keras_tag.demo_report import describe, verdict, write_report
 from keras_tag.demo_result import DemoSettings
@@ -37,11 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="keras-tag", description="Which tasks should train together, for Keras 3."
+        prog="keras-tag",
+        description="Which tasks should train together, for Keras 3.",
+        epilog="`keras-tag COMMAND --help` says what a command takes.",
     )
     parser.add_argument("--version", action="version", version=keras_tag.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_demo(commands)
+    add_select(commands)
+    add_plot(commands)
     return parser
 
 

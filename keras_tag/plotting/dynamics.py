@@ -1,0 +1,104 @@
+"""How affinities change while a model learns."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.plotting.style import COLOURS, MARKERS, new_axes, plain_frame
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_OTHERS = "#a8a8a8"
+
+
+def plot_dynamics(
+    affinity: Affinity, target: str | None = None, ax: "Axes | None" = None, *, most: int = 7
+) -> "Axes":
+    """Affinities of pairs of different tasks, epoch by epoch, as lines.
+
+    The pairs of the largest affinity over all epochs, whether it helps or harms, have colours and
+    markers of their own and stand in the legend in the order of their last values; all others are
+    thin and grey, so that forty tasks can be read. A gap: not measured in that epoch. Several runs
+    (`combine`, `merge`) are averaged probe by probe.
+
+    Args:
+        affinity: With a history, as `tag.affinity()` has.
+        target: Only what is done to the loss of this task; None for all pairs.
+        ax: Where to. None: a new figure.
+        most: How many pairs stand in the legend, up to 7.
+
+    Returns:
+        The matplotlib `Axes`. Nothing is shown or saved.
+
+    Raises:
+        ValueError: No history, an unknown task, or a `most` that is not between 1 and 7.
+
+    Example:
+        >>> keras_tag.plotting.plot_dynamics(tag.affinity(), target="depth")
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if affinity.history is None or not len(affinity.history.row):
+        raise ValueError(
+            "Expected an affinity with a history. Received: one without, as tables are. "
+            "tag.affinity() has one after fit."
+        )
+    if target is not None and target not in affinity.tasks:
+        raise ValueError(
+            f"Expected `target` to be one of {list(affinity.tasks)}. Received: {target!r}."
+        )
+    if not 1 <= most <= len(COLOURS):
+        raise ValueError(f"Expected `most` from 1 to {len(COLOURS)}. Received: most={most!r}.")
+    ax = ax if ax is not None else new_axes((7.2, 3.8))
+    history = affinity.history
+    epochs = np.unique(history.row)
+    # [num_epochs, num_tasks, num_tasks]
+    values = np.stack([history.part(history.row == epoch).mean()[0] for epoch in epochs])
+    n = len(affinity.tasks)
+    pairs = [
+        (i, j) for i in range(n) for j in range(n) if i != j and target in (None, affinity.tasks[j])
+    ]
+    pairs.sort(key=lambda pair: -np.nan_to_num(abs(affinity.mean[pair]), nan=-1.0))
+    # Many lines on top of each other shall still show where most of them are.
+    faint = min(1.0, max(0.12, 40 / max(1, len(pairs) - most)))
+    for i, j in pairs[most:]:
+        ax.plot(epochs + 1, values[:, i, j], color=_OTHERS, linewidth=0.6, alpha=faint, zorder=1)
+    named = sorted(pairs[:most], key=lambda pair: -_last(values[:, *pair]))
+    for (i, j), (colour, _), marker in zip(named, COLOURS, MARKERS, strict=False):
+        name = affinity.tasks[i] if target else f"{affinity.tasks[i]} → {affinity.tasks[j]}"
+        ax.plot(
+            epochs + 1,
+            values[:, i, j],
+            color=colour,
+            marker=marker,
+            markersize=4,
+            markevery=max(1, len(epochs) // 12),
+            linewidth=1.6,
+            label=name,
+            zorder=3,
+        )
+    ax.axhline(0, color="black", linewidth=0.8, zorder=2)
+    plain_frame(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
+    ax.set_xlabel("trained epoch")
+    ax.set_ylabel(f"affinity for {target}" if target else "affinity")
+    if named:
+        title = "source" if target else "source → target"
+        more = f"\ngrey: {len(pairs) - most} others" if len(pairs) > most else ""
+        ax.legend(
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.02),
+            fontsize=8,
+            title=title + more,
+            title_fontsize=8,
+            frameon=False,
+        )
+    return ax
+
+
+def _last(series: np.ndarray) -> float:
+    measured = series[np.isfinite(series)]
+    return float(measured[-1]) if len(measured) else -np.inf

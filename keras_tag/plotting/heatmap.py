@@ -1,0 +1,166 @@
+"""The affinities as a heatmap."""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.plotting.style import (
+    MOST_TASKS_WITH_NUMBERS,
+    UNMEASURED,
+    cell_points,
+    matrix_size,
+    name_tasks,
+    new_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+# A number such as -0.12 in 8 points needs a cell this wide, in points (1/72 inch), and a line of
+# text so much height.
+_LEAST_CELL_WITH_NUMBER = 26.0
+_LINE = 10.0
+
+
+def affinity_size(num_tasks: int) -> tuple[float, float]:
+    """The size in inches at which `plot_affinity` draws so many tasks when it makes the figure."""
+    return matrix_size(num_tasks)
+
+
+def plot_affinity(
+    affinity: Affinity, ax: "Axes | None" = None, *, errors: bool = False, counts: bool = False
+) -> "Axes":
+    """A heatmap: rows are sources (whose update), columns targets (whose loss).
+
+    Blue helps, red harms. The colours span the largest value *off* the diagonal, because what a
+    task's update does for itself is much larger and would leave all else pale. Diagonal cells stand
+    apart in white frames and have the scale's last colour. Up to 12 tasks the numbers are written
+    into the cells, in units of the power of ten that the colour bar names. Grey: not measured.
+
+    Args:
+        affinity: What to draw.
+        ax: Where to. None: a new figure of `affinity_size`.
+        errors: Write each standard error under its number. A dot marks a pair whose 95% interval
+            holds 0, so that nobody knows whether it helps or harms; the dots are also drawn
+            where there is no room for numbers.
+        counts: Write how many probes (or tables) each number is from.
+
+    Returns:
+        The matplotlib `Axes`. Nothing is shown or saved.
+
+    Raises:
+        ValueError: `errors` of an affinity that has none.
+
+    Example:
+        >>> keras_tag.plotting.plot_affinity(tag.affinity()).figure.savefig("affinity.png")
+    """
+    from matplotlib.patches import Rectangle
+
+    if errors and not np.isfinite(affinity.standard_error).any():
+        raise ValueError(
+            "Expected an affinity with standard errors for `errors=True`. Received: one without. "
+            "They come with tag.affinity() after at least 8 probes of a pair, and with "
+            "Affinity.combine; a table has none."
+        )
+    n = len(affinity.tasks)
+    ax = ax if ax is not None else new_axes(affinity_size(n))
+    cell = cell_points(ax, n)
+    exponent, limit = _scale(affinity.mean)
+    unit = 10.0**exponent
+    values = affinity.mean / unit
+    # The middle of the diverging map is white, so that grey is left for "not measured".
+    colours = _diverging().with_extremes(bad=UNMEASURED)
+    image = ax.imshow(values, colours, vmin=-limit, vmax=limit)
+    named = f", in units of $10^{{{exponent}}}$" if exponent else ""
+    ax.figure.colorbar(
+        image, ax=ax, label=f"affinity{named}", extend=_extend(values, limit), shrink=0.8
+    )
+    for k in range(n):
+        ax.add_patch(
+            Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.5)
+        )
+    room = max(_LEAST_CELL_WITH_NUMBER, _LINE * (1 + errors + counts))
+    if n <= MOST_TASKS_WITH_NUMBERS and cell >= room:
+        lines = [np.vectorize(_number)(values)]
+        if errors:
+            lines.append(np.vectorize(_error)(affinity.standard_error / unit))
+        if counts:
+            lines.append(np.vectorize("n={}".format)(affinity.count))
+        _write(ax, values, limit, lines)
+    if errors:
+        _mark_unsure(ax, affinity, values, limit, cell)
+    name_tasks(ax, affinity.tasks, cell)
+    ax.set_xlabel("target: whose loss" + "\ndot: the 95% interval holds 0" * errors)
+    ax.set_ylabel("source: whose update")
+    return ax
+
+
+def _diverging() -> "Colormap":
+    """Red over white to blue: told apart with every kind of colour vision."""
+    import matplotlib as mpl
+
+    return mpl.colormaps["RdBu"]
+
+
+def _scale(mean: np.ndarray) -> tuple[int, float]:
+    """The power of ten to write affinities in, and the colour limit in that unit."""
+    off_diagonal = np.abs(mean[~np.eye(len(mean), dtype=bool)])
+    sizes = off_diagonal if np.nanmax(off_diagonal, initial=0.0) > 0 else np.abs(mean)
+    largest = float(np.nanmax(sizes, initial=0.0))
+    if largest == 0:
+        return 0, 1.0
+    exponent = math.floor(math.log10(largest))
+    # From 0.1 up, and for the few numbers above 1, plain numbers are read more easily.
+    exponent = 0 if -1 <= exponent <= 2 else exponent
+    return exponent, largest / 10.0**exponent
+
+
+def _extend(values: np.ndarray, limit: float) -> Literal["neither", "min", "max", "both"]:
+    """Which ends of the colour bar have values beyond them."""
+    above, below = np.nanmax(values, initial=0.0) > limit, np.nanmin(values, initial=0.0) < -limit
+    if above and below:
+        return "both"
+    return "max" if above else "min" if below else "neither"
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}"  # No "-0.00".
+
+
+def _error(value: float) -> str:
+    return "±?" if np.isnan(value) else f"±{value:.2g}" if value < 0.01 else f"±{value:.2f}"
+
+
+def _write(ax: "Axes", values: np.ndarray, limit: float, lines: list[np.ndarray]) -> None:
+    for (source, target), value in np.ndenumerate(values):
+        ax.text(
+            target,
+            source,
+            "\n".join(str(line[source, target]) for line in lines),
+            ha="center",
+            va="center",
+            fontsize=8 if len(lines) == 1 else 6.5,
+            color=_ink(value, limit),
+        )
+
+
+def _ink(value: float, limit: float) -> str:
+    return "white" if abs(value) > 0.6 * limit else "black"
+
+
+def _mark_unsure(
+    ax: "Axes", affinity: Affinity, values: np.ndarray, limit: float, cell: float
+) -> None:
+    lower, upper = affinity.interval()
+    for source, target in zip(*np.nonzero((lower <= 0) & (upper >= 0)), strict=True):
+        ax.plot(
+            target + 0.36,
+            source - 0.36,
+            marker="o",
+            markersize=max(1.5, 0.1 * cell),
+            color=_ink(values[source, target], limit),
+            linestyle="none",
+        )

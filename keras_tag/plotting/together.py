@@ -1,0 +1,76 @@
+"""How sure it is who trains with whom."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_tag.plotting.style import (
+    MOST_TASKS_WITH_NUMBERS,
+    cell_points,
+    matrix_size,
+    name_tasks,
+    new_axes,
+)
+from keras_tag.stability import Stability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Orange on blue: told apart with every kind of colour vision, on pale and on dark.
+_CHOSEN = "#E69F00"
+_ITSELF = "#dddddd"
+# A number such as 100 in 8 points, in a cell of so many points.
+_LEAST_CELL_WITH_NUMBER = 20.0
+
+
+def plot_stability(stability: Stability, ax: "Axes | None" = None) -> "Axes":
+    """In which share of the draws two tasks train together.
+
+    The darker, the more often. Pairs that the chosen grouping trains together have orange frames:
+    framed and dark, or unframed and pale, is sure; all else is not. Tasks are in the order of the
+    networks that serve them.
+
+    Args:
+        stability: What `affinity.stability(budget)` returned.
+        ax: Where to. None: a new figure.
+
+    Returns:
+        The matplotlib `Axes`. Nothing is shown or saved.
+
+    Example:
+        >>> keras_tag.plotting.plot_stability(tag.affinity().stability(budget=3))
+    """
+    import matplotlib as mpl
+    from matplotlib.patches import Rectangle
+
+    grouping = stability.grouping
+    tasks = [task for index in range(len(grouping.groups)) for task in grouping.served(index)]
+    order = [stability.tasks.index(task) for task in tasks]
+    together = np.array(stability.together)[np.ix_(order, order)]
+    np.fill_diagonal(together, np.nan)  # A task is always with itself.
+    n = len(tasks)
+    ax = ax if ax is not None else new_axes(matrix_size(n))
+    cell = cell_points(ax, n)
+    colours = mpl.colormaps["Blues"].with_extremes(bad=_ITSELF)
+    image = ax.imshow(100 * together, colours, vmin=0, vmax=100)
+    ax.figure.colorbar(image, ax=ax, label="trained together, % of the draws", shrink=0.8)
+    for i, j in np.ndindex(n, n):
+        if i != j and any({tasks[i], tasks[j]} <= set(group) for group in grouping.groups):
+            frame = Rectangle(
+                (j - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=_CHOSEN, linewidth=1.5
+            )
+            ax.add_patch(frame)
+    if n <= MOST_TASKS_WITH_NUMBERS and cell >= _LEAST_CELL_WITH_NUMBER:
+        for (i, j), share in np.ndenumerate(together):
+            if i != j:
+                colour = "white" if share > 0.6 else "black"
+                text = f"{100 * share:.0f}"
+                ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+    name_tasks(ax, tasks, cell)
+    ax.set_xlabel("orange frame: chosen to train together")
+    ax.set_title(
+        f"the very best groups in {stability.frequency:.0%},\n"
+        f"as good or nearly in {stability.confidence():.0%} of the draws",
+        fontsize=9,
+    )
+    return ax
