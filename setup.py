@@ -21,12 +21,31 @@ CORE = [
     "scikit-learn>=1.6",
     "matplotlib>=3.9",
     "pandas>=2.2",
+    # Student's t. scikit-learn needs it anyway.
+    "scipy>=1.14",
+    # Reads images, in a way that can say which file is damaged; matplotlib needs it anyway.
+    "pillow>=11.0",
 ]
+# tensorflow-datasets needs importlib_resources and forgets to require it.
+DATASETS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
+# For keras_tag.callbacks.AffinityLogger: TensorFlow no longer brings it.
+TENSORBOARD = ["tensorboard>=2.20"]
+NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
 EXTRAS = {
-    # tensorflow-datasets needs importlib_resources and forgets to require it.
-    "datasets": ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"],
-    "tutorials": ["jupyter>=1.1", "nbclient>=0.10"],
-    "test": ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.110", "scipy>=1.14"],
+    "datasets": DATASETS,
+    "tensorboard": TENSORBOARD,
+    "tutorials": ["jupyter>=1.1", *NOTEBOOKS],
+    # The pages and the reference as a site: `mkdocs build`.
+    "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
+    "test": [
+        "pytest>=8.3",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.110",
+        "psutil>=6.0",
+        *NOTEBOOKS,
+        *DATASETS,
+        *TENSORBOARD,
+    ],
     # A formatter that changes between releases would fail CI for nobody's fault.
     "lint": ["ruff>=0.17,<0.18", "mypy>=1.13", "pandas-stubs>=2.2"],
 }
@@ -41,7 +60,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["keras_tag", "keras_tag.*"]),
-    package_data={"keras_tag": ["py.typed"]},
+    package_data={"keras_tag": ["py.typed", "datasets/tables/*.json"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["keras-tag=keras_tag.cli:main"]},

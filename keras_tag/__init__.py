@@ -25,6 +25,7 @@ _HOMES = {
     "budget_curve": "keras_tag.selection",
     "GroupedModel": "keras_tag.grouped_model",
     "build_from": "keras_tag.model_builder",
+    "worker_path": "keras_tag.worker_paths",
 }
 _MODULES = ("baselines", "callbacks", "datasets", "plotting")
 
@@ -42,6 +43,7 @@ __all__ = [
     "datasets",
     "plotting",
     "select_groups",
+    "worker_path",
 ]
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from keras_tag.model_builder import build_from
     from keras_tag.selection import Grouping, GroupScores, budget_curve, select_groups
     from keras_tag.tag_model import TAGModel
+    from keras_tag.worker_paths import worker_path
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,107 @@
+"""Every example of every docstring runs. One that shows a result shows the right one."""
+
+import doctest
+import importlib
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+import keras_tag
+from keras_tag.baselines import extrapolate_pairs
+
+# They need files that nobody has without asking; tests in tests/datasets read generated ones.
+NEEDS_DATA = {
+    "keras_tag.datasets.celeb_a_attributes.celeb_a",
+    "keras_tag.datasets.celeb_a_files.prepare_celeb_a",
+    "keras_tag.datasets.taskonomy_views.taskonomy",
+}
+TASKS = {"keras_tag.grouped_model": ("left", "right", "up")}
+FINDER = doctest.DocTestFinder(exclude_empty=True)
+
+
+def with_examples():
+    for found in pkgutil.walk_packages(keras_tag.__path__, "keras_tag."):
+        if found.name == "keras_tag.__main__":  # It is the command.
+            continue
+        module = importlib.import_module(found.name)
+        if any(test.examples and test.name not in NEEDS_DATA for test in FINDER.find(module)):
+            yield found.name
+
+
+MODULES = sorted(with_examples())
+
+
+class Checker(doctest.OutputChecker):
+    """An example without a result may print any."""
+
+    def check_output(self, want, got, optionflags):
+        return not want or super().check_output(want, got, optionflags)
+
+
+def names(tasks):
+    """What an example may take as given."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 6)).astype("float32")
+    y = {task: (x @ rng.normal(size=(6, 1))).astype("float32") for task in tasks}
+
+    def build_model(some=tasks):
+        inputs = keras.Input((6,))
+        trunk = keras.layers.Dense(4, activation="relu", name="trunk")(inputs)
+        return keras.Model(inputs, {t: keras.layers.Dense(1, name=t)(trunk) for t in some})
+
+    import tensorflow as tf
+
+    train = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    joint = build_model()
+    tag = keras_tag.TAGModel(joint, every=1)
+    tag.compile("adam", loss="mse")
+    tag.fit(train, epochs=3, verbose=0)
+    grouping = keras_tag.Grouping.from_groups([tasks[:2], tasks[2:]])
+    served = keras_tag.GroupedModel(grouping, build_model)
+    served.compile("adam", loss="mse")
+    # That of the example of `select_groups`.
+    matrix = [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]]
+    affinity = keras_tag.Affinity.from_array(matrix, ["a", "b", "c"], rows="source")
+    return {
+        "keras_tag": keras_tag, "keras": keras, "np": np, "x": x, "y": y, "train": train,
+        "valid": train, "test": train, "joint": joint, "model": joint, "tag": tag,
+        "served": served, "grouping": grouping, "build_model": build_model, "affinity": affinity,
+        "Affinity": keras_tag.Affinity, "Grouping": keras_tag.Grouping,
+        "GroupScores": keras_tag.GroupScores, "select_groups": keras_tag.select_groups,
+        "extrapolate_pairs": extrapolate_pairs,
+    }  # fmt: skip
+
+
+def digits_model():
+    """A model for the images of `overlaid_digits`' example."""
+    data = keras_tag.datasets.overlaid_digits(positions=2, tasks=("loop", "odd"))
+    inputs = keras.Input(data.image_shape)
+    flat = keras.layers.Flatten()(inputs)
+    outputs = {t: keras.layers.Dense(1, "sigmoid", name=t)(flat) for t in data.tasks}
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", loss="binary_crossentropy")
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_hold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    module = importlib.import_module(name)
+    given = names(TASKS.get(name, ("depth", "normals", "edges")))
+    if name == "keras_tag.datasets.overlaid":
+        given["model"] = digits_model()
+    runner = doctest.DocTestRunner(Checker(), optionflags=doctest.NORMALIZE_WHITESPACE)
+    ran = 0
+    for found in FINDER.find(module, extraglobs=given):
+        if found.name not in NEEDS_DATA:
+            ran += runner.run(found).attempted
+    assert ran
+    assert not runner.failures
+
+
+def test_most_modules_with_public_names_have_examples():
+    assert len(MODULES) > 20
