@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-import keras
 import pytest
+from page_blocks import run_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -16,14 +16,8 @@ ELSEWHERE = {"celeba.md", "cli.md", "demo.md", "grouped_model.md", "reference.md
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name
 )
-def test_the_blocks_of_a_page_run_from_top_to_bottom(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    keras.utils.set_random_seed(0)
-    blocks = re.findall(r"```python\n(?!# file:)(.*?)```", page.read_text("utf-8"), re.S)
-    assert blocks
-    names: dict = {"__name__": "__page__"}
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), names)
+def test_the_blocks_of_a_page_run_from_top_to_bottom(page, tmp_path):
+    run_page(page, tmp_path)
 
 
 def test_every_page_is_in_the_site():

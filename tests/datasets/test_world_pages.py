@@ -8,20 +8,17 @@ from pathlib import Path
 
 import celeb_a_likeness as likeness
 import pytest
+from page_blocks import run_page
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_blocks_of_the_page_on_celeba_run_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+def test_the_blocks_of_the_page_on_celeba_run_from_top_to_bottom(tmp_path, monkeypatch):
     likeness.write_files(tmp_path / "files", {"train": 6, "validation": 2, "test": 2})
     likeness.prepare(tmp_path / "files", tmp_path / "data")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    page = (ROOT / "docs" / "celeba.md").read_text("utf-8")
-    names: dict = {"__name__": "__page__"}
-    for block in re.findall(r"```python\n(.*?)```", page, re.S):
-        exec(compile(block, "celeba.md", "exec"), names)
-    printed = capsys.readouterr().out
+    printed = run_page(ROOT / "docs" / "celeba.md", tmp_path)
     assert "CelebA of 64 x 64 pixels (train 6," in printed
     assert "Wearing_Hat" in printed
 

@@ -8,7 +8,14 @@ from workers import run_workers, script
 
 BOTH_SCOPES = """
     from keras_tag import GroupedModel, Grouping
-    from tag_models import mlp, relative
+    from tag_models import relative
+
+    def build(tasks):
+        inputs = keras.Input((6,))
+        hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2")(inputs)
+        activation = {"b": "sigmoid"}
+        return keras.Model(inputs, {
+            task: keras.layers.Dense(1, activation.get(task))(hidden) for task in tasks})
 
     def ends_as_on_one_device(strategy):
         one_device.use("float64")
@@ -18,12 +25,9 @@ BOTH_SCOPES = """
         for scope in one_device.scopes(strategy):
             keras.utils.set_random_seed(0)
             with scope:
-                def build(tasks):
-                    model = mlp()
-                    return keras.Model(model.inputs, {t: model.output[t] for t in tasks})
-
                 served = GroupedModel(grouping, build)
                 served.compile(keras.optimizers.Adam(0.01), metrics={"a": ["mae"]},
+                               loss_weights={"a": 1.0, "b": 0.5, "c": 3.0},
                                loss={"a": "mse", "b": "binary_crossentropy", "c": "mae"})
             history = served.fit(x, y, batch_size=24, epochs=2, shuffle=False, verbose=0,
                                  validation_data=(x, y))

@@ -1,18 +1,9 @@
-import contextlib
-
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from grouped_networks import BUILDERS
 
 from keras_tag import Grouping
-
-# Two devices on one processor, for MirroredStrategy; only possible before TensorFlow has started.
-with contextlib.suppress(RuntimeError):
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-    )
 
 
 @pytest.fixture

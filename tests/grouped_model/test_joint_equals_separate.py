@@ -7,7 +7,6 @@ initial weights and seed states.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from grouped_networks import dict_network
 
 from keras_tag import GroupedModel, Grouping
@@ -129,38 +128,6 @@ def test_compiling_again_with_the_same_optimizer_goes_on(batch):
         grouped.compile(optimizer, loss=LOSS, loss_weights=WEIGHTS, run_eagerly=True)
         grouped.fit(x, y, epochs=2, shuffle=False, verbose=0)
     assert_equal_networks(grouped, alone)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("float64")
-def test_two_replicas_equal_one(batch):
-    devices = tf.config.list_logical_devices("CPU")
-    if len(devices) < 2:
-        pytest.skip("TensorFlow had started with one logical CPU")
-    data = tf.data.Dataset.from_tensor_slices(batch).batch(12)
-    two_replicas = tf.distribute.MirroredStrategy([device.name for device in devices[:2]])
-    models, histories = [], []
-    for strategy in (tf.distribute.get_strategy(), two_replicas):
-        with strategy.scope():
-            # No BatchNorm and no Dropout: statistics and draws are a replica's own.
-            model = GroupedModel(
-                Grouping.from_groups([("a", "b"), ("c", "a")]),
-                lambda tasks: dict_network(tasks, regularizer="l2"),
-            )
-            # No clipping: Keras clips each replica's gradients before it adds them up.
-            model.compile(
-                keras.optimizers.Adam(0.01), loss=LOSS, loss_weights=WEIGHTS, metrics={"a": ["mae"]}
-            )
-        models.append(model)
-    model.set_weights(models[0].get_weights())
-    for model in models:
-        fit = model.fit(data, validation_data=data, shuffle=False, verbose=0)
-        histories.append(fit.history)
-    for one, two in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
-        np.testing.assert_allclose(two, one, rtol=0, atol=1e-9)
-    assert set(histories[0]) == set(histories[1])
-    for name, values in histories[0].items():
-        np.testing.assert_allclose(histories[1][name], values, rtol=1e-9, err_msg=name)
 
 
 def test_mixed_precision_gives_every_network_its_own_loss_scale(batch):
