@@ -3,9 +3,7 @@
 import contextlib
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -15,6 +13,7 @@ import tensorflow as tf
 from keras_tag import tag_model_checks as checks
 from keras_tag.affinity import Affinity
 from keras_tag.compiled import all_labelled, compile_config
+from keras_tag.compiled_tasks import CompiledTasks
 from keras_tag.distributed import DistributedModel, check_in_scope, check_same_strategy
 from keras_tag.lookahead import (
     GradientStepper,
@@ -23,59 +22,16 @@ from keras_tag.lookahead import (
     first_order_affinity,
     stepped_affinity,
 )
-from keras_tag.probe import Batch, JointGradient, Probe, SmallState, State, state_of
+from keras_tag.open_probes import OpenProbe, OpenProbes
+from keras_tag.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.probe_record import ProbeRecord, RecordEpochs, with_first
-from keras_tag.probe_schedule import OverheadClock
 from keras_tag.replicas import exact_share, split_batch
-from keras_tag.shadow_optimizer import ShadowOptimizer
-from keras_tag.sharing import Sharing, connections, find_sharing, serialize_shared, shared_filter
+from keras_tag.sharing import serialize_shared, shared_filter
 from keras_tag.task_losses import TaskLosses
+from keras_tag.train_functions import ProbeSwitch, TrainFunctions
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(eq=False)
-class _OpenProbe:
-    """A training step that is to be probed, between its forward pass and its loss."""
-
-    tape: tf.GradientTape
-    stop_recording: Callable[[], None]
-    state: State
-    query: Any
-
-
-class _OpenProbes:
-    """The open probe of every replica: TensorFlow traces each in a thread of its own.
-
-    A layer that reduces over the replicas in its forward pass (a synchronised BatchNormalization)
-    makes the threads take turns inside of it, so that several probes are open at once.
-    """
-
-    def __init__(self) -> None:
-        self._by_thread: dict[int, _OpenProbe] = {}
-
-    def open(self, probe: _OpenProbe) -> None:
-        """A step that is to be probed begins."""
-        self._by_thread[threading.get_ident()] = probe
-
-    def take(self) -> _OpenProbe | None:
-        """The probe of this replica's step, once; None if there is none."""
-        return self._by_thread.pop(threading.get_ident(), None)
-
-
-@dataclass(eq=False)
-class _Compiled:
-    """What follows from the present `compile`; found when it is first needed.
-
-    Kept in an object of its own because Keras copies dicts and lists that are set on a model.
-    """
-
-    loss: Any = None
-    optimizer: Any = None
-    losses: TaskLosses | None = None
-    sharing: Sharing | None = None
-    shadow: ShadowOptimizer | None = None
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
@@ -185,13 +141,9 @@ class TAGModel(DistributedModel):
             self.output_names = model.output_names
         self._shared_filter = shared_filter(shared)
         self._record = ProbeRecord(name="probe_record")
-        self._compiled_state = _Compiled()
-        # How the host and the step it traces talk to each other.
-        self._probing = False
-        self._open_probes = _OpenProbes()
-        self._next_step: int | None = None
-        self._probing_paused = False
-        self._last_step_probed = False
+        self._compiled_tasks: CompiledTasks | None = None
+        self._switch = ProbeSwitch()
+        self._open_probes = OpenProbes()
         if model.built:
             self.build(getattr(model, "input_shape", None))
 
@@ -245,7 +197,7 @@ class TAGModel(DistributedModel):
                 seen data, and it has not.
         """
         checks.check_compiled(self, "tasks")
-        losses = self._known_losses()
+        losses = self._present().known_losses()
         if losses is None and self._record.tasks:
             return self._record.tasks
         if losses is None:
@@ -281,21 +233,21 @@ class TAGModel(DistributedModel):
 
     def pause_probing(self) -> None:
         """Train on without probes, from the next step, until `resume_probing`; also in `fit`."""
-        self._probing_paused = True
+        self._switch.paused = True
 
     def resume_probing(self) -> None:
         """Probe every `every`-th step again."""
-        self._probing_paused = False
+        self._switch.paused = False
 
     @property
     def probing_paused(self) -> bool:
         """Whether `pause_probing` was called last. It is not saved with the model."""
-        return self._probing_paused
+        return self._switch.paused
 
     @property
     def last_step_probed(self) -> bool:
         """Whether the latest training step of `fit` was probed; for callbacks that measure cost."""
-        return self._last_step_probed
+        return self._switch.last_step_probed
 
     def reset_affinity(self) -> None:
         """Forget the probes made so far; weights and step counter stay."""
@@ -308,7 +260,7 @@ class TAGModel(DistributedModel):
         Raises:
             ValueError: Not known before the first probe (`fit` or `measure_affinity`).
         """
-        return self._known_sharing().variables
+        return self._present().sharing.variables
 
     def sharing_report(self) -> "pd.DataFrame":
         """Which task's loss depends on which trainable variable, and which of them probes move.
@@ -321,7 +273,7 @@ class TAGModel(DistributedModel):
         Raises:
             ValueError: Not known before the first probe (`fit` or `measure_affinity`).
         """
-        return self._known_sharing().report()
+        return self._present().sharing.report()
 
     def measure_affinity(self, x: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Probe one batch at the present weights, without training.
@@ -373,65 +325,21 @@ class TAGModel(DistributedModel):
         return super().fit(*call.args[1:], **call.kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Two compiled functions, plain and probing, and the host's choice between them.
-
-        The choice is made in Python, not in the graph: a collective inside `tf.cond` fails under
-        a distribution strategy, and convolutions there are many times slower.
-        """
-        # A callback may restore the step counter after this call: read it at the first step.
-        self._next_step = None
-        if self.train_function is not None and not force:
-            return self.train_function
-        checks.check_compiled(self, "fit")
-        checks.check_supported(self)
-        self._make_variables()
-        super().make_train_function(force=True)
-        plain = self.train_function
-        super().make_train_function(force=True)
-        probing = self.train_function
-        queries = self._queries() if self.probe_data is not None else None
-        small_state = SmallState(self)
-        clock = OverheadClock(self.overhead, self.optimizer.iterations.numpy)
-
-        def train_function(iterator: Any) -> Any:
-            if self.every != "auto" or self._probing_paused:
-                return step(iterator)
-            with clock.timed():
-                logs = step(iterator)
-            if clock.every is not None:
-                self.every = clock.every
-                print(
-                    f"keras_tag: every={self.every} keeps probing below {self.overhead:.0%} of "
-                    "training. Give that number instead of 'auto' to repeat this run."
-                )
-            return logs
-
-        def step(iterator: Any) -> Any:
-            if self._next_step is None:
-                self._next_step = int(self._record.step.numpy())
-            if self.every == "auto":
-                probe = clock.probes_next()
-            else:
-                probe = self._next_step % int(self.every) == 0
-            probe = probe and not self._probing_paused
-            self._last_step_probed = probe
-            if probe and queries is not None:
-                iterator = iter([(next(iterator), next(queries))])
-            self._next_step += self.steps_per_execution
-            if not probe:
-                return plain(iterator)
-            # Read by `train_step` when it is traced (and at every step when run eagerly).
-            self._probing = True
-            try:
-                with small_state.kept_if_raised():
-                    logs = probing(iterator)
-            finally:
-                self._probing = False
-            self._record.close_full_block(self.steps_per_execution)
-            return logs
-
-        self.train_function = train_function
-        return train_function
+        """Two compiled functions, plain and probing; which one runs is chosen before every step."""
+        if self.train_function is None or force:
+            checks.check_compiled(self, "fit")
+            checks.check_supported(self)
+            self._make_variables()
+            super().make_train_function(force=True)
+            plain = self.train_function
+            super().make_train_function(force=True)
+            probing = self.train_function
+            queries = self._queries() if self.probe_data is not None else None
+            self.train_function = TrainFunctions(
+                self, self._record, self._switch, plain, probing, queries
+            )
+        self.train_function.begin()
+        return self.train_function
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras's training step; in a probing function also one probe, before the update.
@@ -440,13 +348,13 @@ class TAGModel(DistributedModel):
         task gradients, and `compute_loss` probes while the weights are still those before.
         """
         self._record.step.assign_add(1)
-        if not self._probing:
+        if not self._switch.on:
             return super().train_step(data)
         data, query = data if self.probe_data is not None else (data, None)
         with contextlib.ExitStack() as recording:
             state = state_of(self.model)
             tape = recording.enter_context(tf.GradientTape(persistent=True))
-            self._open_probes.open(_OpenProbe(tape, recording.close, state, query))
+            self._open_probes.open(OpenProbe(tape, recording.close, state, query))
             try:
                 return super().train_step(data)
             finally:
@@ -461,7 +369,7 @@ class TAGModel(DistributedModel):
         training: bool = True,
     ) -> Any:
         """Keras's joint loss over the labels that are there; probes first if this step is to be."""
-        losses = self._losses_of(y_pred)
+        losses = self._present().losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
         loss = super().compute_loss(
             x,
@@ -505,7 +413,7 @@ class TAGModel(DistributedModel):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """Keras's metrics; `weighted_metrics` see labelled examples only."""
-        losses = self._losses_of(y_pred)
+        losses = self._present().losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
         waits = all_labelled(self, losses.tasks, labels)
         with tf.control_dependencies(waits):
@@ -522,7 +430,7 @@ class TAGModel(DistributedModel):
             keras.StatelessScope(state_mapping=state) as scope,
         ):
             y_pred = self(x, training=True)
-        losses = self._losses_of(y_pred)
+        losses = self._present().losses_of(y_pred)
         batch = Batch.of(x, losses.labels(y, y_pred, sample_weight), losses)
 
         def source(variable: Any) -> tf.Tensor:
@@ -546,6 +454,7 @@ class TAGModel(DistributedModel):
         sources: Sequence[tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """One affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
+        present = self._present()
         probe = Probe(
             forward=lambda x: self(x, training=True),
             losses=losses,
@@ -561,7 +470,7 @@ class TAGModel(DistributedModel):
             batch,
             y_pred,
             tape,
-            lambda *seen: self._find_sharing(losses.tasks, *seen),
+            lambda *seen: present.find_sharing(losses.tasks, *seen),
             rate,
             None if query is None else keras.utils.unpack_x_y_sample_weight(query),
             joint,
@@ -573,22 +482,16 @@ class TAGModel(DistributedModel):
             return cosine_affinity(point)
         stepper: Stepper = GradientStepper(point.rate)
         if self.lookahead == "optimizer":
-            stepper = self._shadow().of(self.shared_variables, self.trainable_variables)
+            stepper = present.shadow().of(present.sharing.variables, self.trainable_variables)
         return stepped_affinity(point, stepper, self.steps, sources)
 
-    def _present(self) -> _Compiled:
-        """What was found for the present `compile`."""
-        known = self._compiled_state
-        if known.loss is not self.loss or known.optimizer is not self.optimizer:
-            known = self._compiled_state = _Compiled(self.loss, self.optimizer)
-        return known
-
-    def _known_losses(self) -> TaskLosses | None:
-        """The task losses, if the outputs are known already or can be without data."""
-        losses = self._present().losses
-        if losses is None and getattr(self.model, "inputs", None):
-            losses = self._losses_of(self.model.compute_output_spec(self.model.inputs))
-        return losses
+    def _present(self) -> CompiledTasks:
+        """What follows from the present `compile`."""
+        tasks = self._compiled_tasks
+        if tasks is None or not tasks.present:
+            tasks = CompiledTasks(self, self.missing, self._shared_filter)
+            self._compiled_tasks = tasks
+        return tasks
 
     def _make_variables(self) -> None:
         """Make what a probe needs outside of any graph, where that is possible.
@@ -596,56 +499,14 @@ class TAGModel(DistributedModel):
         Under a strategy it must be: a replica can't create variables. There Keras has built the
         model by now; elsewhere a model that has not seen data makes them when it is first traced.
         """
-        losses = self._known_losses()
+        present = self._present()
+        losses = present.known_losses()
         if losses is None or not self.built:
             return
         with self.distribute_strategy.scope():
             self._record.prepare(losses.tasks)
             if self.lookahead == "optimizer":
-                self._shadow()
-
-    def _losses_of(self, y_pred: Any) -> TaskLosses:
-        present = self._present()
-        if present.losses is None:
-            names = getattr(self, "output_names", None)
-            losses = TaskLosses(self.loss, y_pred, names, self.missing)
-            checks.check_two_tasks(losses.tasks)
-            present.losses = losses
-        return present.losses
-
-    def _find_sharing(
-        self,
-        tasks: Sequence[str],
-        losses: Sequence[tf.Tensor],
-        sources: Sequence[tf.Tensor],
-        tape: tf.GradientTape,
-    ) -> Sharing:
-        present, trainable = self._present(), self.trainable_variables
-        known = present.sharing
-        if known is None or list(map(id, known.trainable)) != list(map(id, trainable)):
-            used = connections(losses, sources, tape)
-            known = find_sharing(tasks, trainable, used, self._shared_filter)
-            present.sharing = known
-        return known
-
-    def _known_sharing(self) -> Sharing:
-        sharing = self._present().sharing
-        if sharing is None:
-            raise ValueError(
-                "Expected a probed model: which variables are shared is seen when losses are "
-                "computed. Call `fit` or `measure_affinity` first."
-            )
-        return sharing
-
-    def _shadow(self) -> ShadowOptimizer:
-        """The shadow of the compiled optimizer; made when it is first needed."""
-        present = self._present()
-        if present.shadow is None:
-            with tf.init_scope():
-                if not self.optimizer.built:
-                    self.optimizer.build(self.trainable_variables)
-                present.shadow = ShadowOptimizer(self.optimizer, self.trainable_variables)
-        return present.shadow
+                present.shadow()
 
     def _queries(self) -> Iterator[Any]:
         """Batches of `probe_data`, without end, distributed like the training data."""

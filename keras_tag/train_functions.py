@@ -1,0 +1,105 @@
+"""Keras's train function twice, plain and probing, and the host's choice between them.
+
+The choice is made in Python, not in the graph: a collective inside `tf.cond` fails under a
+distribution strategy, and convolutions there are many times slower.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from keras_tag.probe import SmallState
+from keras_tag.probe_record import ProbeRecord
+from keras_tag.probe_schedule import OverheadClock
+
+
+@dataclass
+class ProbeSwitch:
+    """How the host and the step that it traces talk to each other.
+
+    Args:
+        paused: No step is probed.
+        on: The step now traced, or run eagerly, is to be probed.
+        last_step_probed: The latest step was.
+    """
+
+    paused: bool = False
+    on: bool = False
+    last_step_probed: bool = False
+
+
+class TrainFunctions:
+    """What Keras calls for every training step of a `TAGModel`.
+
+    Args:
+        model: The compiled `TAGModel`; its `every` is set when it is "auto" and the clock knows.
+        record: Where its steps are counted.
+        switch: Turned on for the probing function.
+        plain: Keras's train function, traced with the switch off.
+        probing: Keras's train function, traced with the switch on.
+        queries: Batches of `probe_data`, or None.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        record: ProbeRecord,
+        switch: ProbeSwitch,
+        plain: Any,
+        probing: Any,
+        queries: Iterator[Any] | None,
+    ) -> None:
+        self._model = model
+        self._record = record
+        self._switch = switch
+        self._plain = plain
+        self._probing = probing
+        self._queries = queries
+        self._small_state = SmallState(model)
+        self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
+        self._next_step: int | None = None
+
+    def begin(self) -> None:
+        """A `fit` begins: a callback may restore the step counter before its first step."""
+        self._next_step = None
+
+    def __call__(self, iterator: Any) -> Any:
+        """One training step, or `steps_per_execution` of them."""
+        model, clock = self._model, self._clock
+        if model.every != "auto" or self._switch.paused:
+            return self._step(iterator)
+        with clock.timed():
+            logs = self._step(iterator)
+        if clock.every is not None:
+            model.every = clock.every
+            print(
+                f"keras_tag: every={model.every} keeps probing below {model.overhead:.0%} of "
+                "training. Give that number instead of 'auto' to repeat this run."
+            )
+        return logs
+
+    def _step(self, iterator: Any) -> Any:
+        executed = self._model.steps_per_execution
+        if self._next_step is None:
+            self._next_step = int(self._record.step.numpy())
+        probe = self._switch.last_step_probed = self._probes(self._next_step)
+        if probe and self._queries is not None:
+            iterator = iter([(next(iterator), next(self._queries))])
+        self._next_step += executed
+        if not probe:
+            return self._plain(iterator)
+        self._switch.on = True
+        try:
+            with self._small_state.kept_if_raised():
+                logs = self._probing(iterator)
+        finally:
+            self._switch.on = False
+        self._record.close_full_block(executed)
+        return logs
+
+    def _probes(self, step: int) -> bool:
+        if self._switch.paused:
+            return False
+        if self._model.every == "auto":
+            return self._clock.probes_next()
+        return step % int(self._model.every) == 0
