@@ -31,6 +31,7 @@ def budget_curve(
     costs: Costs = None,
     must_link: Pairs = (),
     cannot_link: Pairs = (),
+    risk: float = 0.0,
     time_limit: float | None = None,
 ) -> dict[Any, Grouping]:
     """What every further network would buy: `select_groups` for several budgets.
@@ -50,6 +51,7 @@ def budget_curve(
         costs: What a network costs.
         must_link: Pairs of tasks that are trained together.
         cannot_link: Pairs of tasks that are not.
+        risk: How many standard errors every affinity loses before anything is chosen.
         time_limit: Seconds for each budget.
 
     Returns:
@@ -79,6 +81,7 @@ def budget_curve(
         costs=costs,
         must_link=must_link,
         cannot_link=cannot_link,
+        risk=risk,
     )
     curve: dict[Any, Grouping] = {}
     known: list[Column] = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_tag import GroupScores, select_groups
+from keras_tag import GroupScores, budget_curve, select_groups
 from keras_tag.affinity import Affinity
 from keras_tag.affinity_errors import SamplingErrors
 
@@ -102,6 +102,12 @@ def test_pairs_without_an_error_are_named():
     broken = Affinity(affinity.tasks, affinity.mean, affinity.count, errors=errors)
     with pytest.raises(ValueError, match=r"\('a', 'b'\)"):
         select_groups(broken, 2, risk=1)
+
+
+def test_a_curve_takes_the_same_risk_at_every_budget():
+    affinity = random_affinity(5)
+    for budget, grouping in budget_curve(affinity, [1, 2], risk=1.5).items():
+        assert grouping == select_groups(affinity, budget, risk=1.5)
 
 
 def test_scores_that_read_no_affinities_have_no_risk():
