@@ -4,7 +4,7 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -422,23 +422,34 @@ class Affinity:
 
 
 def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tasks, str) or not all(isinstance(task, str) and task for task in tasks):
+    # A set has no order that the rows could be in.
+    listed = isinstance(tasks, Iterable) and not isinstance(tasks, str | Set | Mapping)
+    names = tuple(tasks) if listed else ()
+    if not listed or not all(isinstance(task, str) and task for task in names):
         raise ValueError(
             f"Expected `tasks` to be a sequence of non-empty strings. Received: tasks={tasks!r}."
         )
-    names = tuple(map(str, tasks))
     repeated = sorted({task for task in names if names.count(task) > 1})
     if repeated:
         raise ValueError(f"Expected task names to be unique. Received twice or more: {repeated}.")
     if not names:
         raise ValueError("Expected at least one task. Received: tasks=().")
-    return names
+    return tuple(map(str, names))
 
 
 def _check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndarray:
     try:
-        array: np.ndarray = np.array(matrix, dtype=dtype)
-    except (TypeError, ValueError) as error:
+        if isinstance(matrix, np.ma.MaskedArray):
+            matrix = np.ma.filled(matrix.astype(np.float64), np.nan)
+        given = np.asarray(matrix)
+        # What would lose a part of it, and times, which would become numbers of nanoseconds.
+        lossy = given.dtype.kind in "cmM"
+        if dtype is np.int64 and given.dtype.kind == "f":
+            lossy = not np.isfinite(given).all() or bool((given != np.trunc(given)).any())
+        if lossy:
+            raise TypeError(f"Received: {dtype.__name__} can't hold these values of {given.dtype}")
+        array: np.ndarray = np.array(given, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"Expected `{name}` to be a matrix of numbers. {error}.") from error
     if array.shape != (num_tasks, num_tasks):
         raise ValueError(

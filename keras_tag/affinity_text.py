@@ -54,7 +54,7 @@ def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Aff
 def _from_json(path: str | os.PathLike[str], text: str, rows: Rows | None) -> Affinity:
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)!r} is not JSON: {error}.") from error
     if isinstance(content, Mapping) and set(content) == {"tasks", "matrix"}:
         known = _check_rows(path, rows)

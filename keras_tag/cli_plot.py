@@ -79,7 +79,7 @@ def _read_grouping(path: str) -> Grouping | None:
     try:
         with open(path, encoding="utf-8-sig") as file:
             content = json.load(file)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # `read_affinity` says what is wrong with it.
     if not isinstance(content, dict) or content.get("format") != "keras_tag.Grouping":
         return None

@@ -65,6 +65,7 @@ class ColumnSource(Protocol):
 
     num_tasks: int
     least_cost: int
+    most_cost: int
     # More columns than this within a threshold are not listed: only ties come in such numbers.
     most_listed: int
 

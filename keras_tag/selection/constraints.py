@@ -170,15 +170,16 @@ def _pairs(name: str, pairs: Any, tasks: Sequence[str]) -> tuple[tuple[int, int]
     if isinstance(pairs, str) or not isinstance(pairs, Iterable):
         raise ValueError(f"Expected `{name}` to be a sequence of pairs. Received: {pairs!r}.")
     for pair in pairs:
-        if isinstance(pair, str) or len(tuple(pair)) != 2 or len(set(pair)) != 2:
-            raise ValueError(
-                f"Expected `{name}` to hold pairs of two different tasks. Received: {pair!r}."
-            )
-        unknown = [task for task in pair if task not in position]
+        named = [] if isinstance(pair, str) or not isinstance(pair, Iterable) else list(pair)
+        unknown = [task for task in named if not isinstance(task, str) or task not in position]
         if unknown:
             raise ValueError(
                 f"Expected `{name}` to name tasks out of {sorted(tasks)}. Received: {unknown}."
             )
-        first, second = sorted(position[task] for task in pair)
+        if len(named) != 2 or len(set(named)) != 2:
+            raise ValueError(
+                f"Expected `{name}` to hold pairs of two different tasks. Received: {pair!r}."
+            )
+        first, second = sorted(position[task] for task in named)
         found.add((first, second))
     return tuple(sorted(found))

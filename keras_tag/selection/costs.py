@@ -92,7 +92,7 @@ def group_cost(costs: Costs, tasks: Sequence[str]) -> GroupCost:
     if isinstance(costs, Mapping):
         table: dict[tuple[str, ...], Fraction] = {}
         for group, cost in costs.items():
-            if isinstance(group, str | int) or set(group) - set(tasks):
+            if not isinstance(group, tuple | frozenset) or set(group) - set(tasks):
                 raise ValueError(
                     "Expected the keys of `costs` to be all sizes (int) or all groups (tuples of "
                     f"names out of {sorted(tasks)}). Received: the key {group!r}."

@@ -73,6 +73,9 @@ class Cover:
             OutOfTime: The deadline came first.
         """
         weights = list(weights)
+        if not self.budget:
+            # Nothing can be left over, and the weight may be too long for CP-SAT.
+            slack_weight = 0
         if slack_weight and self.costs_are_long:
             # Then there is no slack variable; spending less is the same as not gaining.
             weights = [w - slack_weight * c for w, c in zip(weights, self.costs, strict=True)]
@@ -114,8 +117,10 @@ class _LimbSearch:
         hint: list[int],
     ) -> list[int] | None:
         """Minimise `weights` where earlier limbs (weights, slack weight, low, high) are fixed."""
-        # What CP-SAT may have to add up: |coefficient| * (largest value), over all variables.
-        reach = sum(map(abs, weights)) + abs(slack_weight) * (self.cover.budget or 0)
+        # What CP-SAT may have to add up: |coefficient| * (largest value), over all variables; also
+        # after its presolve, which may write the slack as the budget less the chosen costs.
+        most_slack = (self.cover.budget or 0) + sum(self.cover.costs)
+        reach = sum(map(abs, weights)) + abs(slack_weight) * most_slack
         shift = max(0, reach.bit_length() - _SAFE_BITS)
         top, slack_top = [weight >> shift for weight in weights], slack_weight >> shift
         chosen = self._solve(top, slack_top, fixed, hint)

@@ -41,6 +41,7 @@ class GroupTable:
     ) -> None:
         self.num_tasks = scores.shape[1]
         self.least_cost = min(costs, default=1)
+        self.most_cost = max(costs, default=1)
         self._groups = [int(group) for group in groups]
         self._costs = [int(cost) for cost in costs]
         self._cost_array = np.array(self._costs, dtype=np.float64)

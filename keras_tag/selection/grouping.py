@@ -3,10 +3,10 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, SupportsIndex
 
 from keras_tag.atomic_files import write_atomically
 
@@ -54,7 +54,12 @@ class Grouping:
     statistics: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        groups = tuple(tuple(group) for group in self.groups)
+        groups = tuple(_check_group(group) for group in self.groups)
+        if not _maps_to(_is_index, self.serves):
+            raise ValueError(
+                "Expected `serves` to map every task to the index of its group. Received: "
+                f"serves={self.serves!r}."
+            )
         serves = {str(task): int(index) for task, index in self.serves.items()}
         for task, index in serves.items():
             if not 0 <= index < len(groups) or task not in groups[index]:
@@ -157,22 +162,29 @@ class Grouping:
             raise ValueError(
                 f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
             )
+        # Not in a grouping that was saved before networks had costs.
+        mapping = {"cost": None, "statistics": {}, **mapping}
+        wrong = [name for name, fits in _FIELDS.items() if not fits(mapping.get(name, ...))]
+        if wrong:
+            raise ValueError(
+                f"Expected the mapping of a grouping, as `to_dict` gives it. Received one in which "
+                f"{wrong} are missing or of another kind: {mapping!r}."
+            )
         if mapping["format_version"] > _FORMAT_VERSION:
             raise ValueError(
                 f"The grouping is of format {mapping['format_version']}; this keras_tag reads up "
                 f"to {_FORMAT_VERSION}. Update keras_tag to read it."
             )
         return cls(
-            groups=tuple(tuple(group) for group in mapping["groups"]),
+            groups=mapping["groups"],
             serves=mapping["serves"],
             task_scores={t: _nan_if_none(s) for t, s in mapping["task_scores"].items()},
             objective=_nan_if_none(mapping["objective"]),
             bound=_nan_if_none(mapping["bound"]),
             status=mapping["status"],
             score=mapping["score"],
-            # Not in a grouping saved before networks had costs.
-            cost=mapping.get("cost", math.nan),
-            statistics=mapping.get("statistics", {}),
+            cost=_nan_if_none(mapping["cost"]),
+            statistics=mapping["statistics"],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -201,8 +213,15 @@ class Grouping:
         Raises:
             ValueError: Not a grouping, or of a newer format.
         """
-        with open(path, encoding="utf-8") as file:
-            return cls.from_dict(json.load(file))
+        try:
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"Expected a file written by `Grouping.save`. Received: path={str(path)!r}, which "
+                f"can't be read as JSON ({error})."
+            ) from error
+        return cls.from_dict(content)
 
     def __str__(self) -> str:
         networks = f"{len(self.groups)} network{'s' * (len(self.groups) != 1)}"
@@ -229,6 +248,49 @@ class Grouping:
     def _describe_task(self, task: str) -> str:
         score = self.task_scores[task]
         return task if math.isnan(score) else f"{task} ({score:.4g})"
+
+
+def _check_group(group: Any) -> tuple[str, ...]:
+    names = () if isinstance(group, str) or not isinstance(group, Iterable) else tuple(group)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(
+            f"Expected every group to be a sequence of task names. Received: {group!r}."
+        )
+    return names
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    # JSON's whole numbers may be longer than any float.
+    return isinstance(value, float) or (_is_index(value) and abs(value) < 2**63)
+
+
+def _maps_to(fits: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and fits(entry) for key, entry in value.items()
+    )
+
+
+def _number_or_none(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+# What `from_dict` expects under each name.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "format_version": _is_index,
+    "groups": lambda value: isinstance(value, list | tuple),
+    "serves": lambda value: _maps_to(_is_index, value),
+    "task_scores": lambda value: _maps_to(_number_or_none, value),
+    "objective": _number_or_none,
+    "bound": _number_or_none,
+    "status": lambda value: value in ("optimal", "feasible", "given"),
+    "score": lambda value: isinstance(value, str),
+    "cost": _number_or_none,
+    "statistics": lambda value: _maps_to(_is_number, value),
+}
 
 
 def _none_if_nan(value: float) -> float | None:

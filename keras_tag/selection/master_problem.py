@@ -29,7 +29,7 @@ class MasterProblem:
 
         self.columns: list[Column] = []
         self._seen: dict[tuple[int, int], float] = {}
-        self._num_tasks = num_tasks
+        self._num_tasks, self._budget = num_tasks, budget
         self._solver = pywraplp.Solver.CreateSolver("GLOP")
         self._basic = pywraplp.Solver.BASIC
         self._optimal = pywraplp.Solver.OPTIMAL
@@ -123,10 +123,16 @@ class MasterProblem:
         return prices[:-1], prices[-1]
 
     def solution(self) -> list[Column] | None:
-        """The columns of the present solution if it is a whole one, else None."""
+        """The columns of the present solution if it is a whole one, else None.
+
+        GLOP keeps to a budget up to rounding only: a solution that is dearer by a hair is none.
+        """
         if not self._values or any(1e-6 < value < 1 - 1e-6 for value in self._values):
             return None
-        return [self.columns[index] for index, value in enumerate(self._values) if value > 0.5]
+        chosen = [
+            column for column, value in zip(self.columns, self._values, strict=False) if value > 0.5
+        ]
+        return chosen if sum(column.cost for column in chosen) <= self._budget else None
 
     def _run(self) -> None:
         solved = self._solver.Solve() == self._optimal

@@ -19,6 +19,9 @@ from keras_tag.selection.served_sets import ServedSets
 # A score given as a function: (sorted names of the group, task) -> value.
 ScoreFunction = Callable[[tuple[str, ...], str], float]
 
+# A budget for all tasks of such costs is still a float.
+_MOST_COST_BITS = 900
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -59,7 +62,8 @@ class Problem:
         amount = exact_number("budget", budget)
         if amount == 0:
             raise ValueError("Expected `budget` to be positive. Received: budget=0.")
-        return math.floor(amount / self.cost_unit)
+        # More than every task's own network at the highest cost can't be spent.
+        return min(math.floor(amount / self.cost_unit), len(self.tasks) * self.source.most_cost)
 
 
 def affinity_table(
@@ -227,11 +231,21 @@ def _bought(
 
 
 def _whole(prices: list[Fraction]) -> tuple[list[int], Fraction]:
-    """Costs as whole multiples of the largest possible unit."""
+    """Costs as whole multiples of the largest possible unit.
+
+    Raises:
+        ValueError: The multiples are too long for the linear programme's floats.
+    """
     common = math.lcm(*(price.denominator for price in prices))
     whole = [int(price * common) for price in prices]
     divisor = math.gcd(*whole) or 1
-    return [cost // divisor for cost in whole], Fraction(divisor, common)
+    whole = [cost // divisor for cost in whole]
+    if max(whole, default=0).bit_length() > _MOST_COST_BITS:
+        raise ValueError(
+            "Expected `costs` that are not that far apart. Received: costs that have up to "
+            f"{len(str(max(whole)))} digits as multiples of their largest common unit. Round them."
+        )
+    return whole, Fraction(divisor, common)
 
 
 def _asked(score: ScoreFunction, group: tuple[str, ...], task: str) -> Fraction:

@@ -54,7 +54,8 @@ class ServedSets:
         self._costs = {size: costs[size] for size in sizes if size in costs}
         self._sizes = list(self._costs)
         self._groups = BestGroups(score, self._costs, constraints.overlap)
-        self.least_cost = min((self._costs[size] for size in self._sizes), default=1)
+        self.least_cost = min(self._costs.values(), default=1)
+        self.most_cost = max(self._costs.values(), default=1)
         self._linked = bool(constraints.cannot_link or constraints.must_link)
         # So many nodes take some tenths of a second.
         self._step = max(50, _STEP_EFFORT // self.num_tasks**2)

@@ -61,7 +61,7 @@ def test_a_file_that_lacks_a_part_is_named(tmp_path):
     arrays = dict(np.load(tmp_path / "z.npz"))
     del arrays["history_total"]
     np.savez(tmp_path / "half.npz", **arrays)
-    with pytest.raises(ValueError, match=r"half\.npz.*lacks 'history_total'"):
+    with pytest.raises(ValueError, match=r"half\.npz.*lacks \['history_total'\]"):
         Affinity.load(tmp_path / "half.npz")
 
 
