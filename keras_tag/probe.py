@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_tag.lookahead import ProbePoint, Task, Values
-from keras_tag.replicas import all_reduce_sum
+from keras_tag.replicas import all_reduce_sum, num_replicas
 from keras_tag.sharing import Sharing
 from keras_tag.task_losses import Labels, TaskLosses
 
@@ -71,6 +71,24 @@ class SmallState:
 
 def _values(variables: Sequence[Any]) -> list[tf.Tensor]:
     return [tf.identity(v.value) for v in variables]
+
+
+def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., list[tf.Tensor]]:
+    """A function that is called for every task, as one function of the graph.
+
+    n look-ahead passes differ in the weights only: traced one by one, many tasks take minutes.
+
+    Args:
+        function: Values of the shared variables -> tensors.
+
+    Returns:
+        The same. It is left as it is where there is no graph, and in a replica, whose layers may
+        reduce over the replicas: that can't be done in a function of its own.
+    """
+    if tf.executing_eagerly() or num_replicas() > 1:
+        return function
+    traced: Callable[..., list[tf.Tensor]] = tf.function(function, autograph=False)
+    return traced
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,11 +215,7 @@ class Probe:
         # Constants for every tape that is open: a look-ahead pass is recorded by none of them.
         kept = [(v, tf.stop_gradient(source(v))) for v in self._trainable if id(v) not in moved]
 
-        def losses_at(
-            at: Values, on: Batch | None = None, constant: bool = True
-        ) -> list[tf.Tensor]:
-            on = on or batch
-            at = [tf.stop_gradient(value) for value in at] if constant else at
+        def losses_at(at: Values, on: Batch) -> list[tf.Tensor]:
             mapping = [*zip(shared, at, strict=True), *kept, *self._state]
             with keras.StatelessScope(state_mapping=mapping):
                 return self._losses(on.labels, self._forward(on.x))
@@ -226,7 +240,7 @@ class Probe:
             at = [tf.stop_gradient(value) for value in at]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(at)
-                losses = losses_at(at, constant=False)
+                losses = losses_at(at, batch)
             return self._global(
                 inner.gradient(
                     sources=at,
@@ -245,13 +259,17 @@ class Probe:
             measured_on = Batch.of(x, labels, self._losses)
             losses_before = losses_at(values, measured_on)
 
+        look_ahead = traced_once(lambda at: losses_at(at, measured_on))
+
         return ProbePoint(
             values=values,
             used=sharing.used_shared,
             losses=self._joined(measured_on, losses_before),
             gradient=gradient,
             gradient_at=gradient_at,
-            losses_at=lambda at: self._joined(measured_on, losses_at(at, measured_on)),
+            losses_at=lambda at: self._joined(
+                measured_on, look_ahead([tf.stop_gradient(value) for value in at])
+            ),
             rate=tf.stop_gradient(tf.convert_to_tensor(rate)),
         )
 

@@ -371,6 +371,7 @@ class TAGModel(DistributedModel):
         """Keras's joint loss over the labels that are there; probes first if this step is to be."""
         losses = self._present().losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
+        known = len(self.metrics_variables)
         loss = super().compute_loss(
             x,
             losses.pack(labels.y, y, y_pred),
@@ -384,11 +385,15 @@ class TAGModel(DistributedModel):
         if probe is None:
             return loss
         probe.stop_recording()
+        self._record.prepare(losses.tasks)
+        if not tf.executing_eagerly() and len(self.metrics_variables) > known:
+            # Keras has just made its loss trackers. TensorFlow keeps no trace that makes variables,
+            # it traces again: a probe in this one would be traced for nothing.
+            return loss
         joint = None
         if self.reuse_gradients:
             weights = losses.loss_weights(compile_config(self)["loss_weights"], y_pred)
             joint = JointGradient(self.trainable_variables, weights)
-        self._record.prepare(losses.tasks)
         sources = None
         if self.sources_per_probe is not None and self.sources_per_probe < len(losses.tasks):
             sources = self._record.sources(self.sources_per_probe)

@@ -65,6 +65,24 @@ def test_a_probed_step_adds_the_passes_of_its_kind(kwargs, forward, backward):
     assert passes[2] == (1 + forward, 1 + backward)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_probing_step_is_traced_once_and_its_look_ahead_once_for_all_tasks(jit_compile):
+    x, y = data(32)
+    model, counter = model_and_counter()
+    tag = TAGModel(model, every=1)
+    tag.compile("adam", loss=LOSS, jit_compile=jit_compile)
+    counter.forward = counter.backward = 0
+    tag.fit(x, y, batch_size=16, epochs=1, verbose=0)
+    # Keras makes its loss trackers in a first trace, which TensorFlow throws away and in which
+    # nothing is probed; then the step's own pass and one look-ahead pass, for N tasks.
+    assert counter.forward == 1 + 1 + 1
+    # In the second: who is connected to whom, then the probe, then the joint step.
+    assert counter.backward == 1 + N + N + 1
+    # What was thrown away was a trace, not a probe.
+    assert tag.probes == 2
+    assert (tag.affinity().count == 2).all()
+
+
 @pytest.mark.parametrize("kwargs", [{}, {"lookahead": "optimizer"}, {"sources_per_probe": 1}])
 def test_nothing_is_traced_after_the_first_steps(kwargs):
     x, y = data(64)
