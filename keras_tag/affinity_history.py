@@ -104,6 +104,8 @@ class HistoryRecorder:
         self._closed = AffinityHistory.empty(self.num_tasks)
         self._open_blocks: list[_Block] = []
         self._row = 0
+        # A block on its way here, and the blocks before it.
+        self._coming: tuple[_Block, list[_Block]] | None = None
         # Whether the open epoch came from a file: if it begins once more, it is a repetition.
         self._restored = False
         self.block_size = 1
@@ -122,9 +124,10 @@ class HistoryRecorder:
 
     def end_epoch(self) -> None:
         """The epoch in progress, if any, is over."""
-        if self._open_blocks:
-            self._closed = self.history()
-            self._row += 1
+        closed = self.history()
+        # Nothing is called from here on, so an interrupt comes before or after all of it.
+        self._row += len(self._open_blocks) > 0
+        self._closed = closed
         self._open_blocks = []
         self._open_epoch = None
         self.block_size = 1
@@ -138,11 +141,38 @@ class HistoryRecorder:
             probes: How many probes were made; None if the largest count says so.
         """
         probes = int(np.max(count)) if probes is None else probes
-        self._open_blocks.append((np.array(total, "float64"), np.array(count, "int64"), probes))
-        if len(self._open_blocks) == MOST_BLOCKS:
-            pairs = zip(self._open_blocks[::2], self._open_blocks[1::2], strict=True)
-            self._open_blocks = [(a + d, b + e, c + f) for (a, b, c), (d, e, f) in pairs]
+        block = np.array(total, "float64"), np.array(count, "int64"), probes
+        # A new list, set at once: after an interrupt it is the one before or the one after.
+        blocks = [*self._open_blocks, block]
+        if len(blocks) == MOST_BLOCKS:
+            pairs = zip(blocks[::2], blocks[1::2], strict=True)
+            blocks = [(a + d, b + e, c + f) for (a, b, c), (d, e, f) in pairs]
             self.block_size *= 2
+        self._open_blocks = blocks
+
+    @property
+    def expects(self) -> bool:
+        """Whether a block was announced that has not come."""
+        return self._coming is not None
+
+    def expect(self, *block: Any) -> None:
+        """Announce a block, before it is taken from where it is.
+
+        A signal can raise between any two lines. Who finds an announced block takes it away from
+        where it was, again if need be, and calls `receive`: it is counted, and once.
+
+        Args:
+            *block: Total, count and probes, as for `add`.
+        """
+        self._coming = block, self._open_blocks
+
+    def receive(self) -> None:
+        """Add the announced block, if that has not been done."""
+        assert self._coming is not None
+        block, before = self._coming
+        if self._open_blocks is before:
+            self.add(*block)
+        self._coming = None
 
     def history(self, *present: Any) -> AffinityHistory:
         """All blocks so far, those of the epoch in progress too.

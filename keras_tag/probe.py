@@ -37,10 +37,13 @@ class SmallState:
 
     Args:
         model: A compiled model.
+        finished: A variable of it that a step counts up when all else is done. An interrupt (a
+            signal) is seen by Python only when the step has returned: then it is kept.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, finished: Any) -> None:
         self._model = model
+        self._finished = finished
         self._variables: list[Any] | None = None
         self._read: Callable[[], list[tf.Tensor]] | None = None
 
@@ -51,11 +54,12 @@ class SmallState:
         copies = _values(variables) if self._read is None else self._read()
         try:
             yield
-        except StopIteration:
-            raise  # The data ended before the step began.
+        except (StopIteration, tf.errors.OutOfRangeError):
+            raise  # The data ended: what Keras makes of a step that never came is its own.
         except BaseException:
-            for variable, copy in zip(variables, copies, strict=True):
-                variable.assign(copy)
+            if int(self._finished.numpy()) == int(copies[0]):
+                for variable, copy in zip(variables, copies, strict=True):
+                    variable.assign(copy)
             raise
         if self._variables is None:
             # The first step makes Keras's metrics. Now all is there, and read in one call.
@@ -66,7 +70,8 @@ class SmallState:
     def _find(self) -> list[Any]:
         model = self._model
         small = [v for v in model.optimizer.variables if len(v.shape) == 0]
-        return [*model.non_trainable_variables, *model.metrics_variables, *small]
+        others = [v for v in model.non_trainable_variables if v is not self._finished]
+        return [self._finished, *others, *model.metrics_variables, *small]
 
 
 def _values(variables: Sequence[Any]) -> list[tf.Tensor]:

@@ -30,6 +30,8 @@ class ProbeRecord(keras.layers.Layer):
         self.step = self._variable("step", (), "int64")
         self.next_source = self._variable("next_source", (), "int64")
         self.probes_in_block = self._variable("probes", (), "int64")
+        # Counts probed steps that are whole; not saved.
+        self.finished = self._variable("finished", (), "int64")
         # A string, because Keras would copy a list or tuple set on a layer.
         self._task_names = ""
         self.total: Any = None
@@ -95,15 +97,26 @@ class ProbeRecord(keras.layers.Layer):
         Args:
             affinity: `[num_tasks, num_tasks]`.
         """
-        self.probes_in_block.assign_add(1)
         affinity = tf.cast(affinity, self.total.dtype)
         finite = tf.math.is_finite(affinity)
+        with tf.control_dependencies([affinity]):
+            self.probes_in_block.assign_add(1)
         self.total.assign_add(tf.where(finite, affinity, tf.zeros_like(affinity)))
         self.count.assign_add(tf.cast(finite, self.count.dtype))
+
+    def finish(self, after: Sequence[Any]) -> None:
+        """The probed step is over, in the training step.
+
+        Args:
+            after: The variables that it trains.
+        """
+        with tf.control_dependencies([tf.identity(variable.value) for variable in after]):
+            self.finished.assign_add(1)
 
     def history(self) -> AffinityHistory:
         """All blocks; the present one too, as far as it goes."""
         assert self._recorder is not None
+        self.finish_closing()
         return self._recorder.history(*self._block())
 
     # What the host does between steps.
@@ -140,14 +153,15 @@ class ProbeRecord(keras.layers.Layer):
     def reset(self) -> None:
         """Forget the affinities; the step goes on."""
         if self._recorder is not None:
-            self._empty_block()
             self._recorder.clear()
+            self._empty_block()
 
     def save_own_variables(self, store: Any) -> None:
         """Write everything, under names."""
         store["step"] = self.step.numpy()
         store["next_source"] = self.next_source.numpy()
         if self._recorder is not None:
+            self.finish_closing()
             store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
             for name, array in zip(_BLOCK, self._block(), strict=True):
                 store[name] = array
@@ -176,10 +190,17 @@ class ProbeRecord(keras.layers.Layer):
 
     def _close_block(self) -> None:
         assert self._recorder is not None
+        self.finish_closing()
         block = self._block()
         if block[2]:
-            self._recorder.add(*block)
+            self._recorder.expect(*block)
+            self.finish_closing()
+
+    def finish_closing(self) -> None:
+        """Move the block that is being closed to the host; also after an interrupt in between."""
+        if self._recorder is not None and self._recorder.expects:
             self._empty_block()
+            self._recorder.receive()
 
     def _empty_block(self) -> None:
         self._steps_in_block = 0

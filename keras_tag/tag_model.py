@@ -347,7 +347,10 @@ class TAGModel(DistributedModel):
         The probe shares the step's forward pass: a persistent tape around Keras's own gives the
         task gradients, and `compute_loss` probes while the weights are still those before.
         """
-        self._record.step.assign_add(1)
+        # Not a step if the data ended, or broke.
+        leaves = tf.nest.flatten(data, expand_composites=True)
+        with tf.control_dependencies([leaf for leaf in leaves if tf.is_tensor(leaf)]):
+            self._record.step.assign_add(1)
         if not self._switch.on:
             return super().train_step(data)
         data, query = data if self.probe_data is not None else (data, None)
@@ -356,9 +359,11 @@ class TAGModel(DistributedModel):
             tape = recording.enter_context(tf.GradientTape(persistent=True))
             self._open_probes.open(OpenProbe(tape, recording.close, state, query))
             try:
-                return super().train_step(data)
+                logs = super().train_step(data)
             finally:
                 self._open_probes.take()
+        self._record.finish(after=self.trainable_variables)
+        return logs
 
     def compute_loss(
         self,
@@ -396,7 +401,8 @@ class TAGModel(DistributedModel):
             joint = JointGradient(self.trainable_variables, weights)
         sources = None
         if self.sources_per_probe is not None and self.sources_per_probe < len(losses.tasks):
-            sources = self._record.sources(self.sources_per_probe)
+            with tf.control_dependencies([loss]):
+                sources = self._record.sources(self.sources_per_probe)
         affinity = self._look_ahead(
             losses,
             Batch.of(x, labels, losses),

@@ -55,7 +55,7 @@ class TrainFunctions:
         self._plain = plain
         self._probing = probing
         self._queries = queries
-        self._small_state = SmallState(model)
+        self._small_state = SmallState(model, record.finished)
         self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
         self._next_step: int | None = None
 
@@ -85,17 +85,21 @@ class TrainFunctions:
         probe = self._switch.last_step_probed = self._probes(self._next_step)
         if probe and self._queries is not None:
             iterator = iter([(next(iterator), next(self._queries))])
+        logs = self._probed(iterator) if probe else self._plain(iterator)
+        # Here, because the end of the data is no step.
         self._next_step += executed
-        if not probe:
-            return self._plain(iterator)
+        if probe:
+            self._record.close_full_block(executed)
+        return logs
+
+    def _probed(self, iterator: Any) -> Any:
+        self._record.finish_closing()
         self._switch.on = True
         try:
             with self._small_state.kept_if_raised():
-                logs = self._probing(iterator)
+                return self._probing(iterator)
         finally:
             self._switch.on = False
-        self._record.close_full_block(executed)
-        return logs
 
     def _probes(self, step: int) -> bool:
         if self._switch.paused:
