@@ -11,9 +11,7 @@ def unknown(steps):
     def some():
         yield from runs.batches(0, steps)
 
-    return tf.data.Dataset.from_generator(
-        some, output_signature=runs.batches(0, 1).element_spec
-    )
+    return tf.data.Dataset.from_generator(some, output_signature=runs.batches(0, 1).element_spec)
 
 
 @pytest.mark.parametrize("steps", [4, 5])

@@ -62,9 +62,7 @@ class Run:
     def reset(self):
         self.loss.fail_at = None
         self.tag.load_weights(self.start)
-        for variable, value in zip(
-            self.tag.model.non_trainable_variables, self.seeds, strict=True
-        ):
+        for variable, value in zip(self.tag.model.non_trainable_variables, self.seeds, strict=True):
             variable.assign(value)
         self.tag.resume_probing()
 
@@ -184,8 +182,8 @@ SOURCES = [generator, mapped, Broken, plain]
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_data_of_a_probed_step(run, source):
+    data = source(4, RuntimeError("the data broke"))
     with pytest.raises(Exception, match="the data broke"):
-        data = source(4, RuntimeError("the data broke"))
         run.tag.fit(data, steps_per_epoch=END, shuffle=False, verbose=0)
     run.assert_whole(at=4)
     run.assert_goes_on()
@@ -194,8 +192,8 @@ def test_the_data_of_a_probed_step(run, source):
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_data_of_an_unprobed_step(run, source):
     """It is Keras's own, which counts a step, and draws its seed, before it has data for it."""
+    data = source(7, RuntimeError("the data broke"))
     with pytest.raises(Exception, match="the data broke"):
-        data = source(7, RuntimeError("the data broke"))
         run.tag.fit(data, steps_per_epoch=END, shuffle=False, verbose=0)
     for ours, theirs in zip(runs.weights(run.tag), run.states[7], strict=True):
         if ours.dtype.kind == "f":
