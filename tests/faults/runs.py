@@ -19,11 +19,11 @@ BATCH = 8
 LONGEST = 1000  # Steps that there are data for.
 
 
-def network():
+def network(dropout=0.2):
     inputs = keras.Input((6,))
     h = keras.layers.Dense(8, "tanh", name="trunk")(inputs)
     h = keras.layers.BatchNormalization(name="norm")(h)
-    h = keras.layers.Dropout(0.2, seed=1, name="drop")(h)
+    h = keras.layers.Dropout(dropout, seed=1, name="drop")(h)
     return keras.Model(inputs, {task: keras.layers.Dense(1, name=task)(h) for task in TASKS})
 
 
@@ -37,9 +37,9 @@ def batches(first, last):
     return tf.data.Dataset.from_tensor_slices(data).batch(BATCH, drop_remainder=True)
 
 
-def compiled(loss="mse", **kwargs):
+def compiled(loss="mse", dropout=0.2):
     keras.utils.set_random_seed(0)
-    tag = TAGModel(network(), every=EVERY, **kwargs)
+    tag = TAGModel(network(dropout), every=EVERY)
     losses = loss if isinstance(loss, dict) else dict.fromkeys(TASKS, loss)
     tag.compile(keras.optimizers.Adam(0.01), loss=losses)
     tag.optimizer.build(tag.trainable_variables)
