@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import keras
 import tensorflow as tf
 
-from keras_tag.atomic_files import write_atomically
+from keras_tag.atomic_files import sync, write_atomically
 from keras_tag.compiled import compile_config
 from keras_tag.selection.grouping import Grouping
 
@@ -56,7 +56,9 @@ def fit_groups(
             # The weights' final name is what says that this network is done: it comes last.
             partial = own / "partial.weights.h5"
             alone.save_weights(partial)
+            sync(partial)
             os.replace(partial, weights)
+            sync(own)
         histories.append(json.loads(history.read_text()))
     return histories
 

@@ -14,6 +14,7 @@ from keras_tag.distributed import num_workers
 from keras_tag.worker_paths import worker_name
 
 _UNFINISHED = "unfinished"
+_REMOVED = "removed"
 
 
 class Backup(keras.callbacks.Callback):
@@ -61,7 +62,8 @@ class Backup(keras.callbacks.Callback):
         name = worker_name() if num_workers(self.model.distribute_strategy) > 1 else None
         self._own = self.folder / (name or "")
         unfinished = self._own / _UNFINISHED
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for left in (unfinished, self._own / _REMOVED):
+            shutil.rmtree(left, ignore_errors=True)
         self._own.mkdir(parents=True, exist_ok=True)
         newest = self._newest()
         if newest is not None:
@@ -79,17 +81,18 @@ class Backup(keras.callbacks.Callback):
             sync(file)
         final = self._own / _name(epoch + 1)
         # There is one of this name if its epoch was trained before another worker lost it.
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():
+            _remove(final)
         unfinished.rename(final)
         sync(self._own)
         for old in _backups(self._own)[: -self.keep]:
-            shutil.rmtree(old)
+            _remove(old)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Remove the backups, if they are not to be kept."""
         if self.delete_when_done:
             for backup in _backups(self._own):
-                shutil.rmtree(backup)
+                _remove(backup)
 
     def _newest(self) -> Path | None:
         """The newest backup, on several workers the newest that all can read."""
@@ -122,6 +125,13 @@ def _epoch(backup: Path) -> int:
 def _backups(folder: Path) -> list[Path]:
     """Whole backups, the oldest first."""
     return sorted(folder.glob("epoch_*"), key=_epoch)
+
+
+def _remove(backup: Path) -> None:
+    """Take a backup's name away first: what is half deleted must not be taken for one."""
+    removed = backup.with_name(_REMOVED)
+    backup.rename(removed)
+    shutil.rmtree(removed)
 
 
 def _gather(strategy: tf.distribute.Strategy, value: int) -> np.ndarray:

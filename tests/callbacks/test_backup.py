@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -175,3 +176,19 @@ def test_workers_with_disks_of_their_own_go_on_from_the_newest_backup_that_all_h
     np.testing.assert_array_equal(ends[0]["count"], 6)
     np.testing.assert_array_equal(np.unique(ends[0]["epoch"]), range(3))
     assert ends[0]["step"] == 12
+
+
+def test_half_a_deleted_backup_is_none(tmp_path, monkeypatch):
+    """Killed while the last backup is removed, the same again trains nothing on top of it."""
+
+    def killed(folder, ignore_errors=False):
+        if not ignore_errors:
+            (Path(folder) / "training_metadata.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(1, tmp_path)
+    assert fitted(1, tmp_path).probes == 4
+    assert not list(tmp_path.iterdir())
