@@ -3,9 +3,10 @@
 This module knows arrays only. It never imports TensorFlow.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -40,6 +41,9 @@ class Affinity:
         errors: How sure the means are; None where nobody can say (a table).
         between_runs: Whether `mean` is a mean over training runs and its errors say how much runs
             differ (see `combine`); otherwise it is a mean over probes.
+        metadata: What it was measured with, as far as that is known: "versions", "seed" and
+            "settings" (see `docs/trust.md`); of several runs "runs", a list of these. Plain JSON
+            types.
 
     Raises:
         ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
@@ -62,6 +66,7 @@ class Affinity:
     history: AffinityHistory | None = None
     errors: SamplingErrors | None = None
     between_runs: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         tasks = _check_tasks(self.tasks)
@@ -88,6 +93,7 @@ class Affinity:
         object.__setattr__(self, "tasks", tasks)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "count", count)
+        object.__setattr__(self, "metadata", _check_metadata(self.metadata))
 
     @classmethod
     def from_history(cls, tasks: Sequence[str], history: AffinityHistory) -> "Affinity":
@@ -201,6 +207,7 @@ class Affinity:
             None if self.history is None else self.history.take(index),
             None if self.errors is None else self.errors.take(index),
             self.between_runs,
+            self.metadata,
         )
 
     def over(self, epochs: slice = slice(None), *, half_life: float | None = None) -> "Affinity":
@@ -239,7 +246,8 @@ class Affinity:
             raise ValueError(
                 f"Expected `half_life` to be a positive number of epochs. Received: {half_life!r}."
             )
-        return mean_of_history(self.tasks, self.history, epochs, half_life, self.between_runs)
+        part = mean_of_history(self.tasks, self.history, epochs, half_life, self.between_runs)
+        return replace(part, metadata=self.metadata)
 
     def merge(self, other: "Affinity") -> "Affinity":
         """Both measurements in one: tasks of either, pairs measured twice averaged by count.
@@ -256,6 +264,9 @@ class Affinity:
             An `Affinity` of the tasks of `self`, then those only `other` has. A pair that neither
             measured is NaN. Its history has the blocks of both, as runs of their own, if both
             have one over probes.
+
+        Raises:
+            ValueError: They are of different look-ahead kinds.
         """
         from keras_tag.affinity_pooling import merge
 
@@ -277,10 +288,11 @@ class Affinity:
 
         Returns:
             An `Affinity` of the union of the tasks. Where fewer than two runs measured a pair, its
-            standard error is NaN.
+            standard error is NaN. Its metadata has the runs'.
 
         Raises:
-            ValueError: Fewer than two.
+            ValueError: Fewer than two, or of different look-ahead kinds. Other settings that
+                differ (rate, optimizer, losses, batch size) are warned about.
 
         Example:
             >>> one = Affinity.from_array([[1.0, 0.2], [0.1, 1.0]], ["a", "b"], rows="source")
@@ -435,6 +447,18 @@ def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise ValueError("Expected at least one task. Received: tasks=().")
     return tuple(map(str, names))
+
+
+def _check_metadata(metadata: Any) -> dict[str, Any]:
+    try:
+        plain = json.loads(json.dumps(metadata))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected `metadata` to be of plain JSON types. Received: {metadata!r} ({error})."
+        ) from error
+    if not isinstance(plain, dict):
+        raise ValueError(f"Expected `metadata` to be a mapping. Received: {metadata!r}.")
+    return plain
 
 
 def _check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndarray:

@@ -14,15 +14,17 @@ from keras_tag.affinity_history import AffinityHistory
 from keras_tag.atomic_files import write_atomically
 
 _FORMAT = "keras_tag.Affinity"
-# 1: tasks, mean and count. 2: also history and errors, where there are any.
+# 1: tasks, mean and count. 2: also history and errors, where there are any, and metadata.
 _FORMAT_VERSION = 2
 _HISTORY = ("row", "epoch", "total", "count", "probes", "run")
 _ERRORS = ("standard_error", "freedom", "pieces")
-# What is in a file: the kind of its dtype, and its axes (n tasks, b blocks, p pieces of time).
+# What is in a file: the kind of its dtype, and its axes (n tasks, b blocks, p pieces of time; t, m
+# bytes of text).
 _AXES = {
     "format_version": ("i", ""),
     "between_runs": ("b", ""),
     "tasks": ("u", "t"),
+    "metadata": ("u", "m"),
     "mean": ("f", "nn"),
     "count": ("i", "nn"),
     "history_row": ("i", "b"),
@@ -42,11 +44,11 @@ _MOST_BYTES = 2**32
 def save(affinity: Affinity, path: str | os.PathLike[str]) -> None:
     """See `Affinity.save`."""
     arrays: dict[str, Any] = {
-        # Not a string array: NumPy drops a name's last NUL.
-        "tasks": np.frombuffer(json.dumps(affinity.tasks).encode("ascii"), "uint8"),
+        "tasks": _json_bytes(affinity.tasks),
         "mean": affinity.mean,
         "count": affinity.count,
         "between_runs": np.array(affinity.between_runs),
+        "metadata": _json_bytes(affinity.metadata),
     }
     if affinity.history is not None:
         arrays |= {f"history_{name}": getattr(affinity.history, name) for name in _HISTORY}
@@ -152,7 +154,25 @@ def _affinity(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Af
         history,
         errors,
         bool(arrays.get("between_runs", False)),
+        _metadata(path, arrays),
     )
+
+
+def _metadata(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    if "metadata" not in arrays:  # Saved before there was any.
+        return {}
+    try:
+        metadata = json.loads(arrays["metadata"].tobytes())
+    except (ValueError, RecursionError) as error:
+        raise _no_affinity(path, f"has no metadata that can be read ({error})") from error
+    if not isinstance(metadata, dict):
+        raise _no_affinity(path, f"has metadata that are no mapping: {metadata!r}")
+    return metadata
+
+
+def _json_bytes(value: Any) -> np.ndarray:
+    """Text as an array. Not of strings: NumPy drops a string's last NUL."""
+    return np.frombuffer(json.dumps(value).encode("ascii"), "uint8")
 
 
 def _no_affinity(path: str | os.PathLike[str], why: str) -> ValueError:

@@ -8,6 +8,7 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.affinity_errors import SamplingErrors
 from keras_tag.affinity_history import AffinityHistory
+from keras_tag.pooled_metadata import pooled_metadata
 
 
 def mean_of_history(
@@ -57,7 +58,9 @@ def merge(one: Affinity, two: Affinity) -> Affinity:
     history = None
     if all(part.history is not None and not part.between_runs for part in parts):
         history = _as_runs([part.history for part in parts])
-    return Affinity(parts[0].tasks, mean, count, history, _independent(parts, shares))
+    metadata = pooled_metadata("merge", parts)
+    errors = _independent(parts, shares)
+    return Affinity(parts[0].tasks, mean, count, history, errors, metadata=metadata)
 
 
 def combine(affinities: Sequence[Affinity]) -> Affinity:
@@ -83,7 +86,10 @@ def combine(affinities: Sequence[Affinity]) -> Affinity:
     history = None
     if all(part.history is not None and part.history.num_runs == 1 for part in parts):
         history = _as_runs([part.history for part in parts])
-    return Affinity(parts[0].tasks, mean, count, history, errors, between_runs=True)
+    metadata = pooled_metadata("combine", parts)
+    return Affinity(
+        parts[0].tasks, mean, count, history, errors, between_runs=True, metadata=metadata
+    )
 
 
 def _spread_of_probes(parts: list[Affinity], runs: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -162,6 +168,7 @@ def _widen(affinity: Affinity, tasks: tuple[str, ...]) -> Affinity:
         history,
         errors,
         affinity.between_runs,
+        affinity.metadata,
     )
 
 

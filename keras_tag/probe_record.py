@@ -1,7 +1,7 @@
 """What the probes of a run add up to: sums and counts that are saved with the weights."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -38,6 +38,9 @@ class ProbeRecord(keras.layers.Layer):
         self.count: Any = None
         self._recorder: HistoryRecorder | None = None
         self._epoch: int | None = None
+        # JSON, for the same reason; and whether that is of this epoch.
+        self._measured_with = ""
+        self._noted = False
         self._steps_in_block = 0
         # Nothing here depends on an input, so there is no build step to wait for.
         self.built = True
@@ -76,6 +79,21 @@ class ProbeRecord(keras.layers.Layer):
                 "measure other tasks."
             )
         self._task_names = json.dumps(tasks)
+
+    @property
+    def measured_with(self) -> dict[str, Any]:
+        """What `note` was last given; empty before."""
+        return json.loads(self._measured_with) if self._measured_with else {}
+
+    def note(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Keep what probes are made with; asked for at an epoch's first probe.
+
+        Args:
+            describe: Returns plain JSON types.
+        """
+        if not self._noted:
+            self._measured_with = json.dumps(describe())
+            self._noted = True
 
     def sources(self, count: int) -> list[tf.Tensor]:
         """The next tasks in turn, in the training step: after the last comes the first again.
@@ -124,6 +142,7 @@ class ProbeRecord(keras.layers.Layer):
     def begin_epoch(self, epoch: int) -> None:
         """An epoch of `fit` begins; see `HistoryRecorder.begin_epoch`."""
         self._epoch = epoch
+        self._noted = False
         if self._recorder is not None:
             self._close_block()
             self._recorder.begin_epoch(epoch)
@@ -163,6 +182,7 @@ class ProbeRecord(keras.layers.Layer):
         if self._recorder is not None:
             self.finish_closing()
             store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
+            store["measured_with"] = np.frombuffer(self._measured_with.encode("utf-8"), "uint8")
             for name, array in zip(_BLOCK, self._block(), strict=True):
                 store[name] = array
             for name, array in self._recorder.state().items():
@@ -177,6 +197,9 @@ class ProbeRecord(keras.layers.Layer):
             return
         self.prepare(json.loads(bytes(np.asarray(store["tasks"])).decode("utf-8")))
         assert self._recorder is not None
+        # Not in files of weights saved before this was kept.
+        noted = store["measured_with"] if "measured_with" in store else np.zeros(0, "uint8")
+        self._measured_with = bytes(np.asarray(noted)).decode("utf-8")
         variables = (self.total, self.count, self.probes_in_block)
         for name, variable in zip(_BLOCK, variables, strict=True):
             variable.assign(np.asarray(store[name]))

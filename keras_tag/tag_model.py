@@ -1,6 +1,7 @@
 """`TAGModel`: a Keras model whose `fit` also measures inter-task affinity."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from keras_tag.lookahead import (
     first_order_affinity,
     stepped_affinity,
 )
+from keras_tag.measured_with import batch_size_of, measured_with
 from keras_tag.open_probes import OpenProbe, OpenProbes
 from keras_tag.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.probe_record import ProbeRecord, RecordEpochs, with_first
@@ -144,6 +146,7 @@ class TAGModel(DistributedModel):
         self._compiled_tasks: CompiledTasks | None = None
         self._switch = ProbeSwitch()
         self._open_probes = OpenProbes()
+        self._batch_size: int | None = None
         if model.built:
             self.build(getattr(model, "input_shape", None))
 
@@ -212,7 +215,7 @@ class TAGModel(DistributedModel):
 
         Returns:
             An `Affinity`, rows = source, columns = target; NaN and count 0 for a pair that was
-            never measured.
+            never measured. Its metadata say what the latest epoch was measured with.
 
         Raises:
             ValueError: No probe has been made.
@@ -224,7 +227,8 @@ class TAGModel(DistributedModel):
                 f"when t % every == 0, so the first step always is; every={self.every}). If `fit` "
                 "ran, every loss was 0 or not finite."
             )
-        return Affinity.from_history(self._record.tasks, history)
+        affinity = Affinity.from_history(self._record.tasks, history)
+        return dataclasses.replace(affinity, metadata=self._record.measured_with)
 
     @property
     def probes(self) -> int:
@@ -320,6 +324,7 @@ class TAGModel(DistributedModel):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras's, with one callback more: affinities are kept by epoch."""
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        self._batch_size = batch_size_of(call.arguments.get("x"), call.arguments.get("batch_size"))
         epochs = RecordEpochs(self._record)
         call.arguments["callbacks"] = with_first(epochs, call.arguments.get("callbacks"))
         return super().fit(*call.args[1:], **call.kwargs)
@@ -336,7 +341,7 @@ class TAGModel(DistributedModel):
             probing = self.train_function
             queries = self._queries() if self.probe_data is not None else None
             self.train_function = TrainFunctions(
-                self, self._record, self._switch, plain, probing, queries
+                self, self._record, self._switch, plain, probing, queries, self._describe
             )
         self.train_function.begin()
         return self.train_function
@@ -503,6 +508,10 @@ class TAGModel(DistributedModel):
             tasks = CompiledTasks(self, self.missing, self._shared_filter)
             self._compiled_tasks = tasks
         return tasks
+
+    def _describe(self) -> dict[str, Any]:
+        present = self._present()
+        return measured_with(self, present.known_losses(), present.sharing, self._batch_size)
 
     def _make_variables(self) -> None:
         """Make what a probe needs outside of any graph, where that is possible.

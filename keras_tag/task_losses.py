@@ -176,6 +176,11 @@ class TaskLosses:
         return self.pack(by_task, None, y_pred)
 
     @property
+    def loss_names(self) -> dict[str, str]:
+        """Task -> what its loss is called."""
+        return {task: _name(loss) for task, loss in self._losses.items()}
+
+    @property
     def all_means(self) -> bool:
         """Whether no task's loss is a sum over the batch."""
         return all(getattr(loss, "reduction", "mean") != "sum" for loss in self._losses.values())
@@ -312,3 +317,9 @@ def _align(weight: tf.Tensor, rank: int) -> tf.Tensor:
     while len(weight.shape) < rank:
         weight = weight[..., None]
     return weight
+
+
+def _name(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))

@@ -4,7 +4,7 @@ The choice is made in Python, not in the graph: a collective inside `tf.cond` fa
 distribution strategy, and convolutions there are many times slower.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class TrainFunctions:
         plain: Keras's train function, traced with the switch off.
         probing: Keras's train function, traced with the switch on.
         queries: Batches of `probe_data`, or None.
+        describe: Says what probes are made with, as plain JSON types.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TrainFunctions:
         plain: Any,
         probing: Any,
         queries: Iterator[Any] | None,
+        describe: Callable[[], dict[str, Any]],
     ) -> None:
         self._model = model
         self._record = record
@@ -55,6 +57,7 @@ class TrainFunctions:
         self._plain = plain
         self._probing = probing
         self._queries = queries
+        self._describe = describe
         self._small_state = SmallState(model, record.finished)
         self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
         self._next_step: int | None = None
@@ -90,6 +93,7 @@ class TrainFunctions:
         self._next_step += executed
         if probe:
             self._record.close_full_block(executed)
+            self._record.note(self._describe)
         return logs
 
     def _probed(self, iterator: Any) -> Any:

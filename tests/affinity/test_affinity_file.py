@@ -1,5 +1,6 @@
 """Files of affinities with histories and errors, and files of earlier formats."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ FORMAT_1 = Path(__file__).parent / "files" / "format_1.npz"
 
 def measured(seed=0):
     probes = np.random.default_rng(seed).normal(size=(60, 2, 2))
-    return Affinity.from_history(("a", "b"), recorded(probes, 7))
+    affinity = Affinity.from_history(("a", "b"), recorded(probes, 7))
+    return replace(affinity, metadata={"seed": seed, "settings": {"lookahead": "gradient"}})
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,7 @@ def test_everything_is_bit_identical_when_loaded(affinity, tmp_path):
     loaded = Affinity.load(tmp_path / "z.npz")
     assert loaded.tasks == affinity.tasks
     assert loaded.between_runs == affinity.between_runs
+    assert loaded.metadata == affinity.metadata
     pairs = [(loaded, affinity), (loaded.history, affinity.history)]
     for got, expected in [*pairs, (loaded.errors, affinity.errors)]:
         for name, value in vars(expected).items():
@@ -53,6 +56,7 @@ def test_a_file_of_format_1_is_read():
     )
     assert affinity.count.tolist() == [[40, 40, 38], [40, 0, 39], [40, 40, 40]]
     assert affinity.history is None
+    assert affinity.metadata == {}
     assert np.isnan(affinity.standard_error).all()
 
 

@@ -5,6 +5,7 @@ model has all the state that a step can leave half done: statistics, seeds, Adam
 """
 
 import hashlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from keras_tag import TAGModel
 
+HERE = Path(__file__).parent
 TASKS = ("a", "b", "c")
 EVERY = 2
 STEPS = 8  # per epoch
