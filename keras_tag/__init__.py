@@ -23,6 +23,7 @@ _HOMES = {
     "Grouping": "keras_tag.selection",
     "GroupScores": "keras_tag.selection",
     "budget_curve": "keras_tag.selection",
+    "groups_to_train": "keras_tag.selection",
     "GroupedModel": "keras_tag.grouped_model",
     "build_from": "keras_tag.model_builder",
     "worker_path": "keras_tag.worker_paths",
@@ -41,6 +42,7 @@ __all__ = [
     "build_from",
     "callbacks",
     "datasets",
+    "groups_to_train",
     "plotting",
     "select_groups",
     "worker_path",
@@ -51,7 +53,13 @@ if TYPE_CHECKING:
     from keras_tag.affinity import Affinity
     from keras_tag.grouped_model import GroupedModel
     from keras_tag.model_builder import build_from
-    from keras_tag.selection import Grouping, GroupScores, budget_curve, select_groups
+    from keras_tag.selection import (
+        Grouping,
+        GroupScores,
+        budget_curve,
+        groups_to_train,
+        select_groups,
+    )
     from keras_tag.tag_model import TAGModel
     from keras_tag.worker_paths import worker_path
 

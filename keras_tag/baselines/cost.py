@@ -51,6 +51,7 @@ def grouping_cost(
     lookahead: str = "gradient",
     steps: int = 1,
     reuse_gradients: bool = False,
+    probe_data: bool = False,
     backward: float = 1.0,
     joint_run_hours: float | None = None,
 ) -> GroupingCost:
@@ -70,6 +71,8 @@ def grouping_cost(
         steps: As in `TAGModel`: how many successive steps a look-ahead takes. Every further one
             takes another gradient and another forward pass.
         reuse_gradients: As in `TAGModel`: the joint backward pass is saved at probed steps.
+        probe_data: Whether losses are measured on other data than the training batch, as with
+            `probe_data=` in `TAGModel`: one forward pass more at every probe.
         backward: What a backward pass costs in forward passes. 1 counts passes as the paper
             speaks of them; 2 is nearer to arithmetic.
         joint_run_hours: What your joint run takes, to see hours as well.
@@ -112,6 +115,8 @@ def grouping_cost(
         )
     if reuse_gradients:
         probe -= backward
+    if probe_data:
+        probe += 1.0
     pairs = num_tasks * (num_tasks - 1) / 2
     return GroupingCost(
         num_tasks=num_tasks,

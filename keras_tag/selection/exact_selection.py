@@ -34,7 +34,7 @@ Score = Literal["members", "partners"] | ScoreFunction
 Pairs = Iterable[tuple[str, str]]
 
 # Up to here all 2**n - 1 groups are listed.
-_MOST_TASKS_LISTED = 15
+MOST_TASKS_LISTED = 15
 
 
 def select_groups(
@@ -202,7 +202,7 @@ def build_problem(
         tasks, matrix, score, lone_scores(alone, score, tasks, matrix), weight
     )
     scale = Fraction(2) ** group_score.exponent
-    if len(tasks) > _MOST_TASKS_LISTED:
+    if len(tasks) > MOST_TASKS_LISTED:
         source, unit = affinity_search(group_score, constraints, by_size(costs))
         return Problem(tasks, source, scale, unit, constraints, score), names
     table, unit = affinity_table(group_score, constraints, cost)
@@ -215,16 +215,16 @@ def _check_reach(score: Any, costs: Costs, num_tasks: int) -> None:
             "Expected `score` to be 'members', 'partners' or a function (group, task) -> float. "
             f"Received: score={score!r}."
         )
-    if num_tasks <= _MOST_TASKS_LISTED:
+    if num_tasks <= MOST_TASKS_LISTED:
         return
     if callable(score):
         raise ValueError(
-            f"A score function is asked for every group, which takes at most {_MOST_TASKS_LISTED} "
+            f"A score function is asked for every group, which takes at most {MOST_TASKS_LISTED} "
             f"tasks. Received: {num_tasks} tasks. Use 'members' or 'partners'."
         )
     if costs is not None and by_size(costs) is None:
         raise ValueError(
-            f"Costs by group are listed for every group, which takes at most {_MOST_TASKS_LISTED} "
+            f"Costs by group are listed for every group, which takes at most {MOST_TASKS_LISTED} "
             f"tasks. Received: {num_tasks} tasks. Give costs by size."
         )
 

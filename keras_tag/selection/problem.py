@@ -149,7 +149,7 @@ def function_table(
     forbidden = [1 << task for task, value in enumerate(alone) if value is None]
     groups = groups[~np.isin(groups, forbidden)]
     groups, costs, unit = _bought(groups, tasks, cost)
-    rows: list[dict[int, Fraction]] = []
+    rows: list[dict[int, Exact]] = []
     for group in groups.tolist():
         members = bits(group)
         names = tuple(tasks[i] for i in members)
@@ -158,8 +158,8 @@ def function_table(
             values = {j: _asked(score, names, tasks[j]) for j in members}
         else:
             assert override is not None
-            values = {members[0]: Fraction(override)}
-        rows.append({j: value * Fraction(weights[j]) for j, value in values.items()})
+            values = {members[0]: float(override)}
+        rows.append({j: _weighted(value, weights[j]) for j, value in values.items()})
     table, scale = _table_of(groups.tolist(), rows, costs, constraints)
     return table, scale, unit
 
@@ -189,7 +189,7 @@ def measured_table(
         prices.append(entry.cost)
         rows.append(
             {
-                position[task]: sign * Fraction(value) * Fraction(weights[position[task]])
+                position[task]: _weighted(sign * value, weights[position[task]])
                 for task, value in entry.scores.items()
             }
         )
@@ -199,22 +199,33 @@ def measured_table(
     return table, sign * scale, None if counted else unit
 
 
+# A float is an exact number too, and most are never needed as a fraction.
+Exact = float | Fraction
+
+
+def _weighted(value: Exact, weight: float) -> Exact:
+    return value if weight == 1 else Fraction(value) * Fraction(weight)
+
+
 def _table_of(
     groups: list[int],
-    rows: list[dict[int, Fraction]],
+    rows: list[dict[int, Exact]],
     costs: list[int],
     constraints: Constraints,
 ) -> tuple[GroupTable, Fraction]:
-    largest = max((abs(value) for row in rows for value in row.values()), default=Fraction(0))
-    scale = Fraction(2) ** power_of_two_above(largest)
-    rows = [{task: value / scale for task, value in row.items()} for row in rows]
+    sizes: list[Any] = [abs(value) for row in rows for value in row.values()]
+    exponent = power_of_two_above(Fraction(max(sizes, default=0)))
+    scale = Fraction(2) ** exponent
     scores = np.full((len(groups), len(constraints.tasks)), np.nan)
     for index, row in enumerate(rows):
         for task, value in row.items():
-            scores[index, task] = float(value)
+            if isinstance(value, float):
+                scores[index, task] = math.ldexp(value, -exponent)
+            else:
+                scores[index, task] = float(value / scale)
 
     def exact(row: int, task: int) -> Fraction:
-        return rows[row][task]
+        return Fraction(rows[row][task]) / scale
 
     return GroupTable(groups, scores, costs, exact, constraints.overlap), scale
 
@@ -248,12 +259,15 @@ def _whole(prices: list[Fraction]) -> tuple[list[int], Fraction]:
     return whole, Fraction(divisor, common)
 
 
-def _asked(score: ScoreFunction, group: tuple[str, ...], task: str) -> Fraction:
+def _asked(score: ScoreFunction, group: tuple[str, ...], task: str) -> Exact:
     value = score(group, task)
     try:
-        return Fraction(value) if isinstance(value, Fraction) else Fraction(float(value))
+        exact = value if isinstance(value, Fraction) else float(value)
+        if not isinstance(exact, Fraction) and not math.isfinite(exact):
+            raise ValueError
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"Expected the score function to return a finite number. Received: {value!r} for group "
             f"{group} and task {task!r}."
         ) from error
+    return exact

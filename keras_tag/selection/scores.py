@@ -15,6 +15,34 @@ from keras_tag.selection.budget_curves import budget_curve
 ScoreFunction = Callable[[tuple[str, ...], str], float]
 
 
+def affinity_shares(affinity: Affinity) -> np.ndarray:
+    """A[i, j] = Z[i, j] / Z[j, j], `[num_tasks, num_tasks]`: what a task gets of its own progress.
+
+    Args:
+        affinity: As a `TAGModel` measured it.
+
+    Returns:
+        A; rows source, columns target.
+
+    Raises:
+        ValueError: Unmeasured pairs, or a diagonal that is not positive.
+    """
+    if affinity.unmeasured:
+        raise ValueError(
+            "Expected an affinity of which every pair was measured. Never measured (source, "
+            f"target): {affinity.unmeasured}."
+        )
+    own = np.diag(affinity.mean)
+    if not (own > 0).all():
+        weak = [task for task, value in zip(affinity.tasks, own, strict=True) if not value > 0]
+        raise ValueError(
+            f"Expected every task's update to help the task itself. It does not for {weak}: probe "
+            "more often, or select without these tasks (`affinity.subset`)."
+        )
+    shares: np.ndarray = affinity.mean / own
+    return shares
+
+
 def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
     """A task's progress when its group takes one step of the length that it would take alone.
 
@@ -51,19 +79,7 @@ def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
     """
     if not 0 <= power <= 1:
         raise ValueError(f"Expected `power` from 0 to 1. Received: power={power!r}.")
-    if affinity.unmeasured:
-        raise ValueError(
-            "Expected an affinity of which every pair was measured. Never measured (source, "
-            f"target): {affinity.unmeasured}."
-        )
-    own = np.diag(affinity.mean)
-    if not (own > 0).all():
-        weak = [task for task, value in zip(affinity.tasks, own, strict=True) if not value > 0]
-        raise ValueError(
-            f"Expected every task's update to help the task itself. It does not for {weak}: probe "
-            "more often, or select without these tasks (`affinity.subset`)."
-        )
-    shares = affinity.mean / own
+    shares = affinity_shares(affinity)
     index = {task: k for k, task in enumerate(affinity.tasks)}
 
     def score(group: tuple[str, ...], task: str) -> float:
