@@ -1,20 +1,24 @@
 """What probes cost in time: ratios to a plain Keras training step, measured interleaved.
 
-    python benchmarks/probe_cost.py                    # writes benchmarks/probe_cost.json
-    python benchmarks/probe_cost.py --table            # the table of docs/cost.md from the file
-    python benchmarks/probe_cost.py --plot docs/probe_cost.png
-    python benchmarks/probe_cost.py --networks mlp --tasks 3 9 --batches 64 --rounds 5
+    python benchmarks/probe_cost.py                    # goes on with benchmarks/probe_cost.json
+    python benchmarks/probe_cost.py --networks mlp --tasks 9 --batches 64 --again
+
+`probe_cost_report.py` makes the tables and the picture of docs/cost.md from the file.
 
 For a network, a number of tasks and a batch size, one process holds the plain model and a
 `TAGModel` of every variant, each compiled for the same optimizer. In every round each takes a few
 steps, one variant after the other, so that whatever else the machine does falls on all of them
-alike. What is reported are ratios of CPU time to the plain step of the same round: the median over
-the rounds, and the quartiles.
+alike. What is reported are ratios of CPU time, and of wall time, to the plain steps of the same
+round: the median over the rounds, and the quartiles. At last `every="auto"` chooses its number, and
+whole stretches of that many steps, with one probe in each, are held against plain ones.
 
 A probe at every k-th step costs `1 + (probed step - 1) / k` plain steps. `entries` is how many of
 the n x n pairs a probe measures; since every measured entry is exact and has the same sampling
 variance, `entries per extra plain step`, relative to the full probe, is how much faster the squared
 standard error falls for what it costs.
+
+Every configuration is a process of its own and goes into the file when it is done; what is there is
+not measured again. Peak memory is measured by `probe_memory.py`.
 """
 
 import argparse
@@ -37,18 +41,34 @@ VARIANTS = {
     "cosine": {"lookahead": "cosine"},
     "gradient, reused": {"reuse_gradients": True},
     "gradient, 1 source": {"sources_per_probe": 1},
-    "gradient, 3 sources": {"sources_per_probe": 3},
-    "optimizer, 1 source": {"lookahead": "optimizer", "sources_per_probe": 1},
 }
-SCHEDULES = (1, 5, 10, 20, 50)
-# The kinds that estimate the same thing up to the look-ahead, in the picture.
-CURVES = (
-    "gradient",
-    "gradient, reused",
-    "gradient, 3 sources",
-    "gradient, 1 source",
-    "first_order",
-)
+# What is measured where tracing all of them would take long.
+FEW = ("gradient", "first_order", "gradient, 1 source")
+# Network, tasks, batch, variants; the most telling first.
+CONFIGURATIONS = [
+    ("mlp", 9, 64, tuple(VARIANTS)),
+    ("resnet32", 9, 64, tuple(VARIANTS)),
+    ("transformer", 9, 64, FEW),
+    ("mlp", 40, 64, FEW),
+    ("mlp", 3, 64, FEW),
+    ("resnet64", 9, 64, FEW),
+    ("mlp", 9, 256, FEW),
+    ("transformer", 3, 64, FEW),
+    ("resnet32", 3, 64, FEW),
+    ("mlp", 20, 64, FEW),
+    ("transformer", 40, 64, FEW),
+    ("resnet32", 9, 256, FEW),
+    ("transformer", 9, 256, FEW),
+    ("mlp", 3, 256, FEW),
+    ("transformer", 20, 64, FEW),
+    ("resnet32", 20, 64, FEW),
+    ("resnet64", 3, 64, FEW),
+    ("mlp", 40, 256, FEW),
+    ("resnet32", 40, 64, FEW),
+]
+OVERHEAD = 0.1
+# A round of a variant is at most about this much plain training.
+ROUND_SECONDS = 0.3
 
 
 def made(network, tasks):
@@ -85,8 +105,36 @@ def made(network, tasks):
     return keras.Model(inputs, heads)
 
 
-def child(network, tasks, batch, rounds, steps):
-    """Measure one configuration and print its rows as JSON."""
+class Stopwatch:
+    """Seconds of CPU and of wall time, by variant and round."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    def take(self, name, work):
+        """Time one round of a variant."""
+        begun = time.process_time(), time.perf_counter()
+        work()
+        ended = time.process_time(), time.perf_counter()
+        took = [after - before for before, after in zip(begun, ended, strict=True)]
+        self.seconds.setdefault(name, []).append(took)
+
+    def ratios(self, name, to):
+        """`[median, lower quartile, upper quartile]` of CPU time, and the same of wall time."""
+        result = []
+        for clock in (0, 1):
+            pairs = zip(self.seconds[name], self.seconds[to], strict=True)
+            low, middle, high = statistics.quantiles([a[clock] / b[clock] for a, b in pairs], n=4)
+            result.append([round(value, 3) for value in (middle, low, high)])
+        return result
+
+    def median(self, name):
+        """CPU seconds of a round."""
+        return statistics.median(cpu for cpu, _ in self.seconds[name])
+
+
+def child(network, tasks, batch, rounds, variants):
+    """Measure one configuration and print it as JSON."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -94,51 +142,83 @@ def child(network, tasks, batch, rounds, steps):
     from keras_tag import TAGModel
 
     rng = np.random.default_rng(0)
-    model = made(network, tasks)
-    x = rng.normal(size=(batch * steps, *model.input_shape[1:])).astype("float32")
+    x = rng.normal(size=(10 * batch, *made(network, tasks).input_shape[1:])).astype("float32")
     y = {f"t{i}": rng.integers(0, 2, (len(x), 1)).astype("float32") for i in range(tasks)}
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache()
-    loss = dict.fromkeys(y, "binary_crossentropy")
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache().repeat()
 
-    trained, traced = {}, {}
-    for name in ("plain", "between probes", *VARIANTS):
-        if name.startswith("gradient, 3") and tasks <= 3:
-            continue
-        target = made(network, tasks)
+    def fit(model, steps):
+        model.fit(data, steps_per_epoch=steps, verbose=0)
+
+    models, first = {}, {}
+    for name in ("plain", *variants):
+        model = made(network, tasks)
         if name != "plain":
-            every = 10**9 if name == "between probes" else 1
-            target = TAGModel(target, every=every, **VARIANTS.get(name, {}))
-        target.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss=loss)
+            model = TAGModel(model, every=1, overhead=OVERHEAD, **VARIANTS[name])
+        loss = dict.fromkeys(y, "binary_crossentropy")
+        model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss=loss)
         begun = time.process_time()
-        for _ in range(2 if name == "between probes" else 1):
-            target.fit(data, verbose=0)  # Traces; the first step is a probe in any case.
-        traced[name] = time.process_time() - begun
-        trained[name] = target
-    seconds = {name: [] for name in trained}
+        fit(model, 1)
+        first[name] = round(time.process_time() - begun, 1)
+        models[name] = model
+    tag = models["gradient"]
+    tag.pause_probing()
+    fit(tag, 1)
+    begun = time.process_time()
+    fit(models["plain"], 2)
+    steps = max(2, min(10, int(2 * ROUND_SECONDS / (time.process_time() - begun))))
+
+    watch = Stopwatch()
     for _ in range(rounds):
-        for name, target in trained.items():
-            begun = time.process_time()
-            target.fit(data, verbose=0)
-            seconds[name].append(time.process_time() - begun)
-    rows = []
-    for name in trained:
-        ratios = [own / plain for own, plain in zip(seconds[name], seconds["plain"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
+        for name, model in models.items():
+            if model is tag:
+                tag.pause_probing()
+                watch.take("between probes", lambda: fit(tag, steps))
+                tag.resume_probing()
+            watch.take(name, lambda model=model: fit(model, steps))
+    rows = {}
+    for name in ("between probes", *variants):
+        cpu, wall = watch.ratios(name, "plain")
         sources = VARIANTS.get(name, {}).get("sources_per_probe", tasks)
-        rows.append(
+        rows[name] = {"cpu": cpu, "wall": wall}
+        if name in variants:
+            rows[name]["entries"] = sources * tasks
+            rows[name]["first_step_cpu_seconds"] = first[name]
+    print(
+        json.dumps(
             {
                 "network": network,
                 "tasks": tasks,
                 "batch": batch,
-                "variant": name,
-                "ratio": round(middle, 3),
-                "quartiles": [round(low, 3), round(high, 3)],
-                "entries": 0 if name in ("plain", "between probes") else sources * tasks,
-                "first_epoch_cpu_seconds": round(traced[name], 1),
-                "plain_step_ms": round(1000 * statistics.median(seconds["plain"]) / steps, 2),
+                "rounds": rounds,
+                "steps_per_round": steps,
+                "plain_step_cpu_ms": round(1000 * watch.median("plain") / steps, 2),
+                "plain_first_step_cpu_seconds": first["plain"],
+                "variants": rows,
+                # With many tasks the stretches are hundreds of steps long.
+                "auto": auto(tag, models["plain"], fit, 3) if tasks <= 9 else None,
             }
         )
-    print(json.dumps(rows))
+    )
+
+
+def auto(tag, plain, fit, rounds):
+    """What `every="auto"` chooses, and what it then costs: one probe in `every` steps."""
+    tag.every = "auto"
+    while tag.every == "auto":
+        fit(tag, 8)
+    watch = Stopwatch()
+    for _ in range(rounds):
+        watch.take("plain", lambda: fit(plain, tag.every))
+        watch.take("auto", lambda: fit(tag, tag.every))
+    cpu, wall = watch.ratios("auto", "plain")
+    return {"overhead": OVERHEAD, "every": tag.every, "cpu": cpu, "wall": wall}
+
+
+def load(out=OUT):
+    """The result file; an empty one if it isn't there."""
+    if Path(out).exists():
+        return json.loads(Path(out).read_text("utf-8"))
+    return {"configurations": []}
 
 
 def measure(options):
@@ -146,113 +226,60 @@ def measure(options):
     import keras
     import tensorflow as tf
 
-    rows = []
-    for network in options.networks:
-        for tasks in options.tasks:
-            for batch in options.batches:
-                arguments = (network, tasks, batch, options.rounds, options.steps)
-                done = subprocess.run(
-                    [sys.executable, __file__, "--child", *map(str, arguments)],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"),
-                )
-                rows += json.loads(done.stdout.strip().splitlines()[-1])
-                print(*arguments, {r["variant"]: r["ratio"] for r in rows[-9:]}, flush=True)
-                result = {
-                    "what": "CPU time of a probed step over that of a plain Keras step, medians "
-                    "and quartiles over interleaved rounds",
-                    "machine": "2 cores, CPU only, shared with other work",
-                    "rounds": options.rounds,
-                    "steps_per_round": options.steps,
-                    "python": platform.python_version(),
-                    "keras": keras.__version__,
-                    "tensorflow": tf.__version__,
-                    "rows": rows,
-                }
-                Path(options.out).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-
-
-def table(options):
-    """Markdown: the cost of `every`, and what it buys."""
-    rows = json.loads(Path(options.out).read_text("utf-8"))["rows"]
-    head = ["network", "n", "batch", "variant", "probed step"]
-    head += [f"every={k}" for k in SCHEDULES[1:]] + ["entries per extra step, full probe = 1"]
-    print("|", " | ".join(head), "|\n|", " | ".join(["---"] * 4 + ["---:"] * (len(head) - 4)), "|")
-    full = {}
-    for row in rows:
-        key = (row["network"], row["tasks"], row["batch"])
-        if row["variant"] == "plain":
+    for network, tasks, batch, variants in CONFIGURATIONS:
+        asked = (options.networks, options.tasks, options.batches)
+        if not all(
+            wanted is None or value in wanted
+            for value, wanted in zip((network, tasks, batch), asked, strict=True)
+        ):
             continue
-        extra = row["ratio"] - 1
-        cells = [row["network"], row["tasks"], row["batch"], row["variant"]]
-        low, high = row["quartiles"]
-        cells.append(f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})")
-        if row["variant"] == "between probes":
-            cells += [""] * len(SCHEDULES)
-        else:
-            worth = row["entries"] / max(extra, 1e-3)
-            if row["variant"] == "gradient":
-                full[key] = worth
-            cells += [f"{1 + extra / k:.2f}" for k in SCHEDULES[1:]]
-            cells.append(f"{worth / full[key]:.2f}")
-        print("|", " | ".join(map(str, cells)), "|")
-
-
-def plot(options):
-    """Training time against the standard error of a pair's affinity, for every way to probe."""
-    import matplotlib.pyplot as plt
-
-    rows = json.loads(Path(options.out).read_text("utf-8"))["rows"]
-    settings = sorted({(r["network"], r["tasks"], r["batch"]) for r in rows if r["tasks"] == 9})
-    figure, axes = plt.subplots(
-        1, len(settings), figsize=(1 + 4 * len(settings), 4), sharey=True, squeeze=False
-    )
-    axes = axes[0]
-    for ax, setting in zip(axes, settings, strict=True):
-        for marker, variant in zip("osD^v", CURVES, strict=True):
-            for row in rows:
-                if (row["network"], row["tasks"], row["batch"], row["variant"]) == (
-                    *setting,
-                    variant,
-                ):
-                    extra, share = row["ratio"] - 1, row["entries"] / row["tasks"] ** 2
-                    cost = [1 + extra / k for k in SCHEDULES]
-                    # As if probes were independent; the full probe at every step has the error 1.
-                    error = [(k / share) ** 0.5 for k in SCHEDULES]
-                    ax.plot(cost, error, marker=marker, label=variant)
-        ax.set(title="{}, {} tasks, batch {}".format(*setting), yscale="log")
-        ax.set_xlabel("training time (plain fit = 1)")
-        ax.grid(alpha=0.3)
-    axes[0].set_ylabel("standard error (full probe, every step = 1)")
-    axes[0].legend(fontsize=8, title=f"every = {', '.join(map(str, SCHEDULES))}")
-    figure.tight_layout()
-    figure.savefig(options.plot, dpi=110)
+        known = load(options.out)["configurations"]
+        others = [
+            c for c in known if (c["network"], c["tasks"], c["batch"]) != (network, tasks, batch)
+        ]
+        if len(others) < len(known) and not options.again:
+            continue
+        arguments = (network, tasks, batch, options.rounds, "; ".join(variants))
+        done = subprocess.run(
+            [sys.executable, __file__, "--child", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"),
+        )
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        print(json.dumps(found), flush=True)
+        result = {
+            "what": "time of a probed step over that of a plain Keras step: median and quartiles "
+            "over interleaved rounds, of CPU time and of wall time",
+            "machine": "2 cores, CPU only, shared with other work",
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "configurations": sorted(
+                [*others, found],
+                key=lambda c: (NETWORKS.index(c["network"]), c["tasks"], c["batch"]),
+            ),
+        }
+        Path(options.out).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 def main():
-    """Measure, or print the table."""
+    """Measure, print the tables or draw the picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
-    parser.add_argument("--tasks", nargs="+", type=int, default=[3, 9, 20, 40])
-    parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS)
+    parser.add_argument("--tasks", nargs="+", type=int)
+    parser.add_argument("--batches", nargs="+", type=int)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--again", action="store_true", help="also what is in the file")
     parser.add_argument("--out", default=str(OUT))
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--plot", help="where to draw the frontier")
     options = parser.parse_args()
     if options.child:
-        network, *numbers = options.child
-        child(network, *map(int, numbers))
-    elif options.plot:
-        plot(options)
-    elif options.table:
-        table(options)
+        network, *numbers, variants = options.child
+        child(network, *map(int, numbers), variants.split("; "))
     else:
         measure(options)
 

@@ -1,0 +1,227 @@
+"""The tables and the picture of docs/cost.md, from the result files beside this script.
+
+python benchmarks/probe_cost_report.py                           # prints the tables
+python benchmarks/probe_cost_report.py --plot docs/probe_cost.png
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SCHEDULES = (1, 10, 20, 50)
+# What is one table's column and one curve of the picture.
+OTHERS = ("optimizer", "first_order", "cosine", "gradient, reused", "gradient, 1 source")
+CURVES = ("gradient", "first_order", "gradient, 1 source")
+# How often is probed when one epoch in so many is, at every 10th step.
+SCHEDULE_STEPS = {
+    "every 10": 10,
+    "every 50": 50,
+    "every 10, one epoch in 5": 50,
+    "every 10, one epoch in 10": 100,
+    "every 10, one epoch in 20": 200,
+}
+# In the picture a schedule is there once.
+DRAWN = [schedule for schedule in SCHEDULE_STEPS if schedule != "every 10, one epoch in 5"]
+
+
+def load(name):
+    """A result file of this folder."""
+    return json.loads((HERE / f"{name}.json").read_text("utf-8"))
+
+
+def markdown(head, rows, text_columns):
+    """A table; the columns after the first `text_columns` are numbers."""
+    ruler = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ruler, *rows))
+
+
+def spread(ratio):
+    """Median and quartiles."""
+    return "{:.2f} ({:.2f} to {:.2f})".format(*ratio)
+
+
+def every(ratio, k):
+    """The whole training at every k-th step, in plain training."""
+    return 1 + (ratio - 1) / k
+
+
+def named(configuration):
+    """The first cells of a row."""
+    return [configuration["network"], configuration["tasks"], configuration["batch"]]
+
+
+def steps_table(configurations):
+    """The full "gradient" probe: what a probed step costs, and what that makes of training."""
+    rows = []
+    for c in configurations:
+        full, between = c["variants"]["gradient"], c["variants"]["between probes"]
+        rows.append(
+            [
+                *named(c),
+                c["plain_step_cpu_ms"],
+                c["tasks"] + 1,
+                spread(full["cpu"]),
+                spread(full["wall"]),
+                spread(between["cpu"]),
+                *(f"{every(full['cpu'][0], k):.2f}" for k in SCHEDULES[1:]),
+            ]
+        )
+    head = ["network", "n", "batch", "plain step, ms", "counted", "probed step, CPU", "wall"]
+    head += ["between probes", *(f"every={k}" for k in SCHEDULES[1:])]
+    return markdown(head, rows, 1)
+
+
+def worth(configuration, variant):
+    """Entries per extra plain step, the full probe = 1."""
+    full, row = (
+        configuration["variants"][v]["entries"] / (configuration["variants"][v]["cpu"][0] - 1)
+        for v in ("gradient", variant)
+    )
+    return row / full
+
+
+def kinds_table(configurations):
+    """The other kinds: a probed step, and entries per extra plain step, the full probe = 1."""
+    rows = []
+    for c in configurations:
+        row = named(c)
+        for variant in OTHERS:
+            measured = c["variants"].get(variant)
+            row.append(
+                f"{spread(measured['cpu'])}; **{worth(c, variant):.2f}**" if measured else ""
+            )
+        rows.append(row)
+    return markdown(["network", "n", "batch", *OTHERS], rows, 1)
+
+
+def first_step_table(configurations):
+    """CPU seconds of the first step, which is traced."""
+    names = ("gradient", "first_order", "gradient, 1 source")
+    rows = [
+        [
+            *named(c),
+            c["plain_first_step_cpu_seconds"],
+            *(c["variants"][name]["first_step_cpu_seconds"] for name in names),
+        ]
+        for c in configurations
+        if c["batch"] == 64
+    ]
+    return markdown(["network", "n", "batch", "plain", *names], rows, 1)
+
+
+def auto_table(configurations):
+    """What `every="auto"` chose, and what it really cost."""
+    rows = [
+        [*named(c), c["auto"]["every"], spread(c["auto"]["cpu"]), spread(c["auto"]["wall"])]
+        for c in configurations
+        if c["auto"]
+    ]
+    return markdown(["network", "n", "batch", "chosen `every`", "CPU", "wall"], rows, 1)
+
+
+def mean_recovery(results, schedule, method):
+    """Over sets and budgets."""
+    values = [v for e in results["sets"].values() for v in e["recovery"][schedule][method]]
+    return sum(values) / len(values)
+
+
+def recovery_table(configurations, results):
+    """Cost and recovery side by side."""
+    methods = list(next(iter(results["sets"].values()))["recovery"]["every 10"])
+    chosen = [c for c in configurations if (c["tasks"], c["batch"]) == (9, 64)]
+    rows = []
+    for schedule, k in SCHEDULE_STEPS.items():
+        row = [f"every={k}" if " one " not in schedule else f"about every={k}"]
+        row += [f"{every(c['variants']['gradient']['cpu'][0], k):.2f}" for c in chosen]
+        row += [f"{mean_recovery(results, schedule, method):.2f}" for method in methods]
+        rows.append(row)
+    return markdown(["probed", *(c["network"] for c in chosen), *methods], rows, 1)
+
+
+def readme_table(configurations):
+    """Nine tasks, batches of 64, the whole training in plain training."""
+    rows = []
+    for c in configurations:
+        if (c["tasks"], c["batch"]) == (9, 64):
+            full, auto = c["variants"]["gradient"]["cpu"][0], c["auto"]
+            cells = [f"{every(full, k):.2f}" for k in (1, 10, 50)]
+            rows.append([c["network"], *cells, f"{auto['cpu'][0]:.2f} (every={auto['every']})"])
+    head = ["network", "every=1", "every=10", "every=50", 'every="auto"']
+    return markdown(head, rows, 1)
+
+
+def tables():
+    """Name -> Markdown, as the pages have it."""
+    configurations = load("probe_cost")["configurations"]
+    return {
+        "steps": steps_table(configurations),
+        "kinds": kinds_table(configurations),
+        "first steps": first_step_table(configurations),
+        "auto": auto_table(configurations),
+        "recovery": recovery_table(configurations, load("probe_recovery")),
+        "readme": readme_table(configurations),
+    }
+
+
+def plot(path):
+    """Extra training time against the standard error, and against the groups' recovery."""
+    import matplotlib.pyplot as plt
+
+    configurations = [
+        c for c in load("probe_cost")["configurations"] if (c["tasks"], c["batch"]) == (9, 64)
+    ]
+    results = load("probe_recovery")
+    figure, axes = plt.subplots(
+        1, len(configurations) + 1, figsize=(3.4 * len(configurations) + 4, 3.8), squeeze=False
+    )
+    *left, right = axes[0]
+    for ax, c in zip(left, configurations, strict=True):
+        for marker, variant in zip("os^", CURVES, strict=True):
+            row = c["variants"][variant]
+            extra, share = row["cpu"][0] - 1, row["entries"] / c["tasks"] ** 2
+            # As if probes were independent; the full probe at every step has the error 1.
+            ax.plot(
+                [100 * extra / k for k in SCHEDULES],
+                [(k / share) ** 0.5 for k in SCHEDULES],
+                marker=marker,
+                label=variant,
+            )
+        ax.axvline(15, color="grey", linestyle=":", linewidth=1)
+        ax.set(xscale="log", yscale="log", title=f"{c['network']}, {c['tasks']} tasks")
+        ax.set_xlabel("extra training time, %")
+        ax.sharey(left[0])
+        cost = [
+            100 * (every(c["variants"]["gradient"]["cpu"][0], k) - 1)
+            for k in map(SCHEDULE_STEPS.get, DRAWN)
+        ]
+        recovered = [mean_recovery(results, s, "shortlist") for s in DRAWN]
+        right.plot(cost, recovered, marker="o", label=c["network"])
+    left[0].set_ylabel("standard error (full probe, every step = 1)")
+    left[0].legend(fontsize=8, title=f"every = {', '.join(map(str, SCHEDULES))}", title_fontsize=8)
+    right.axvline(15, color="grey", linestyle=":", linewidth=1)
+    right.set(xscale="log", ylim=(0, 1), title="groups, by what was paid")
+    right.set_xlabel("extra training time, %")
+    right.set_ylabel("recovery, shortlist")
+    steps = ", ".join(str(SCHEDULE_STEPS[schedule]) for schedule in DRAWN)
+    right.legend(fontsize=8, title=f"every = {steps}", title_fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    """Print the tables, or draw the picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--plot", help="where to draw the frontier")
+    options = parser.parse_args()
+    if options.plot:
+        plot(options.plot)
+        return
+    for name, table in tables().items():
+        print(f"<!-- {name} -->\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The figures of docs/cost.md and of the README are those of the result files."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def report():
+    script = ROOT / "benchmarks" / "probe_cost_report.py"
+    spec = importlib.util.spec_from_file_location("probe_cost_report", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_show_the_tables_of_the_result_files(report):
+    for name, table in report.tables().items():
+        page = ROOT / ("README.md" if name == "readme" else "docs/cost.md")
+        assert table in page.read_text("utf-8"), name
+
+
+def test_the_figures_of_a_row_belong_together(report):
+    for configuration in report.load("probe_cost")["configurations"]:
+        where = report.named(configuration)
+        for name, row in configuration["variants"].items():
+            for middle, low, high in (row["cpu"], row["wall"]):
+                assert 0 < low <= middle <= high, (where, name)
+        # A probe is extra work, however noisy the machine was.
+        assert configuration["variants"]["gradient"]["cpu"][0] > 1, where
+        assert report.worth(configuration, "gradient") == 1
+
+
+def test_a_tenth_of_the_probes_is_a_tenth_of_the_extra_cost(report):
+    assert report.every(3.0, 1) == 3
+    assert report.every(3.0, 10) == pytest.approx(1.2)
+    assert report.every(1.0, 10) == 1
