@@ -24,6 +24,7 @@ from keras_tag.lookahead import (
     stepped_affinity,
 )
 from keras_tag.measured_with import batch_size_of, measured_with
+from keras_tag.negative_losses import WarnOfNegativeLosses
 from keras_tag.open_probes import OpenProbe, OpenProbes
 from keras_tag.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.probe_record import ProbeRecord, RecordEpochs, with_first
@@ -322,11 +323,15 @@ class TAGModel(DistributedModel):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras's, with one callback more: affinities are kept by epoch."""
+        """Keras's, with callbacks that keep affinities by epoch and look at the losses' signs."""
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         self._batch_size = batch_size_of(call.arguments.get("x"), call.arguments.get("batch_size"))
-        epochs = RecordEpochs(self._record)
-        call.arguments["callbacks"] = with_first(epochs, call.arguments.get("callbacks"))
+        own: list[keras.callbacks.Callback] = [RecordEpochs(self._record)]
+        if self.lookahead != "cosine":
+            own.append(WarnOfNegativeLosses(self._record))
+        for callback in reversed(own):
+            callbacks = with_first(callback, call.arguments.get("callbacks"))
+            call.arguments["callbacks"] = callbacks
         return super().fit(*call.args[1:], **call.kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
