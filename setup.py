@@ -14,13 +14,14 @@ CORE = [
     "keras>=3.15",
     "tensorflow>=2.21",
     "numpy>=2.1",
-    "ortools>=9.12",
+    # 9.12 wants an older protobuf than TensorFlow 2.21 does.
+    "ortools>=9.13.4784",
     # Compiles the selection's search for more than fifteen tasks.
     "numba>=0.61",
     # The embedded digits, the demo's tables and its pictures.
     "scikit-learn>=1.6",
     "matplotlib>=3.9",
-    "pandas>=2.2",
+    "pandas>=2.2.2",  # The first for NumPy 2.
     # Student's t. scikit-learn needs it anyway.
     "scipy>=1.14",
     # Reads images, in a way that can say which file is damaged; matplotlib needs it anyway.
@@ -39,7 +40,7 @@ EXTRAS = {
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
     "test": [
         "pytest>=8.3",
-        "pytest-xdist>=3.6",
+        "pytest-xdist>=3.6.1",
         "hypothesis>=6.110",
         "psutil>=6.0",
         *NOTEBOOKS,

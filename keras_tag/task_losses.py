@@ -122,6 +122,11 @@ class TaskLosses:
         for task in self.tasks:
             loss = self._resolve(task, y, predictions)
             target = tf.convert_to_tensor(y[task])
+            if target.dtype == tf.string:
+                raise ValueError(
+                    f"Expected labels that are numbers. Received: strings for task {task!r}. Give "
+                    "each class its number, with keras.layers.StringLookup for example."
+                )
             self._dtypes[task] = loss.dtype
             rank = self._rank_of_values(task, loss, target, predictions[task])
             rows.append(_hide_missing(target, weight[task], self._missing, loss, rank))

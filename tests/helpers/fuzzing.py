@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import keras_tag
@@ -15,13 +15,14 @@ PACKAGE = str(Path(keras_tag.__file__).parent)
 ANSWERED, REFUSED = "answered", "refused"
 
 
-def fuzz(nightly, pinned=(), least=0.1, **strategies):
+def fuzz(nightly, pinned=(), least=0.1, shrink=True, **strategies):
     """Make two tests of one check: `nightly` random inputs, and a tenth of that for CI.
 
     Args:
         nightly: How many inputs are tried at night.
         pinned: Inputs that are tried first, every time: those that once went wrong.
         least: The least share of either outcome; a fuzzer that is always refused shows nothing.
+        shrink: Whether a failing input is made small, which takes hundreds of tries.
         **strategies: The check's arguments. It returns ANSWERED or REFUSED, or raises.
 
     Returns:
@@ -48,6 +49,7 @@ def fuzz(nightly, pinned=(), least=0.1, **strategies):
                 database=None,
                 deadline=None,
                 print_blob=True,
+                phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )
             many(given(case=st.fixed_dictionaries(strategies))(tried))()
