@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_tag.affinity_errors import SamplingErrors, t_quantile
 from keras_tag.affinity_history import AffinityHistory
+from keras_tag.task_names import is_task_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -437,7 +438,7 @@ def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     # A set has no order that the rows could be in.
     listed = isinstance(tasks, Iterable) and not isinstance(tasks, str | Set | Mapping)
     names = tuple(tasks) if listed else ()
-    if not listed or not all(isinstance(task, str) and task for task in names):
+    if not listed or not all(map(is_task_name, names)):
         raise ValueError(
             f"Expected `tasks` to be a sequence of non-empty strings. Received: tasks={tasks!r}."
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_tag.affinity import Affinity
-from keras_tag.plotting.style import COLOURS, MARKERS, new_axes, plain_frame
+from keras_tag.plotting.style import COLOURS, MARKERS, literal, new_axes, plain_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def plot_dynamics(
             markersize=4,
             markevery=max(1, len(epochs) // 12),
             linewidth=1.6,
-            label=name,
+            label=literal(name),
             zorder=3,
         )
     ax.axhline(0, color="black", linewidth=0.8, zorder=2)
@@ -84,7 +84,7 @@ def plot_dynamics(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
     ax.set_xlabel("trained epoch")
-    ax.set_ylabel(f"affinity for {target}" if target else "affinity")
+    ax.set_ylabel(f"affinity for {literal(target)}" if target else "affinity")
     if named:
         title = "source" if target else "source → target"
         more = f"\ngrey: {len(pairs) - most} others" if len(pairs) > most else ""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_tag.plotting.style import COLOURS, GRID, new_axes
+from keras_tag.plotting.style import COLOURS, GRID, literal, new_axes
 from keras_tag.selection.grouping import Grouping
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def plot_groups(grouping: Grouping, ax: "Axes | None" = None) -> "Axes":
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xticks(columns, [f"network {index}" for index in columns])
     ax.xaxis.tick_top()
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_yticks(range(len(rows)), [literal(task) for task in rows])
     ax.tick_params(length=0)
     ax.set_axisbelow(True)
     ax.grid(axis="y", color=GRID, linewidth=0.6)

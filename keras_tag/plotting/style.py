@@ -47,11 +47,17 @@ def cell_points(ax: "Axes", num_tasks: int) -> float:
     return min(extent.width, extent.height) / num_tasks * 72 / ax.figure.dpi
 
 
+def literal(name: str) -> str:
+    """A task's name as text that matplotlib draws as it is: a dollar begins no formula."""
+    return name.replace("$", r"\$")
+
+
 def name_tasks(ax: "Axes", tasks: Sequence[str], cell: float) -> None:
     """Task names along both axes of a matrix."""
     size = min(9.0, max(4.0, 0.45 * cell))
-    ax.set_xticks(range(len(tasks)), tasks, rotation=90, fontsize=size)
-    ax.set_yticks(range(len(tasks)), tasks, fontsize=size)
+    names = [literal(task) for task in tasks]
+    ax.set_xticks(range(len(tasks)), names, rotation=90, fontsize=size)
+    ax.set_yticks(range(len(tasks)), names, fontsize=size)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 

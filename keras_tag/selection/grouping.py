@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, SupportsIndex
 
 from keras_tag.atomic_files import write_atomically
+from keras_tag.task_names import is_task_name
 
 _FORMAT = "keras_tag.Grouping"
 _FORMAT_VERSION = 1
@@ -54,7 +55,7 @@ class Grouping:
     statistics: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        groups = tuple(_check_group(group) for group in self.groups)
+        groups = _check_groups(self.groups)
         if not _maps_to(_is_index, self.serves):
             raise ValueError(
                 "Expected `serves` to map every task to the index of its group. Received: "
@@ -102,7 +103,7 @@ class Grouping:
         Raises:
             ValueError: See the class.
         """
-        named = tuple(tuple(group) for group in groups)
+        named = _check_groups(groups)
         if serves is None:
             first: dict[str, int] = {}
             for index, group in enumerate(named):
@@ -250,9 +251,17 @@ class Grouping:
         return task if math.isnan(score) else f"{task} ({score:.4g})"
 
 
+def _check_groups(groups: Any) -> tuple[tuple[str, ...], ...]:
+    if isinstance(groups, str) or not isinstance(groups, Iterable):
+        raise ValueError(
+            f"Expected `groups` to be a sequence of groups of task names. Received: {groups!r}."
+        )
+    return tuple(_check_group(group) for group in groups)
+
+
 def _check_group(group: Any) -> tuple[str, ...]:
     names = () if isinstance(group, str) or not isinstance(group, Iterable) else tuple(group)
-    if not names or not all(isinstance(name, str) and name for name in names):
+    if not names or not all(map(is_task_name, names)):
         raise ValueError(
             f"Expected every group to be a sequence of task names. Received: {group!r}."
         )

@@ -194,3 +194,30 @@ def test_affinity_and_selection_never_load_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "tasks", "message"),
+    [
+        (np.eye(2), {"a", "b"}, "`tasks` to be a sequence"),
+        (np.eye(2), 3, "`tasks` to be a sequence"),
+        (np.eye(1), ["\ud800"], "`tasks` to be a sequence"),
+        (np.eye(2) + 1j, ["a", "b"], "complex128"),
+        (np.zeros((2, 2), "m8[s]"), ["a", "b"], "timedelta64"),
+        ([[10**400]], ["a"], "too large"),
+    ],
+    ids=["a set has no order", "number", "half a surrogate", "complex", "times", "long integer"],
+)
+def test_what_would_be_read_wrongly_is_refused(matrix, tasks, message):
+    with pytest.raises(ValueError, match=message):
+        Affinity.from_array(matrix, tasks, rows="source")
+
+
+def test_masked_entries_are_unmeasured():
+    matrix = np.ma.array(np.eye(2), mask=[[False, True], [False, False]])
+    assert Affinity.from_array(matrix, ["a", "b"], rows="source").unmeasured == [("a", "b")]
+
+
+def test_counts_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match="count"):
+        Affinity(("a",), np.eye(1), np.array([[1.5]]))

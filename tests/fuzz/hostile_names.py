@@ -29,11 +29,10 @@ LETTERS = [
     "中文",
     "🜁",
     "\u202eabc",
-    "\ud800",
     "\ufeff",
     "_",
     "__class__",
 ]
 NAMES = ["depth", *PATHS, *WORDS, *SIGNS, *LETTERS]
 
-names = st.one_of(st.sampled_from(NAMES), st.text(st.characters(), min_size=1, max_size=5))
+names = st.one_of(st.sampled_from(NAMES), st.text(min_size=1, max_size=5))

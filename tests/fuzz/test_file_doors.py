@@ -164,7 +164,7 @@ def test_a_forged_affinity_is_refused_or_read_as_arrays(forgeries, dropped, othe
                     part = forgeries.get(name)
                     archive.writestr(name, whole if part is None else part(Bomb(bomb)))
             for name, part in others.items():
-                archive.writestr(name.replace("\0", "?").replace("\ud800", "?"), part(Bomb(bomb)))
+                archive.writestr(name.replace("\0", "?"), part(Bomb(bomb)))
         return file.getvalue()
 
     try:
@@ -227,7 +227,7 @@ def tables(draw):
         separator = draw(st.sampled_from(",;\t"))
         lines = [["", *tasks], *([a, *row] for a, row in zip(tasks, rows, strict=True))]
         text = "\n".join(separator.join(line) for line in lines)
-    content = text.encode("utf-8", "surrogatepass")
+    content = text.encode("utf-8")
     hurt = draw(st.booleans())
     return {
         "kind": kind,

@@ -198,13 +198,11 @@ def test_unknown_score_is_refused():
 
 def test_selection_never_imports_tensorflow_and_loads_fast():
     code = (
-        "import sys, time; start = time.perf_counter(); import keras_tag.selection as s; "
-        "seconds = time.perf_counter() - start; from keras_tag.affinity import Affinity; "
+        "import sys; import keras_tag.selection as s; from keras_tag.affinity import Affinity; "
+        "heavy = {'ortools', 'pandas', 'matplotlib', 'scipy', 'numba', 'sklearn'}; "
+        "print(heavy & {*sys.modules}); "
         "import numpy; a = Affinity.from_array(numpy.eye(4), list('abcd'), rows='source'); "
-        "assert 'ortools' not in sys.modules; s.select_groups(a, 2); "
-        "print(seconds, 'tensorflow' in sys.modules or 'keras' in sys.modules)"
+        "s.select_groups(a, 2); print({'tensorflow', 'keras'} & {*sys.modules})"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, loaded = run.stdout.split()
-    assert loaded == "False"
-    assert float(seconds) < 1.0
+    assert run.stdout.split("\n") == ["set()", "set()", ""]
