@@ -5,6 +5,9 @@ model has all the state that a step can leave half done: statistics, seeds, Adam
 """
 
 import hashlib
+import json
+import os
+import sys
 from pathlib import Path
 
 import keras
@@ -63,6 +66,26 @@ def fingerprint(tag):
 
 def step(tag):
     return int(tag.optimizer.iterations.numpy())
+
+
+def say(event):
+    """A line of JSON; a signal comes before or after it."""
+    os.write(sys.stdout.fileno(), (json.dumps(event) + "\n").encode())
+
+
+class Start:
+    """The state before the first step, to begin from it again and again."""
+
+    def __init__(self, folder, tag):
+        self.file = folder / "start.weights.h5"
+        tag.save_weights(self.file)
+        # Seeds are not in Keras's weights files.
+        self.others = [v.numpy() for v in tag.model.non_trainable_variables]
+
+    def put_into(self, tag):
+        tag.load_weights(self.file)
+        for variable, value in zip(tag.model.non_trainable_variables, self.others, strict=True):
+            variable.assign(value)
 
 
 class Log(keras.callbacks.Callback):

@@ -47,12 +47,8 @@ class Run:
     def __init__(self, folder):
         self.loss = Faulty()
         self.tag = runs.compiled({"a": "mse", "b": self.loss, "c": "mse"})
-        self.start = folder / "start.weights.h5"
         self.tag.fit(runs.batches(0, 2), verbose=0)  # Makes all that a file of it can hold.
-        fresh = runs.compiled({"a": "mse", "b": self.loss, "c": "mse"})
-        fresh.save_weights(self.start)
-        # Seeds are not in Keras's weights files.
-        self.seeds = [v.numpy() for v in fresh.model.non_trainable_variables]
+        self.start = runs.Start(folder, runs.compiled({"a": "mse", "b": self.loss, "c": "mse"}))
         self.reset()
         log = runs.Log()
         self.tag.fit(runs.batches(0, END), callbacks=[log], verbose=0)
@@ -61,9 +57,7 @@ class Run:
 
     def reset(self):
         self.loss.fail_at = None
-        self.tag.load_weights(self.start)
-        for variable, value in zip(self.tag.model.non_trainable_variables, self.seeds, strict=True):
-            variable.assign(value)
+        self.start.put_into(self.tag)
         self.tag.resume_probing()
 
     def assert_whole(self, at=None):
