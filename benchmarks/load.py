@@ -49,9 +49,9 @@ def run(tasks: int, width: int, epochs: int, probes: int) -> dict[str, Any]:
 
     @keras.saving.register_keras_serializable(package="benchmarks")
     class Counted(keras.layers.Dense):
-        def call(self, *args: Any, **kwargs: Any) -> Any:
+        def call(self, inputs: Any) -> Any:
             calls.append(1)
-            return super().call(*args, **kwargs)
+            return super().call(inputs)
 
     inputs = keras.Input((width,))
     h = Counted(width, "tanh", name="trunk")(inputs)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from time import monotonic
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_tag.affinity import Affinity
+from keras_tag.selection.chosen_with import chosen_with
 from keras_tag.selection.column_generation import Solution, solve
 from keras_tag.selection.columns import Column, bits
 from keras_tag.selection.constraints import Constraints, check_weights
@@ -117,20 +119,22 @@ def select_groups(
         2021, arXiv:2109.04617, section 3.2.
     """
     deadline = deadline_of(time_limit)
-    problem, tasks = build_problem(
-        affinity,
-        score=score,
-        alone=alone,
-        overlap=overlap,
-        min_size=min_size,
-        max_size=max_size,
-        weights=weights,
-        costs=costs,
-        must_link=must_link,
-        cannot_link=cannot_link,
-        risk=risk,
-    )
-    return solve_problem(problem, tasks, budget, deadline)[0]
+    choice: dict[str, Any] = {
+        "score": score,
+        "alone": alone,
+        "overlap": overlap,
+        "min_size": min_size,
+        "max_size": max_size,
+        "weights": weights,
+        "costs": costs,
+        "must_link": must_link,
+        "cannot_link": cannot_link,
+        "risk": risk,
+    }
+    problem, tasks = build_problem(affinity, **choice)
+    grouping = solve_problem(problem, tasks, budget, deadline)[0]
+    metadata = chosen_with(affinity, {"budget": budget, **choice, "time_limit": time_limit})
+    return replace(grouping, metadata=metadata)
 
 
 def deadline_of(time_limit: Any) -> float:

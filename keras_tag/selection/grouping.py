@@ -34,6 +34,8 @@ class Grouping:
         score: The group score that was used: "members", "partners", ...
         cost: What the networks take from the budget (their number, if they have no costs).
         statistics: How the solver got there: rounds, columns, seconds. Not compared.
+        metadata: What it was found with, as far as that is known: "versions", "settings" of the
+            choice, and "affinity", the metadata of the affinities. Plain JSON types. Not compared.
 
     Raises:
         ValueError: A served task that its group does not train, or a group that serves nobody.
@@ -53,6 +55,7 @@ class Grouping:
     score: str = "given"
     cost: float = math.nan
     statistics: Mapping[str, float] = field(default_factory=dict, compare=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         groups = _check_groups(self.groups)
@@ -85,6 +88,7 @@ class Grouping:
         if math.isnan(self.cost):
             object.__setattr__(self, "cost", float(len(groups)))
         object.__setattr__(self, "statistics", MappingProxyType(dict(self.statistics)))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
     @classmethod
     def from_groups(
@@ -144,6 +148,7 @@ class Grouping:
             "score": self.score,
             "cost": self.cost,
             "statistics": dict(self.statistics),
+            "metadata": dict(self.metadata),
         }
 
     @classmethod
@@ -163,8 +168,8 @@ class Grouping:
             raise ValueError(
                 f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
             )
-        # Not in a grouping that was saved before networks had costs.
-        mapping = {"cost": None, "statistics": {}, **mapping}
+        # Not in groupings that were saved before there were any.
+        mapping = {"cost": None, "statistics": {}, "metadata": {}, **mapping}
         wrong = [name for name, fits in _FIELDS.items() if not fits(mapping.get(name, ...))]
         if wrong:
             raise ValueError(
@@ -186,6 +191,7 @@ class Grouping:
             score=mapping["score"],
             cost=_nan_if_none(mapping["cost"]),
             statistics=mapping["statistics"],
+            metadata=mapping["metadata"],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -299,6 +305,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "score": lambda value: isinstance(value, str),
     "cost": _number_or_none,
     "statistics": lambda value: _maps_to(_is_number, value),
+    "metadata": lambda value: isinstance(value, Mapping),
 }
 
 
