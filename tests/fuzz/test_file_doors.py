@@ -4,6 +4,7 @@ Nothing in a file is executed, and reading writes nothing. What is answered is w
 reading of the same bytes says.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -119,15 +120,18 @@ FORGERIES = st.one_of(
 
 def read_alone(read, content, name="file.npz"):
     """What `read` makes of these bytes, in a folder where it can leave nothing unseen."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content(Path(folder) / "bomb") if callable(content) else content)
-        before = sorted(os.listdir(".")), sorted(os.listdir(".."))
+    with tempfile.TemporaryDirectory() as outer:
+        # Its own parent and working directory: what other processes write is not looked at.
+        folder = Path(outer) / "inner"
+        folder.mkdir()
+        path = folder / name
+        path.write_bytes(content(folder / "bomb") if callable(content) else content)
         try:
-            return read(path)
+            with contextlib.chdir(folder):
+                return read(path)
         finally:
-            assert os.listdir(folder) == [name], "reading wrote, or a pickle was executed"
-            assert (sorted(os.listdir(".")), sorted(os.listdir(".."))) == before
+            written = os.listdir(outer), os.listdir(folder)
+            assert written == (["inner"], [name]), "reading wrote, or a pickle was executed"
 
 
 @fuzz(1_500, content=damages(NPZ), least=0.01)
