@@ -6,13 +6,17 @@ of the bare model on the very same input. What can't be trained on is refused, b
 Keras as before.
 """
 
+import os
+import tempfile
+
 import keras
 import numpy as np
 import tensorflow as tf
 from fuzzing import ANSWERED, REFUSED, fuzz, refused
+from hostile_names import NAMES
 from hypothesis import strategies as st
 
-from keras_tag import TAGModel
+from keras_tag import Affinity, GroupedModel, Grouping, TAGModel, build_from
 
 L = keras.layers
 TASKS = ("c", "a", "b")
@@ -199,7 +203,7 @@ def measured(tag):
         return np.zeros(0)
 
 
-@fuzz(300, run=runs(), least=0.05, shrink=False)
+@fuzz(200, run=runs(), least=0.05, shrink=False)
 def test_every_form_of_a_batch_is_the_same_run_or_refused(run):
     """Losses, dtypes, containers, orders, weights, missing labels, and one mistake in some."""
     plain_x, plain_y = numbers(run["seed"], run["n"], run["missing"])
@@ -247,4 +251,52 @@ def test_every_form_of_a_batch_is_the_same_run_or_refused(run):
     if not run["missing"] and not run["extra"]:
         bare = keras.Model(MODEL.inputs, MODEL.output)
         assert_same((history, weights), trained(bare, data(), loss, run["eager"]), rtol=0, atol=0)
+    return ANSWERED
+
+
+@fuzz(
+    60,
+    tasks=st.lists(st.sampled_from(NAMES), min_size=2, max_size=3, unique=True),
+    least=0,
+    shrink=False,
+)
+def test_task_names_that_keras_takes_are_kept_through_fit_and_files(tasks):
+    """Slashes, dots, empty-looking and reserved names: as Keras's own `fit` takes them."""
+
+    def build():
+        inputs = keras.Input((3,))
+        h = L.Dense(2, "tanh")(inputs)
+        model = keras.Model(inputs, {task: L.Dense(1)(h) for task in tasks})
+        model.set_weights([np.full(w.shape, 0.3) for w in model.get_weights()])
+        return model
+
+    def fitted(model):
+        model.compile(keras.optimizers.SGD(0.1), loss=dict.fromkeys(tasks, "mse"), run_eagerly=True)
+        return model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 3)).astype("float32")
+    y = {task: rng.normal(size=(4, 1)).astype("float32") for task in tasks}
+    bare, tag = build(), TAGModel(build(), every=1)
+    try:
+        expected = fitted(bare)
+    except Exception as error:
+        try:
+            fitted(tag)
+        except Exception as ours:
+            if type(ours) is not type(error):
+                refused(ours)
+            return REFUSED
+        raise AssertionError(f"trained what Keras can't: {error}") from error
+    assert fitted(tag) == expected
+    assert tag.affinity().tasks == tuple(tasks)
+    with tempfile.TemporaryDirectory() as folder:
+        tag.save(f"{folder}/model.keras")
+        tag.affinity().save(f"{folder}/affinity.npz")
+        assert sorted(os.listdir(folder)) == ["affinity.npz", "model.keras"]
+        loaded = keras.models.load_model(f"{folder}/model.keras").affinity()
+        assert Affinity.load(f"{folder}/affinity.npz").tasks == loaded.tasks == tuple(tasks)
+        np.testing.assert_array_equal(loaded.mean, tag.affinity().mean)
+    grouped = GroupedModel(Grouping.from_groups([tasks[:1], tasks[1:]]), build_from(bare))
+    assert list(grouped.predict(x, verbose=0)) == tasks
     return ANSWERED
