@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_tag.lookahead import ProbePoint, Task, Values
-from keras_tag.replicas import all_reduce_sum, num_replicas
+from keras_tag.replicas import all_reduce_sum
 from keras_tag.sharing import Sharing
 from keras_tag.task_losses import Labels, TaskLosses
 
@@ -87,10 +87,10 @@ def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., 
         function: Values of the shared variables -> tensors.
 
     Returns:
-        The same. It is left as it is where there is no graph, and in a replica, whose layers may
-        reduce over the replicas: that can't be done in a function of its own.
+        The same. It is left as it is where there is no graph, and under a strategy, where layers
+        may reduce over the replicas: that can't be done in a function of its own.
     """
-    if tf.executing_eagerly() or num_replicas() > 1:
+    if tf.executing_eagerly() or tf.distribute.has_strategy():
         return function
     traced: Callable[..., list[tf.Tensor]] = tf.function(function, autograph=False)
     return traced

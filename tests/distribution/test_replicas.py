@@ -69,3 +69,30 @@ def test_synchronised_batch_norm_sees_the_global_batch():
         assert relative(*weights) < 1e-9, kind
     """,
     )
+
+
+@pytest.mark.slow
+def test_layers_may_reduce_over_the_replicas_also_where_there_is_one():
+    run_alone(
+        """
+    import keras, numpy as np, tensorflow as tf
+    import one_device
+    from tag_models import heads, relative
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    """,
+        """
+    def build():
+        inputs = keras.Input((6,))
+        h = keras.layers.Dense(8, "tanh")(inputs)
+        return keras.Model(inputs, heads(keras.layers.BatchNormalization(synchronized=True)(h)))
+
+    one_device.use("float64")
+    x, y = one_device.data(32)
+    affinities = []
+    for scope in one_device.scopes(strategy):
+        tag = one_device.made(scope, "sgd", build, every=1)
+        tag.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+        affinities.append(tag.affinity().mean)
+    assert relative(*affinities) < 1e-9
+    """,
+    )
