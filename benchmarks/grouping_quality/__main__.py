@@ -1,7 +1,7 @@
 """Rebuilds the yardstick.
 
 python -m benchmarks.grouping_quality --tox21 PATH   # everything from nothing
-python -m benchmarks.grouping_quality --tox21 PATH --missing   # only tables that are not there
+python -m benchmarks.grouping_quality --tox21 PATH --missing   # only what is not there
 python -m benchmarks.grouping_quality --evaluate     # from the committed tables
 python -m benchmarks.grouping_quality --tables       # print the committed results
 """
@@ -35,14 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             for units in recipe.units
             if name != "tox21" or arguments.tox21
         ]
-        todo = {
-            kind: [
-                run for run in runs if not (arguments.missing and table_file(*run, kind).exists())
-            ]
-            for kind in ("groups", "affinities")
-        }
-        train_tables(todo["groups"], arguments.tox21)
-        measure_affinities(todo["affinities"], arguments.tox21)
+        untrained = [run for run in runs if not (arguments.missing and table_file(*run).exists())]
+        train_tables(untrained, arguments.tox21)
+        measure_affinities(runs, arguments.tox21, missing=arguments.missing)
     if not arguments.tables:
         results = evaluate_all()
         save_results(results)

@@ -3,16 +3,18 @@
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable, load_affinities
+from benchmarks.grouping_quality.fit_prior import fit_prior, samples
 from benchmarks.grouping_quality.group_table import FOLDER, GroupTable, environment, load_table
-from benchmarks.grouping_quality.methods import METHODS, Case
+from benchmarks.grouping_quality.methods import METHODS, Case, rows_of
 from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
-from keras_tag.selection import Grouping
+from keras_tag.selection.gain_model import Prior
 
 BUDGETS = (2, 3, 4)
 RESULTS = FOLDER.parent / "results.json"
@@ -38,7 +40,10 @@ def load_set_tables(name: str, units: int) -> tuple[GroupTable, AffinityTable]:
 
 
 def evaluate_set(
-    table: GroupTable, affinities: AffinityTable, methods: Iterable[str] = METHODS
+    table: GroupTable,
+    affinities: AffinityTable,
+    methods: Iterable[str] = METHODS,
+    prior: Prior | None = None,
 ) -> dict[str, Any]:
     """All methods and budgets on one set.
 
@@ -46,11 +51,13 @@ def evaluate_set(
         table: All groups' losses.
         affinities: What joint runs measured.
         methods: Some of `METHODS`.
+        prior: What `groups_to_train` believes before; None: what is shipped.
 
     Returns:
         "methods": name -> {"test", "validation": `[num_budgets][num_seeds]`, "added": how many
         groups had to be added to make exactly b, "task_rank", "group_rank": rank correlations},
-        with the choices that need no solver: "random", "single task" and "all in one".
+        with the choices that need no solver: "random", "single task" and "all in one". "company":
+        see `company`.
     """
     seeds = range(table.num_seeds)
     out: dict[str, Any] = {"random": _random(table)}
@@ -59,7 +66,8 @@ def evaluate_set(
         losses = [served_losses(table, seed, rows) for seed in seeds]
         out[name] = _losses([losses for _ in BUDGETS])
     for name in methods:
-        choices = [METHODS[name](Case(table, affinities, seed), BUDGETS) for seed in seeds]
+        cases = [Case(table, affinities, seed, prior or Prior()) for seed in seeds]
+        choices = [METHODS[name](case, BUDGETS) for case in cases]
         measured = [k for k in seeds if choices[k] is not None]
         if not measured:
             continue
@@ -68,7 +76,7 @@ def evaluate_set(
             row = []
             for seed in measured:
                 choice = choices[seed]
-                rows = _rows(table, choice.groupings[budget])
+                rows = list(dict.fromkeys(rows_of(table, choice.groupings[budget].groups)))
                 added += budget - len(rows)
                 row.append(served_losses(table, seed, complete(rows, choice.predicted, budget)))
             losses.append(row)
@@ -79,17 +87,52 @@ def evaluate_set(
             # Their ranks are those of what proposed them; what they cost is the groups trained.
             counts = [[choices[seed].trained[b] for seed in measured] for b in BUDGETS]
             out[name]["trained"] = np.mean(counts, 1).tolist()
-    return {"tasks": list(table.tasks), "num_seeds": table.num_seeds, "methods": out}
+    return {
+        "tasks": list(table.tasks),
+        "num_seeds": table.num_seeds,
+        "company": company(table),
+        "methods": out,
+    }
+
+
+def company(table: GroupTable) -> dict[str, list[float]]:
+    """What company does to a task's test loss, by the group's size, in units of the loss alone.
+
+    "any": mean over the groups of a size, the tasks and the seeds. "best": of the group of that
+    size that is best for the task by the validation losses of the other seeds.
+    """
+    num_tasks = len(table.tasks)
+    lone = table.test[:, (1 << np.arange(num_tasks)) - 1, np.arange(num_tasks)]
+    ratios = table.test / lone[:, None]
+    logs = np.log(table.validation)
+    found: dict[str, list[float]] = {"any": [], "best": []}
+    for size in range(1, num_tasks + 1):
+        rows = np.flatnonzero(table.groups.sum(1) == size)
+        found["any"].append(float(np.nanmean(ratios[:, rows])))
+        best = []
+        for seed in range(table.num_seeds):
+            others = np.delete(logs[:, rows], seed, 0).mean(0)
+            chosen = rows[np.nanargmin(others, 0)]
+            best.append(ratios[seed, chosen, np.arange(num_tasks)])
+        found["best"].append(float(np.mean(best)))
+    return found
 
 
 def evaluate_all() -> dict[str, Any]:
-    """All sets of which there are tables, kept in `results.json`."""
+    """All sets of which there are tables, kept in `results.json`.
+
+    The prior of `groups_to_train` is fitted anew for every set, on the others.
+    """
     results = {}
     cpu_seconds = {"groups": 0.0, "affinities": 0.0}
     began = time.process_time()
-    for name, units in available():
-        table, affinities = load_set_tables(name, units)
-        results[f"{name}-{units}"] = evaluate_set(table, affinities)
+    loaded = {run: load_set_tables(*run) for run in available()}
+    known = [one for (name, _), pair in loaded.items() for one in samples(name, *pair)]
+    priors = {"of all sets": fit_prior(known)}
+    for name in sorted({name for name, _ in loaded}):
+        priors[name] = fit_prior(one for one in known if one.name != name)
+    for (name, units), (table, affinities) in loaded.items():
+        results[f"{name}-{units}"] = evaluate_set(table, affinities, prior=priors[name])
         cpu_seconds["groups"] += table.about["cpu_seconds"]
         cpu_seconds["affinities"] += affinities.about.get("cpu_seconds", 0.0)
         print(f"evaluated {name}, {units} units", flush=True)
@@ -97,6 +140,7 @@ def evaluate_all() -> dict[str, Any]:
     return {
         "budgets": list(BUDGETS),
         "cpu_seconds": cpu_seconds,
+        "priors": {name: asdict(prior) for name, prior in priors.items()},
         "sets": results,
         **environment("ortools"),
     }
@@ -109,7 +153,8 @@ def save_results(results: dict[str, Any], path: Path = RESULTS) -> None:
         methods = ",\n   ".join(
             f"{json.dumps(m)}: {json.dumps(_rounded(v))}" for m, v in entry["methods"].items()
         )
-        head = json.dumps({"tasks": entry["tasks"], "num_seeds": entry["num_seeds"]})[:-1]
+        rest_of_set = {key: value for key, value in entry.items() if key != "methods"}
+        head = json.dumps(_rounded(rest_of_set))[:-1]
         lines.append(f'  {json.dumps(name)}: {head}, "methods": {{\n   {methods}\n  }}}}')
     rest = json.dumps({key: value for key, value in results.items() if key != "sets"})[:-1]
     path.write_text(f'{rest}, "sets": {{\n' + ",\n".join(lines) + "\n}}\n", "utf-8")
@@ -137,12 +182,6 @@ def _losses(pairs: list[list[tuple[float, float]]]) -> dict[str, Any]:
         "validation": [[validation for validation, _ in row] for row in pairs],
         "test": [[test for _, test in row] for row in pairs],
     }
-
-
-def _rows(table: GroupTable, grouping: Grouping) -> list[int]:
-    index = {task: t for t, task in enumerate(table.tasks)}
-    masks = [sum(1 << index[task] for task in group) for group in grouping.groups]
-    return [mask - 1 for mask in dict.fromkeys(masks)]
 
 
 def _ranks(table: GroupTable, predicted: dict[int, np.ndarray]) -> dict[str, float]:

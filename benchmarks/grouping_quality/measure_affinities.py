@@ -6,7 +6,8 @@ optimizer are set back between them.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.grouping_quality.affinity_table import AffinityTable, save_affinities
+from benchmarks.grouping_quality.affinity_table import (
+    AffinityTable,
+    load_affinities,
+    save_affinities,
+)
 from benchmarks.grouping_quality.batched_training import batch_order, first_weights
 from benchmarks.grouping_quality.group_table import environment
 from benchmarks.grouping_quality.task_sets import TASK_SETS, Recipe, Split, TaskSet
@@ -22,15 +27,18 @@ from benchmarks.grouping_quality.train_tables import SEEDS, load_set, table_file
 from keras_tag import TAGModel
 
 # (Look-ahead kind, probed every so many steps, how many seeds at the small trunk, at others).
+# "validation" is "gradient" with the losses before and after on the validation split.
 RUNS = (
     ("gradient", 10, 5, 5),
+    ("validation", 10, 5, 5),
     ("cosine", 10, 5, 3),
     ("gradient", 1, 1, 0),
     ("optimizer", 10, 2, 0),
     ("first_order", 10, 2, 0),
 )
-# Sparser probing is read off the first run: probes leave training as it is.
+# Sparser probing is read off the denser run: probes leave training as it is.
 _SPARSER = 5
+SPARSER_TOO = ("gradient", "validation")
 
 
 class _JointRun:
@@ -46,7 +54,15 @@ class _JointRun:
             task: keras.layers.Dense(1, "sigmoid" if is_binary else None, name=task)(trunk)
             for task, is_binary in zip(data.tasks, data.binary, strict=True)
         }
-        self.tag = TAGModel(keras.Model(inputs, heads), every=every, lookahead=lookahead)
+        # One probing function serves all seeds: whose validation split it is, `run` says.
+        self.query = _keras_split(data, data.splits["validation"])
+        on_validation = lookahead == "validation"
+        self.tag = TAGModel(
+            keras.Model(inputs, heads),
+            every=every,
+            lookahead="gradient" if on_validation else lookahead,
+            probe_data=self._queries() if on_validation else None,
+        )
         self.tag.compile(
             keras.optimizers.Adam(recipe.learning_rate),
             loss={
@@ -64,6 +80,7 @@ class _JointRun:
             "validation": losses `[num_epochs, num_tasks]`.
         """
         self._start(data, seed)
+        self.query = _keras_split(data, data.splits["validation"])
         probes = _Probes(self.tag, self.every)
         stop = keras.callbacks.EarlyStopping(patience=self.recipe.patience)
         train = data.splits["train"]
@@ -83,6 +100,16 @@ class _JointRun:
             "train": np.stack([history[f"{task}_loss"] for task in data.tasks], 1),
             "validation": np.stack([history[f"val_{task}_loss"] for task in data.tasks], 1),
         }
+
+    def _queries(self) -> tf.data.Dataset:
+        def present() -> Iterator[tuple[Any, ...]]:
+            while True:
+                yield self.query
+
+        signature = keras.tree.map_structure(
+            lambda array: tf.TensorSpec(array.shape, array.dtype), self.query
+        )
+        return tf.data.Dataset.from_generator(present, output_signature=signature)
 
     def _start(self, data: TaskSet, seed: int) -> None:
         trunk, heads = first_weights(data.tasks, data.splits["train"].x.shape[1], self.units, seed)
@@ -142,7 +169,11 @@ def _keras_split(data: TaskSet, split: Split) -> tuple[Any, ...]:
 
 
 def measure_table(
-    name: str, units: int, tox21: Path | None, seeds: Iterable[int] = SEEDS
+    name: str,
+    units: int,
+    tox21: Path | None,
+    seeds: Iterable[int] = SEEDS,
+    known: AffinityTable | None = None,
 ) -> AffinityTable:
     """Measure a set's affinities, all kinds and seeds.
 
@@ -151,6 +182,7 @@ def measure_table(
         units: The size of the trunk.
         tox21: Where Tox21's file is.
         seeds: Of data, first weights and batch order.
+        known: What was measured before, of the same seeds: only other kinds are measured.
 
     Returns:
         The table.
@@ -160,42 +192,58 @@ def measure_table(
     seeds = tuple(seeds)
     data = {seed: load_set(name, seed, tox21) for seed in seeds}
     tasks = data[seeds[0]].tasks
-    means: dict[str, list[np.ndarray]] = {}
+    means = {} if known is None else dict(known.means)
     by_epoch, train, validation = [], [], []
-    for kind, every, *most_seeds in RUNS:
+    for kind, every, *most_seeds in missing_runs(name, units, known):
         chosen = seeds[: most_seeds[units != recipe.units[0]]]
-        joint = _JointRun(data[seeds[0]], units, recipe, kind, every) if chosen else None
-        for seed in chosen:
-            assert joint is not None
-            run = joint.run(data[seed], seed)
-            means.setdefault(f"{kind}-{every}", []).append(np.nanmean(run["probes"], 0))
-            if (kind, every) != ("gradient", 10):
-                continue
-            sparser = run["probes"][::_SPARSER]
-            means.setdefault(f"{kind}-{_SPARSER * every}", []).append(np.nanmean(sparser, 0))
-            epochs = run["probe_epochs"]
-            by_epoch.append(
-                np.stack([np.nanmean(run["probes"][epochs == e], 0) for e in np.unique(epochs)])
+        joint = _JointRun(data[seeds[0]], units, recipe, kind, every)
+        runs = [joint.run(data[seed], seed) for seed in chosen]
+        means[f"{kind}-{every}"] = np.stack([np.nanmean(run["probes"], 0) for run in runs])
+        if kind in SPARSER_TOO and every == 10:
+            means[f"{kind}-{_SPARSER * every}"] = np.stack(
+                [np.nanmean(run["probes"][::_SPARSER], 0) for run in runs]
             )
-            train.append(run["train"])
-            validation.append(run["validation"])
+        if (kind, every) == ("gradient", 10):
+            by_epoch = [_epoch_means(run) for run in runs]
+            train = [run["train"] for run in runs]
+            validation = [run["validation"] for run in runs]
         keras.backend.clear_session()
+    spent = {
+        "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(time.process_time() - computed, 1),
+    }
+    if known is not None:
+        spent = {key: round(known.about[key] + value, 1) for key, value in spent.items()}
+        return replace(known, means=means, about={**known.about, **spent})
     about = {
         "set": name,
         "units": units,
         "seeds": seeds,
-        "seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(time.process_time() - computed, 1),
+        **spent,
         **environment("keras", "tensorflow"),
     }
     return AffinityTable(
         tasks,
-        {kind: np.stack(values) for kind, values in means.items()},
+        means,
         _padded(by_epoch, recipe.epochs),
         _padded(train, recipe.epochs),
         _padded(validation, recipe.epochs),
         about,
     )
+
+
+def missing_runs(
+    name: str, units: int, known: AffinityTable | None
+) -> list[tuple[str, int, int, int]]:
+    """Those of `RUNS` that a set and a trunk size have, and a table does not."""
+    second = units != TASK_SETS[name][1].units[0]
+    there = set() if known is None else set(known.means)
+    return [run for run in RUNS if run[2 + second] and f"{run[0]}-{run[1]}" not in there]
+
+
+def _epoch_means(run: dict[str, np.ndarray]) -> np.ndarray:
+    epochs = run["probe_epochs"]
+    return np.stack([np.nanmean(run["probes"][epochs == e], 0) for e in np.unique(epochs)])
 
 
 def _padded(runs: list[np.ndarray], epochs: int) -> np.ndarray:
@@ -205,11 +253,23 @@ def _padded(runs: list[np.ndarray], epochs: int) -> np.ndarray:
     return out
 
 
-def measure_affinities(runs: Iterable[tuple[str, int]], tox21: Path | None) -> None:
-    """Measure and keep the affinities of these sets and trunk sizes."""
+def measure_affinities(
+    runs: Iterable[tuple[str, int]], tox21: Path | None, missing: bool = False
+) -> None:
+    """Measure and keep the affinities of these sets and trunk sizes.
+
+    Args:
+        runs: (set, units).
+        tox21: Where Tox21's file is.
+        missing: Leave alone what was measured before.
+    """
     for name, units in runs:
-        table = measure_table(name, units, tox21)
-        save_affinities(table, table_file(name, units, "affinities"))
+        path = table_file(name, units, "affinities")
+        known = load_affinities(path) if missing and path.exists() else None
+        if not missing_runs(name, units, known):
+            continue
+        table = measure_table(name, units, tox21, known=known)
+        save_affinities(table, path)
         print(
             f"{name}, {units} units: {table.about['seconds']} s, "
             f"{table.about['cpu_seconds']} s of CPU time",

@@ -3,8 +3,8 @@
 A method is asked for one seed of one set; it sees what it would have measured, never a test loss.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
 from keras_tag import Affinity, GroupScores, budget_curve, select_groups
 from keras_tag.baselines import extrapolate_pairs
-from keras_tag.selection import Grouping
+from keras_tag.selection import Grouping, groups_to_train
+from keras_tag.selection.gain_model import Prior
 from keras_tag.selection.scores import shared_step, shortlist
 
 
@@ -26,11 +27,13 @@ class Case:
         table: All groups' losses.
         affinities: What joint runs measured.
         seed: Position of the seed in both.
+        prior: What `groups_to_train` believes before, learnt from other sets.
     """
 
     table: GroupTable
     affinities: AffinityTable
     seed: int
+    prior: Prior = field(default_factory=Prior)
 
     def affinity(self, kind: str) -> Affinity | None:
         """The affinity of this seed's joint run, if this kind was measured for it."""
@@ -58,8 +61,8 @@ class Choice(NamedTuple):
 Method = Callable[[Case, Sequence[int]], Choice | None]
 
 
-def by_affinity(kind: str, score: str | float) -> Method:
-    """TAG: "members", "partners", or the power of `shared_step`."""
+def by_affinity(kind: str, score: str | float, min_size: int = 1) -> Method:
+    """TAG: "members", "partners", or the power of `shared_step`; groups of so many at least."""
 
     def choose(case: Case, budgets: Sequence[int]) -> Choice | None:
         affinity = case.affinity(kind)
@@ -81,7 +84,9 @@ def by_affinity(kind: str, score: str | float) -> Method:
             power = 1.0 if score == "members" else float(score)
             predicted = groups @ (affinity.mean / np.diag(affinity.mean)) / size**power
             named = "members" if score == "members" else shared_step(affinity, power)
-            curve = budget_curve(affinity, budgets, score=named)
+            curve = budget_curve(affinity, budgets, score=named, min_size=min_size)
+            # Nor are smaller groups used to make up the number.
+            predicted[size[:, 0] < min_size] = predicted.min() - 1
         return Choice(np.where(case.table.groups, predicted, np.nan), curve)
 
     return choose
@@ -121,13 +126,10 @@ def by_shortlist(kind: str, powers: Sequence[float]) -> Method:
         affinity = case.affinity(kind)
         if affinity is None or (np.diag(affinity.mean) <= 0).any():
             return None
-        index = {task: t for t, task in enumerate(case.table.tasks)}
         groupings, trained = {}, {}
         for budget in budgets:
-            groups = shortlist(affinity, budget, powers=powers)
-            rows = [sum(1 << index[task] for task in group) - 1 for group in groups]
-            which = np.isin(np.arange(len(case.table.groups)), rows)
-            groupings[budget] = select_groups(measured_scores(case, which), budget)
+            rows = rows_of(case.table, shortlist(affinity, budget, powers=powers))
+            groupings[budget] = select_groups(measured_scores(case, rows), budget)
             trained[budget] = len(rows)
         predicted = by_affinity(kind, 0.5)(case, budgets[:1])
         assert predicted is not None
@@ -136,14 +138,69 @@ def by_shortlist(kind: str, powers: Sequence[float]) -> Method:
     return choose
 
 
-def measured_scores(case: Case, which: np.ndarray) -> GroupScores:
+def by_trainings(kind: str, per_budget: int = 4) -> Method:
+    """`groups_to_train` asks for groups round by round, and their losses decide."""
+
+    def choose(case: Case, budgets: Sequence[int]) -> Choice | None:
+        affinity = case.affinity(kind)
+        if affinity is None or (np.diag(affinity.mean) <= 0).any():
+            return None
+        found = {}
+        for budget in budgets:
+            rows = [len(case.table.groups) - 1]  # The joint run.
+            while asked := groups_to_train(
+                affinity,
+                measured_scores(case, rows),
+                budget,
+                trainings=per_budget * budget,
+                prior=case.prior,
+            ):
+                rows += rows_of(case.table, asked)
+            found[budget] = rows
+        return _best_trained(case, found)
+
+    return choose
+
+
+def random_trainings(per_budget: int = 4) -> Method:
+    """As many groups as `groups_to_train` may ask for at most, but drawn: what trying does."""
+
+    def choose(case: Case, budgets: Sequence[int]) -> Choice:
+        joint = len(case.table.groups) - 1
+        found = {}
+        for budget in budgets:
+            draw = np.random.default_rng([case.seed, budget])
+            rows = draw.choice(joint, per_budget * budget, replace=False)
+            found[budget] = [joint, *rows.tolist()]
+        return _best_trained(case, found)
+
+    return choose
+
+
+def _best_trained(case: Case, rows: dict[int, list[int]]) -> Choice:
+    """The best of the groups trained for each budget, of which the joint run was for nothing."""
+    groupings = {b: select_groups(measured_scores(case, found), b) for b, found in rows.items()}
+    # Nothing that was not trained, or for another budget only, may make up the number.
+    always = sorted(set.intersection(*map(set, rows.values())))
+    predicted = np.where(case.table.groups, -np.inf, np.nan)
+    predicted[always] = -case.table.validation[case.seed][always]
+    return Choice(predicted, groupings, {b: len(found) - 1 for b, found in rows.items()})
+
+
+def rows_of(table: GroupTable, groups: Iterable[Sequence[str]]) -> list[int]:
+    """Which rows of a table some groups are."""
+    index = {task: t for t, task in enumerate(table.tasks)}
+    return [table.mask_row(sum(1 << index[task] for task in group)) for group in groups]
+
+
+def measured_scores(case: Case, which: np.ndarray | list[int]) -> GroupScores:
     """The validation losses of some groups, as a user who trained them would have them."""
     return _scores(case.table, case.table.validation[case.seed], which)
 
 
-def _scores(table: GroupTable, losses: np.ndarray, which: np.ndarray) -> GroupScores:
+def _scores(table: GroupTable, losses: np.ndarray, which: np.ndarray | list[int]) -> GroupScores:
     entries = {}
-    for row in np.flatnonzero(which):
+    for row in np.arange(len(table.groups))[which]:
         members = np.flatnonzero(table.groups[row])
         entries[tuple(table.tasks[t] for t in members)] = {
             table.tasks[t]: float(losses[row, t]) for t in members
@@ -172,9 +229,16 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
         "shared step, power 0.7": by_affinity("gradient-10", 0.7),
         "shared step, power 0.3": by_affinity("gradient-10", 0.3),
         "shared step, every 50": by_affinity("gradient-50", 0.5),
-        "shortlist, three powers": by_shortlist("gradient-10", (1.0, 0.5, 0.0)),
-        "shortlist, three powers, every 50": by_shortlist("gradient-50", (1.0, 0.5, 0.0)),
         "shortlist": by_shortlist("gradient-10", (1.0, 0.75, 0.5, 0.25, 0.0)),
-        "shortlist, one power": by_shortlist("gradient-10", (0.5,)),
+        "members, three at least": by_affinity("gradient-10", "members", 3),
+        "shared step, three at least": by_affinity("gradient-10", 0.5, 3),
+        "members, validation": by_affinity("validation-10", "members"),
+        "members, three at least, validation": by_affinity("validation-10", "members", 3),
+        "shared step, validation": by_affinity("validation-10", 0.5),
+        "shared step, three at least, validation": by_affinity("validation-10", 0.5, 3),
+        "random groups trained": random_trainings(),
+        "groups to train": by_trainings("gradient-10"),
+        "groups to train, validation": by_trainings("validation-10"),
+        "groups to train, 3 b, validation, every 50": by_trainings("validation-50", 3),
     }
 )

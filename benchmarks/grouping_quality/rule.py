@@ -32,13 +32,16 @@ def complete(rows: Sequence[int], predicted: np.ndarray, budget: int) -> list[in
 
     Args:
         rows: Distinct rows that cover the tasks, at most `budget`.
-        predicted: `[num_groups, num_tasks]`, higher is better, NaN outside a group.
+        predicted: `[num_groups, num_tasks]`, higher is better, NaN outside a group; -inf for a
+            group that is not to be had.
         budget: b.
 
     Returns:
-        Exactly b distinct rows.
+        Exactly b distinct rows; fewer if no more are to be had.
     """
-    order = np.argsort(-np.nanmean(predicted, 1), kind="stable")
+    value = np.nanmean(predicted, 1)
+    order = np.argsort(-value, kind="stable")
+    order = order[np.isfinite(value[order])]
     filled = list(rows)
     filled += [int(row) for row in order if row not in filled][: budget - len(filled)]
     return filled

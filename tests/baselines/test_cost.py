@@ -47,6 +47,11 @@ def test_a_saved_joint_pass_is_counted():
     assert plain.tag - reused.tag == 0.5
 
 
+def test_losses_on_other_data_take_one_forward_pass_more():
+    plain, other = grouping_cost(4, every=2), grouping_cost(4, every=2, probe_data=True)
+    assert other.tag - plain.tag == 0.25
+
+
 def test_hours_are_shown_when_a_joint_runs_are_known():
     assert "hours" not in str(grouping_cost(5))
     assert "exhaustive search: 31.00 = 62.0 hours" in str(grouping_cost(5, joint_run_hours=2.0))

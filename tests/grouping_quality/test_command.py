@@ -1,9 +1,15 @@
 """The command that rebuilds the yardstick: what it makes and what it leaves alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.grouping_quality import __main__ as command
 from benchmarks.grouping_quality import measure_affinities, train_tables
+from benchmarks.grouping_quality.affinity_table import load_affinities
+from benchmarks.grouping_quality.group_table import FOLDER
+from benchmarks.grouping_quality.measure_affinities import RUNS as RUNS_OF_KINDS
+from benchmarks.grouping_quality.measure_affinities import missing_runs
 from benchmarks.grouping_quality.task_sets import TASK_SETS
 
 RUNS = {(name, units) for name, (_, recipe) in TASK_SETS.items() for units in recipe.units}
@@ -17,7 +23,7 @@ def made(monkeypatch, tmp_path):
     for module, kind in ((train_tables, "groups"), (measure_affinities, "affinities")):
         name = module.__name__.rpartition(".")[2]
         monkeypatch.setattr(
-            module, name, lambda runs, _, kind=kind: made.setdefault(kind, set(runs))
+            module, name, lambda runs, *_, kind=kind, **__: made.setdefault(kind, set(runs))
         )
     for name in ("evaluate_all", "load_results"):
         monkeypatch.setattr(command, name, dict)
@@ -29,10 +35,20 @@ def made(monkeypatch, tmp_path):
 
 def test_missing_leaves_tables_alone_that_are_there(made, tmp_path):
     (tmp_path / "planted-values-24.groups.npz").touch()
-    (tmp_path / "tox21-48.affinities.npz").touch()
     command.main(["--missing", "--tox21", "tox21.npz"])
     assert made["groups"] == RUNS - {("planted-values", 24)}
-    assert made["affinities"] == RUNS - {("tox21", 48)}
+    # Which kinds of affinity are missing is looked at set by set.
+    assert made["affinities"] == RUNS
+
+
+def test_kinds_of_affinity_that_a_table_has_are_not_measured_again():
+    known = load_affinities(FOLDER / "planted-values-48.affinities.npz")
+    # The second trunk size has fewer kinds, and these are all there.
+    assert missing_runs("planted-values", 48, known) == []
+    without = replace(known, means={"gradient-10": known.means["gradient-10"]})
+    kinds = [run[0] for run in missing_runs("planted-values", 48, without)]
+    assert kinds == ["validation", "cosine"]
+    assert len(missing_runs("planted-values", 24, None)) == len(RUNS_OF_KINDS)
 
 
 def test_without_missing_every_table_is_made_anew(made, tmp_path):

@@ -1,5 +1,6 @@
 """What is committed belongs together, and the page shows it."""
 
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from benchmarks.grouping_quality.affinity_table import load_affinities
 from benchmarks.grouping_quality.evaluate import BUDGETS, available, evaluate_set
-from benchmarks.grouping_quality.group_table import CHECKPOINTS, FOLDER, load_table
+from benchmarks.grouping_quality.fit_prior import fit_prior, sample
+from benchmarks.grouping_quality.group_table import CHECKPOINTS, FOLDER, all_groups, load_table
 from benchmarks.grouping_quality.report import load_results, matters, recovery, tables
 from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
+from keras_tag.selection.gain_model import Prior, cells_of, covariance, expected, luck
 
 PAGE = Path(__file__).parents[2] / "docs" / "grouping_quality.md"
 SETS = available("affinities")
@@ -110,6 +113,11 @@ def test_a_choice_of_fewer_groups_is_made_up_to_the_number_asked():
     assert complete([2, 0], predicted, 2) == [2, 0]
 
 
+def test_what_can_not_be_had_does_not_make_up_the_number():
+    predicted = np.array([[1.0, np.nan], [np.nan, -np.inf], [2.0, 0.0]])
+    assert complete([2], predicted, 3) == [2, 0]
+
+
 def test_recovery_is_one_for_the_optimum_and_nought_for_random(evaluated):
     np.testing.assert_allclose(recovery(evaluated, "exhaustive"), 1)
     np.testing.assert_allclose(recovery(evaluated, "random"), 0, atol=1e-12)
@@ -126,6 +134,31 @@ def test_the_committed_results_are_of_the_committed_tables(small, evaluated):
         np.testing.assert_allclose(
             stored[method]["test"], evaluated["methods"][method]["test"], rtol=1e-5
         )
+
+
+def test_the_shipped_prior_is_the_one_fitted_to_all_sets():
+    assert asdict(Prior()) == load_results()["priors"]["of all sets"]
+
+
+def test_the_prior_of_a_planted_world_is_found_again():
+    """Losses drawn from a prior say which it was, as far as a few data sets can."""
+    planted = Prior(0.5, -1.0, 0.4, 0.3, 0.3, 0.2, 0.05, 0.1)
+    draw = np.random.default_rng(0)
+    drawn = []
+    groups = all_groups(6)
+    for _ in range(60):
+        shares = draw.normal(size=(6, 6)) * 0.4
+        rows = draw.choice(len(groups), 16, replace=False)
+        cells = cells_of(shares, groups[rows], groups[rows])
+        mean, spread = expected(planted, cells), covariance(planted, cells, cells)
+        gains = np.full(groups[rows].shape, np.nan)
+        gains[cells.groups, cells.tasks] = draw.multivariate_normal(
+            mean, spread + luck(planted, cells)
+        )
+        drawn.append(sample("drawn", shares, groups[rows], gains))
+    found = asdict(fit_prior(drawn))
+    for name, value in asdict(planted).items():
+        assert found[name] == pytest.approx(value, rel=0.35), name
 
 
 def test_the_page_shows_the_tables_of_the_committed_results():
