@@ -10,7 +10,7 @@ For a network, a number of tasks and a batch size, one process holds the plain m
 steps, one variant after the other, so that whatever else the machine does falls on all of them
 alike. What is reported are ratios of CPU time, and of wall time, to the plain steps of the same
 round: the median over the rounds, and the quartiles. At last `every="auto"` chooses its number, and
-whole stretches of that many steps, with one probe in each, are held against plain ones.
+whole stretches of that many steps and more are held against plain ones.
 
 A probe at every k-th step costs `1 + (probed step - 1) / k` plain steps. `entries` is how many of
 the n x n pairs a probe measures; since every measured entry is exact and has the same sampling
@@ -165,7 +165,7 @@ def child(network, tasks, batch, rounds, variants):
     fit(tag, 1)
     begun = time.process_time()
     fit(models["plain"], 2)
-    steps = max(2, min(10, int(2 * ROUND_SECONDS / (time.process_time() - begun))))
+    steps = max(2, min(50, int(2 * ROUND_SECONDS / (time.process_time() - begun))))
 
     watch = Stopwatch()
     for _ in range(rounds):
@@ -206,10 +206,12 @@ def auto(tag, plain, fit, rounds):
     tag.every = "auto"
     while tag.every == "auto":
         fit(tag, 8)
+    # A whole number of probes; many steps, because the start of a `fit` costs some milliseconds.
+    steps = tag.every * -(-100 // tag.every)
     watch = Stopwatch()
     for _ in range(rounds):
-        watch.take("plain", lambda: fit(plain, tag.every))
-        watch.take("auto", lambda: fit(tag, tag.every))
+        watch.take("plain", lambda: fit(plain, steps))
+        watch.take("auto", lambda: fit(tag, steps))
     cpu, wall = watch.ratios("auto", "plain")
     return {"overhead": OVERHEAD, "every": tag.every, "cpu": cpu, "wall": wall}
 
