@@ -17,10 +17,9 @@ PATIENCE = 300  # Seconds without a line before a process counts as hung.
 
 @dataclass
 class Life:
-    """What one process printed, the signals it got, and how it ended: 0, or minus the signal."""
+    """What one process printed, and how it ended: 0, or minus the signal."""
 
     lines: list[str] = field(default_factory=list)
-    signals: int = 0
     code: int = 0
 
 
@@ -40,6 +39,8 @@ def live(command, folder, moments=(), kind=signal.SIGKILL):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A few lines of `runs.say` fill it: the process waits for us, so that we never come late.
+        pipesize=4096,
     )
     printed, complaints = queue.Queue(), []
     readers = [
@@ -57,7 +58,6 @@ def live(command, folder, moments=(), kind=signal.SIGKILL):
             if lines == 0:
                 time.sleep(seconds)
                 process.send_signal(kind)
-                life.signals += 1
                 lines, seconds = next(moments, (0, 0))
         life.code = process.wait(PATIENCE)
     finally:
