@@ -39,4 +39,4 @@ def test_a_few_kills_of_saves(kind, tmp_path):
 @pytest.mark.parametrize("kind", saving.KINDS)
 def test_many_kills_of_saves(kind, tmp_path, record_property):
     kill_saves(kind, tmp_path, seed=1, kills=25)
-    record_property(f"kills while a file of a {kind} was written", 25)
+    record_property(f"kills while saving: {kind}", 25)
