@@ -28,7 +28,7 @@ def test_workers_measure_what_one_process_measures(count, tmp_path):
     one_device.uneven_fit_counts_every_probe(strategy)
     """,
     )
-    run_workers(count, [program], tmp_path, timeout=900)
+    run_workers(count, [program], tmp_path, timeout=1500)
 
 
 @pytest.mark.slow
