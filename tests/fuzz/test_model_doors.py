@@ -250,7 +250,10 @@ def test_every_form_of_a_batch_is_the_same_run_or_refused(run):
     assert_same(measured(tag), measured(plain))
     if not run["missing"] and not run["extra"]:
         bare = keras.Model(MODEL.inputs, MODEL.output)
-        assert_same((history, weights), trained(bare, data(), loss, run["eager"]), rtol=0, atol=0)
+        # Up to rounding: without op determinism plain Keras differs from itself in a last bit, too.
+        # With it, `test_fit_is_kerass_own.py` holds every bit.
+        kerass = trained(bare, data(), loss, run["eager"])
+        assert_same((history, weights), kerass, rtol=1e-6, atol=1e-6)
     return ANSWERED
 
 
