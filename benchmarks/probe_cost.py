@@ -13,9 +13,10 @@ round: the median over the rounds, and the quartiles. At last `every="auto"` cho
 whole stretches of that many steps and more are held against plain ones.
 
 A probe at every k-th step costs `1 + (probed step - 1) / k` plain steps. `entries` is how many of
-the n x n pairs a probe measures; since every measured entry is exact and has the same sampling
-variance, `entries per extra plain step`, relative to the full probe, is how much faster the squared
-standard error falls for what it costs.
+the n x n pairs a probe measures. `signal` says what a probe is worth: the mean square of the
+affinities between different tasks over their squared standard error, per probe. It has no unit, so
+that kinds which estimate different things can be held against each other; for one kind it goes up
+as the squared standard error goes down. Divided by what the probe costs it is the efficiency.
 
 Every configuration is a process of its own and goes into the file when it is done; what is there is
 not measured again. Peak memory is measured by `probe_memory.py`.
@@ -42,30 +43,17 @@ VARIANTS = {
     "gradient, reused": {"reuse_gradients": True},
     "gradient, 1 source": {"sources_per_probe": 1},
 }
-# What is measured where tracing all of them would take long.
+# What is measured with many tasks, where tracing all of them would take long.
 FEW = ("gradient", "first_order", "gradient, 1 source")
-# Network, tasks, batch, variants; the most telling first.
+# Tasks and batch, the most telling first; each for all networks.
+SIZES = [(9, 64), (40, 64), (3, 64), (20, 64), (9, 256), (3, 256), (20, 256), (40, 256)]
 CONFIGURATIONS = [
-    ("mlp", 9, 64, tuple(VARIANTS)),
-    ("resnet32", 9, 64, tuple(VARIANTS)),
-    ("transformer", 9, 64, FEW),
-    ("mlp", 40, 64, FEW),
-    ("mlp", 3, 64, FEW),
-    ("resnet64", 9, 64, FEW),
-    ("mlp", 9, 256, FEW),
-    ("transformer", 3, 64, FEW),
-    ("resnet32", 3, 64, FEW),
-    ("mlp", 20, 64, FEW),
-    ("transformer", 40, 64, FEW),
-    ("resnet32", 9, 256, FEW),
-    ("transformer", 9, 256, FEW),
-    ("mlp", 3, 256, FEW),
-    ("transformer", 20, 64, FEW),
-    ("resnet32", 20, 64, FEW),
-    ("resnet64", 3, 64, FEW),
-    ("mlp", 40, 256, FEW),
-    ("resnet32", 40, 64, FEW),
+    (network, tasks, batch, tuple(VARIANTS) if tasks <= 9 else FEW)
+    for tasks, batch in SIZES
+    for network in NETWORKS
 ]
+# Training data are at most about so many bytes, and 10 to 64 batches.
+DATA_BYTES = 1e8
 OVERHEAD = 0.1
 # A round of a variant is at most about this much plain training.
 ROUND_SECONDS = 0.3
@@ -142,27 +130,39 @@ def child(network, tasks, batch, rounds, variants):
     from keras_tag import TAGModel
 
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(10 * batch, *made(network, tasks).input_shape[1:])).astype("float32")
-    y = {f"t{i}": rng.integers(0, 2, (len(x), 1)).astype("float32") for i in range(tasks)}
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache().repeat()
+    shape = made(network, tasks).input_shape[1:]
+    batches = int(np.clip(DATA_BYTES / (4 * batch * np.prod(shape)), 10, 64))
+    x = rng.normal(size=(batches * batch, *shape)).astype("float32")
+    # Three kinds of tasks: those of one kind ask nearly the same question.
+    asked = rng.normal(size=(np.prod(shape), 3))[:, np.arange(tasks) % 3]
+    asked = (asked + 0.5 * rng.normal(size=asked.shape)).astype("float32")
+    answers = (x.reshape(len(x), -1) @ asked > 0).astype("float32")
+    y = {f"t{i}": answers[:, i : i + 1] for i in range(tasks)}
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache()
+    # Whole batches in another order every time: a `fit` begins with its data's first.
+    data = data.shuffle(batches, seed=0).repeat()
 
     def fit(model, steps):
         model.fit(data, steps_per_epoch=steps, verbose=0)
 
     models, first = {}, {}
-    for name in ("plain", *variants):
+    for name in ("plain", "between probes", *variants):
+        # The same weights, or else signals could not be compared.
+        keras.utils.set_random_seed(0)
         model = made(network, tasks)
         if name != "plain":
-            model = TAGModel(model, every=1, overhead=OVERHEAD, **VARIANTS[name])
+            model = TAGModel(model, every=1, overhead=OVERHEAD, **VARIANTS.get(name, {}))
+        if name == "between probes":
+            model.pause_probing()
         loss = dict.fromkeys(y, "binary_crossentropy")
         model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss=loss)
         begun = time.process_time()
         fit(model, 1)
         first[name] = round(time.process_time() - begun, 1)
         models[name] = model
-    tag = models["gradient"]
-    tag.pause_probing()
-    fit(tag, 1)
+    # Setting the seed makes TensorFlow forget what it had made ready.
+    for model in models.values():
+        fit(model, 1)
     begun = time.process_time()
     fit(models["plain"], 2)
     steps = max(2, min(50, int(2 * ROUND_SECONDS / (time.process_time() - begun))))
@@ -170,10 +170,6 @@ def child(network, tasks, batch, rounds, variants):
     watch = Stopwatch()
     for _ in range(rounds):
         for name, model in models.items():
-            if model is tag:
-                tag.pause_probing()
-                watch.take("between probes", lambda: fit(tag, steps))
-                tag.resume_probing()
             watch.take(name, lambda model=model: fit(model, steps))
     rows = {}
     for name in ("between probes", *variants):
@@ -182,6 +178,7 @@ def child(network, tasks, batch, rounds, variants):
         rows[name] = {"cpu": cpu, "wall": wall}
         if name in variants:
             rows[name]["entries"] = sources * tasks
+            rows[name]["signal"] = signal(models[name])
             rows[name]["first_step_cpu_seconds"] = first[name]
     print(
         json.dumps(
@@ -195,10 +192,27 @@ def child(network, tasks, batch, rounds, variants):
                 "plain_first_step_cpu_seconds": first["plain"],
                 "variants": rows,
                 # With many tasks the stretches are hundreds of steps long.
-                "auto": auto(tag, models["plain"], fit, 3) if tasks <= 9 else None,
+                "auto": auto(models["gradient"], models["plain"], fit, 3) if tasks <= 9 else None,
             }
         )
     )
+
+
+def signal(tag):
+    """Squared signal over noise of the affinities between different tasks, per probe.
+
+    None where there were too few probes of a pair for a standard error.
+    """
+    import numpy as np
+
+    affinity = tag.affinity()
+    between = ~np.eye(len(affinity.tasks), dtype=bool)
+    noise = np.mean(affinity.standard_error[between] ** 2)
+    if not np.isfinite(noise):
+        return None
+    # What was measured is the signal and noise.
+    found = np.mean(affinity.mean[between] ** 2) - noise
+    return round(float(found / noise / tag.probes), 4)
 
 
 def auto(tag, plain, fit, rounds):
@@ -254,7 +268,7 @@ def measure(options):
         result = {
             "what": "time of a probed step over that of a plain Keras step: median and quartiles "
             "over interleaved rounds, of CPU time and of wall time",
-            "machine": "2 cores, CPU only, shared with other work",
+            "machine": "2 cores, CPU only",
             "python": platform.python_version(),
             "keras": keras.__version__,
             "tensorflow": tf.__version__,
