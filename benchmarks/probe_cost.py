@@ -139,11 +139,15 @@ def child(network, tasks, batch, rounds, variants):
     answers = (x.reshape(len(x), -1) @ asked > 0).astype("float32")
     y = {f"t{i}": answers[:, i : i + 1] for i in range(tasks)}
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache()
-    # Whole batches in another order every time: a `fit` begins with its data's first.
-    data = data.shuffle(batches, seed=0).repeat()
+
+    # Whole batches in another order every time: a `fit` begins with its data's first. The same orders
+    # for every variant, which then sees what the others see, at the same weights.
+    orders = {}
 
     def fit(model, steps):
-        model.fit(data, steps_per_epoch=steps, verbose=0)
+        if model not in orders:
+            orders[model] = data.shuffle(batches, seed=0).repeat()
+        model.fit(orders[model], steps_per_epoch=steps, verbose=0)
 
     models, first = {}, {}
     for name in ("plain", "between probes", *variants):
