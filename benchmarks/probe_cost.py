@@ -140,8 +140,8 @@ def child(network, tasks, batch, rounds, variants):
     y = {f"t{i}": answers[:, i : i + 1] for i in range(tasks)}
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch).cache()
 
-    # Whole batches in another order every time: a `fit` begins with its data's first. The same orders
-    # for every variant, which then sees what the others see, at the same weights.
+    # Whole batches in another order every time: a `fit` begins with its data's first. The same
+    # orders for every variant, which then sees what the others see, at the same weights.
     orders = {}
 
     def fit(model, steps):

@@ -35,7 +35,7 @@ def measured_with(
         "lookahead": model.lookahead,
         "lookahead_rate": model.lookahead_rate,
         "steps": model.steps,
-        "every": model.every,
+        "every": model.probes_every,
         "sources_per_probe": model.sources_per_probe,
         "missing": model.missing,
         "reuse_gradients": model.reuse_gradients,

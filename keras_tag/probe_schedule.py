@@ -1,4 +1,4 @@
-"""Which training steps are probed: every k-th, with k given or found by the clock."""
+"""Which training steps are probed: every k-th, k given, by the length of `fit`, or by the clock."""
 
 import math
 import statistics
@@ -10,7 +10,26 @@ from typing import Any
 # What is timed before k is chosen: a probe after some plain steps, a few times. The very first
 # probe and the very first plain step are traced and not timed.
 PLAIN_PER_PROBE = 4
-TIMED_PROBES = 3
+TIMED_PROBES = 5
+
+# Unless told otherwise: often in short runs, seldom in long ones, and in between as often as makes
+# enough probes. docs/cost.md has what that costs and what groups it finds.
+OFTEN, SELDOM = 10, 50
+ENOUGH_PROBES = 100
+
+
+def every_by_length(steps: int | None, executed: int = 1) -> int:
+    """How often to probe a run of so many steps.
+
+    Args:
+        steps: Training steps; None if that is not known.
+        executed: Steps per execution, which the number is a multiple of.
+
+    Returns:
+        `every`: about `steps / ENOUGH_PROBES`, at least `OFTEN` and at most `SELDOM`.
+    """
+    every = OFTEN if steps is None else min(SELDOM, max(OFTEN, steps // ENOUGH_PROBES))
+    return executed * math.ceil(every / executed)
 
 
 class OverheadClock:

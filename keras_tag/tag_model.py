@@ -31,7 +31,7 @@ from keras_tag.probe_record import ProbeRecord, RecordEpochs, with_first
 from keras_tag.replicas import exact_share, split_batch
 from keras_tag.sharing import serialize_shared, shared_filter
 from keras_tag.task_losses import TaskLosses
-from keras_tag.train_functions import ProbeSwitch, TrainFunctions
+from keras_tag.train_functions import EveryByLength, ProbeSwitch, TrainFunctions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +46,14 @@ class TAGModel(DistributedModel):
     and the move is gone again. Training is not disturbed: weights, metrics and History are those
     of the wrapped model's own `fit`.
 
-    `compile`, `evaluate` and `predict` are Keras's own; `fit` is Keras's with one callback more,
-    which keeps the affinities by epoch.
+    `compile`, `evaluate` and `predict` are Keras's own; `fit` is Keras's with a few callbacks more.
 
     Args:
         model: The model to train, with at least two outputs (a flat dict or list of them). It is
             wrapped, never cloned: training the `TAGModel` trains it.
-        every: Probe when the number of steps taken is a multiple of this. "auto": the first steps
+        every: Probe when the number of steps taken is a multiple of this. None: every 10th step,
+            in a `fit` of more than 1,000 steps as many as make 100 probes, from 5,000 steps on
+            every 50th; every 10th if the data don't say how long they are. "auto": the first steps
             of `fit` are timed; from then on `every` is the smallest number that keeps probing
             below `overhead`. It is printed, and repeats the run when it is given instead.
         overhead: With every="auto", the time for probes as a fraction of plain training.
@@ -106,7 +107,7 @@ class TAGModel(DistributedModel):
         self,
         model: keras.Model,
         *,
-        every: int | Literal["auto"] = 10,
+        every: int | Literal["auto"] | None = None,
         overhead: float = 0.1,
         lookahead: str = "gradient",
         lookahead_rate: float | None = None,
@@ -128,7 +129,7 @@ class TAGModel(DistributedModel):
         check_same_strategy(model, self)
         check_in_scope("the model", model.variables, self.distribute_strategy)
         self.model = model
-        self.every: int | str = every if every == "auto" else int(every)
+        self.every: int | str | None = int(every) if isinstance(every, np.integer) else every
         self.overhead = float(overhead)
         self.lookahead = lookahead
         self.lookahead_rate = lookahead_rate
@@ -225,8 +226,8 @@ class TAGModel(DistributedModel):
         if history is None or not history.count.any():
             raise ValueError(
                 "Expected at least one probe. Received none: call `fit` first (step t is probed "
-                f"when t % every == 0, so the first step always is; every={self.every}). If `fit` "
-                "ran, every loss was 0 or not finite."
+                f"when t % {self.probes_every} == 0, so the first step always is). If `fit` ran, "
+                "every loss was 0 or not finite."
             )
         affinity = Affinity.from_history(self._record.tasks, history)
         return dataclasses.replace(affinity, metadata=self._record.measured_with)
@@ -236,12 +237,17 @@ class TAGModel(DistributedModel):
         """How many probes were made; where `affinity().count` is less, some were left out."""
         return self._record.probes
 
+    @property
+    def probes_every(self) -> int | Any:
+        """Every how many steps the present or latest `fit` probes; "auto" until the clock knows."""
+        return self._switch.every if self.every is None else self.every
+
     def pause_probing(self) -> None:
         """Train on without probes, from the next step, until `resume_probing`; also in `fit`."""
         self._switch.paused = True
 
     def resume_probing(self) -> None:
-        """Probe every `every`-th step again."""
+        """Probe every `probes_every`-th step again."""
         self._switch.paused = False
 
     @property
@@ -323,10 +329,13 @@ class TAGModel(DistributedModel):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras's, with callbacks that keep affinities by epoch and look at the losses' signs."""
+        """Keras's, with callbacks of our own for what only callbacks are told."""
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         self._batch_size = batch_size_of(call.arguments.get("x"), call.arguments.get("batch_size"))
-        own: list[keras.callbacks.Callback] = [RecordEpochs(self._record)]
+        own: list[keras.callbacks.Callback] = [
+            RecordEpochs(self._record),
+            EveryByLength(self._switch),
+        ]
         if self.lookahead != "cosine":
             own.append(WarnOfNegativeLosses(self._record))
         for callback in reversed(own):

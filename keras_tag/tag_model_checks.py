@@ -35,7 +35,9 @@ def check_whole(name: str, value: Any) -> None:
 
 
 def check_every(every: Any, overhead: Any) -> None:
-    """A number of steps, or "auto" with an overhead to keep."""
+    """None, a number of steps, or "auto" with an overhead to keep."""
+    if every is None:
+        return
     if every != "auto":
         check_whole("every", every)
     elif not isinstance(overhead, (int, float, np.number)) or not 0 < overhead < math.inf:
@@ -119,7 +121,7 @@ def check_supported(model: Any) -> None:
             "must all probe the same steps. Received: every='auto'. Find the number in one process "
             "with steps_per_execution=1, which prints it."
         )
-    if executions > 1 and model.every % executions:
+    if executions > 1 and model.every is not None and model.every % executions:
         raise ValueError(
             "Expected `every` to be a multiple of `steps_per_execution`: which steps are probed "
             f"is decided once per execution. Received: every={model.every}, "

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+
 from keras_tag.probe import SmallState
 from keras_tag.probe_record import ProbeRecord
-from keras_tag.probe_schedule import OverheadClock
+from keras_tag.probe_schedule import OFTEN, OverheadClock, every_by_length
 
 
 @dataclass
@@ -19,13 +21,34 @@ class ProbeSwitch:
 
     Args:
         paused: No step is probed.
+        every: How often the present or latest `fit` probes, where the model's own `every` is None.
         on: The step now traced, or run eagerly, is to be probed.
         last_step_probed: The latest step was.
     """
 
     paused: bool = False
+    every: int = OFTEN
     on: bool = False
     last_step_probed: bool = False
+
+
+class EveryByLength(keras.callbacks.Callback):
+    """Tells a switch how often to probe, by the length of the `fit` that begins.
+
+    Args:
+        switch: The switch.
+    """
+
+    def __init__(self, switch: ProbeSwitch) -> None:
+        super().__init__()
+        self.switch = switch
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """`fit` begins, and Keras knows its length, unless the data don't say."""
+        steps = self.params["steps"]
+        if steps is not None:
+            steps *= self.params["epochs"]
+        self.switch.every = every_by_length(steps, self.model.steps_per_execution)
 
 
 class TrainFunctions:
@@ -110,4 +133,4 @@ class TrainFunctions:
             return False
         if self._model.every == "auto":
             return self._clock.probes_next()
-        return step % int(self._model.every) == 0
+        return step % self._model.probes_every == 0

@@ -251,8 +251,8 @@ def cost_table(results: dict[str, Any], num_tasks: Sequence[int] = (5, 9)) -> st
     A row that trains groups is for a budget of 3, and counts as many as may be trained.
     """
     rows: tuple[tuple[str, dict[str, Any], int, str], ...] = (
-        ("TAG, every=10 (the default)", {}, 0, "members"),
-        ("TAG, every=50 (cheap)", {"every": 50}, 0, "members, every 50"),
+        ("TAG, every=10 (the default, short runs)", {}, 0, "members"),
+        ("TAG, every=50 (the default, long runs)", {"every": 50}, 0, "members, every 50"),
         ('TAG, lookahead="first_order"', {"lookahead": "first_order"}, 0, "members, first order"),
         (
             "TAG, every=50, probe_data=..., then 3 trainings per network",

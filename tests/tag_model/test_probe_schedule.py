@@ -1,14 +1,21 @@
-"""`every="auto"`: the clock chooses, and says what it chose."""
+"""How often is probed: by the length of `fit`, or by the clock, which says what it chose."""
 
 import itertools
 import re
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from tag_models import LOSS, data, mlp
 
 from keras_tag import TAGModel
-from keras_tag.probe_schedule import PLAIN_PER_PROBE, TIMED_PROBES, OverheadClock
+from keras_tag.probe_schedule import (
+    PLAIN_PER_PROBE,
+    TIMED_PROBES,
+    OverheadClock,
+    every_by_length,
+)
 
 
 class FakeTime:
@@ -49,7 +56,7 @@ def test_fit_finds_a_number_and_prints_it(capsys, tmp_path):
     tag.compile("adam", loss=LOSS)
     tag.fit(x, y, batch_size=8, epochs=1, verbose=0)
     assert tag.every == "auto"  # Eight steps were not enough.
-    tag.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    tag.fit(x, y, batch_size=8, epochs=3, verbose=0)
     printed = re.findall(r"every=(\d+) keeps probing below 20%", capsys.readouterr().out)
     assert printed == [str(tag.every)]
     before = tag.probes
@@ -74,3 +81,71 @@ def test_refused_where_every_step_must_be_known_beforehand():
     tag.compile("adam", loss=LOSS, steps_per_execution=2)
     with pytest.raises(ValueError, match="which prints it"):
         tag.fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "every"),
+    [(None, 10), (1, 10), (999, 10), (1100, 11), (3456, 34), (5000, 50), (10**6, 50)],
+)
+def test_long_runs_are_probed_less_often(steps, every):
+    assert every_by_length(steps) == every
+    for executed in (1, 3, 8, 64):
+        together = every_by_length(steps, executed)
+        assert together % executed == 0
+        assert every <= together < every + executed
+
+
+def numbered_steps(steps):
+    """Data of a known number of steps."""
+    x, y = data(4)
+    return tf.data.Dataset.from_tensors((x, y)).repeat(steps)
+
+
+def test_unless_told_fit_goes_by_its_length():
+    tag = TAGModel(mlp())
+    tag.compile("adam", loss=LOSS)
+    tag.fit(numbered_steps(20), verbose=0)
+    assert (tag.probes_every, tag.probes) == (10, 2)
+    # 2 epochs of 600 steps; the steps are numbered on from the 20 before.
+    tag.fit(numbered_steps(600), epochs=2, verbose=0)
+    assert tag.probes_every == 12
+    assert tag.probes == 2 + sum(step % 12 == 0 for step in range(20, 1220))
+    assert tag.affinity().metadata["settings"]["every"] == 12
+    tag.fit(numbered_steps(20), verbose=0)
+    assert tag.probes_every == 10
+
+
+def test_data_that_do_not_say_how_long_they_are():
+    x, y = data(4)
+
+    def endless():
+        while True:
+            yield x, y
+
+    tag = TAGModel(mlp())
+    tag.compile("adam", loss=LOSS)
+    tag.fit(endless(), steps_per_epoch=1100, verbose=0)
+    assert tag.probes_every == 11
+    unknown = numbered_steps(30).filter(lambda *batch: True)
+    tag.fit(unknown, epochs=2, verbose=0)
+    assert tag.probes_every == 10
+
+
+def test_steps_executed_together_are_probed_together(tmp_path):
+    tag = TAGModel(mlp())
+    tag.compile("adam", loss=LOSS, steps_per_execution=4)
+    tag.fit(numbered_steps(24), verbose=0)
+    assert tag.probes_every == 12
+    assert tag.probes == 8
+    tag.save(tmp_path / "tag.keras")
+    loaded = keras.saving.load_model(tmp_path / "tag.keras")
+    assert loaded.every is None
+    assert loaded.probes == 8
+
+
+def test_a_number_given_is_kept_whatever_the_length():
+    tag = TAGModel(mlp(), every=np.int64(7))
+    tag.compile("adam", loss=LOSS)
+    tag.fit(numbered_steps(1200), verbose=0)
+    assert tag.every == tag.probes_every == 7
+    assert tag.probes == 172
