@@ -3,24 +3,29 @@
 This module knows arrays only. It never imports TensorFlow.
 """
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_tag.affinity_checks import (
+    Rows,
+    check_fit,
+    check_metadata,
+    check_square,
+    check_tasks,
+    name_pairs,
+    source_rows,
+)
 from keras_tag.affinity_errors import SamplingErrors, t_quantile
 from keras_tag.affinity_history import AffinityHistory
-from keras_tag.task_names import is_task_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from keras_tag.stability import Stability
-
-Rows = Literal["source", "target"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,11 +75,11 @@ class Affinity:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tasks = _check_tasks(self.tasks)
-        mean = _check_square("mean", self.mean, len(tasks), np.float64)
-        count = _check_square("count", self.count, len(tasks), np.int64)
+        tasks = check_tasks(self.tasks)
+        mean = check_square("mean", self.mean, len(tasks), np.float64)
+        count = check_square("count", self.count, len(tasks), np.int64)
         if np.isinf(mean).any():
-            pairs = _name_pairs(np.isinf(mean), tasks)
+            pairs = name_pairs(np.isinf(mean), tasks)
             raise ValueError(
                 f"Expected affinities to be finite (or NaN where unmeasured). Received infinite "
                 f"values for (source, target): {pairs}."
@@ -83,18 +88,18 @@ class Affinity:
             raise ValueError(
                 "Expected `count` to be 0 exactly where `mean` is NaN (unmeasured), and positive "
                 f"elsewhere. They disagree for (source, target): "
-                f"{_name_pairs(((count == 0) != np.isnan(mean)) | (count < 0), tasks)}."
+                f"{name_pairs(((count == 0) != np.isnan(mean)) | (count < 0), tasks)}."
             )
         if self.history is not None:
-            _check_fit("history", self.history.total, tasks)
+            check_fit("history", self.history.total, tasks)
         if self.errors is not None:
-            _check_fit("errors", self.errors.pieces, tasks)
+            check_fit("errors", self.errors.pieces, tasks)
         mean.setflags(write=False)
         count.setflags(write=False)
         object.__setattr__(self, "tasks", tasks)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "count", count)
-        object.__setattr__(self, "metadata", _check_metadata(self.metadata))
+        object.__setattr__(self, "metadata", check_metadata(self.metadata))
 
     @classmethod
     def from_history(cls, tasks: Sequence[str], history: AffinityHistory) -> "Affinity":
@@ -128,9 +133,9 @@ class Affinity:
         Raises:
             ValueError: See the class; also a `rows` that is neither.
         """
-        tasks = _check_tasks(tasks)
-        mean = _check_square("matrix", matrix, len(tasks), np.float64)
-        mean = _source_rows(mean, rows)
+        tasks = check_tasks(tasks)
+        mean = check_square("matrix", matrix, len(tasks), np.float64)
+        mean = source_rows(mean, rows)
         return cls(tasks, mean, np.where(np.isnan(mean), 0, 1))
 
     @classmethod
@@ -193,7 +198,7 @@ class Affinity:
         Raises:
             ValueError: Unknown or repeated names, or none.
         """
-        names = _check_tasks(tasks)
+        names = check_tasks(tasks)
         unknown = sorted(set(names) - set(self.tasks))
         if unknown:
             raise ValueError(
@@ -414,10 +419,7 @@ class Affinity:
     @property
     def unmeasured(self) -> list[tuple[str, str]]:
         """The (source, target) pairs that no probe has measured."""
-        return [
-            (self.tasks[i], self.tasks[j])
-            for i, j in zip(*np.nonzero(self.count == 0), strict=True)
-        ]
+        return name_pairs(self.count == 0, self.tasks)
 
     def __repr__(self) -> str:
         most = int(self.count.max(initial=0))
@@ -432,76 +434,3 @@ class Affinity:
         from keras_tag.notebook_html import affinity_html
 
         return affinity_html(self)
-
-
-def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    # A set has no order that the rows could be in.
-    listed = isinstance(tasks, Iterable) and not isinstance(tasks, str | Set | Mapping)
-    names = tuple(tasks) if listed else ()
-    if not listed or not all(map(is_task_name, names)):
-        raise ValueError(
-            f"Expected `tasks` to be a sequence of non-empty strings. Received: tasks={tasks!r}."
-        )
-    repeated = sorted({task for task in names if names.count(task) > 1})
-    if repeated:
-        raise ValueError(f"Expected task names to be unique. Received twice or more: {repeated}.")
-    if not names:
-        raise ValueError("Expected at least one task. Received: tasks=().")
-    return tuple(map(str, names))
-
-
-def _check_metadata(metadata: Any) -> dict[str, Any]:
-    try:
-        plain = json.loads(json.dumps(metadata))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected `metadata` to be of plain JSON types. Received: {metadata!r} ({error})."
-        ) from error
-    if not isinstance(plain, dict):
-        raise ValueError(f"Expected `metadata` to be a mapping. Received: {metadata!r}.")
-    return plain
-
-
-def _check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndarray:
-    try:
-        if isinstance(matrix, np.ma.MaskedArray):
-            matrix = np.ma.filled(matrix.astype(np.float64), np.nan)
-        given = np.asarray(matrix)
-        # What would lose a part of it, and times, which would become numbers of nanoseconds.
-        lossy = given.dtype.kind in "cmM"
-        if dtype is np.int64 and given.dtype.kind == "f":
-            lossy = not np.isfinite(given).all() or bool((given != np.trunc(given)).any())
-        if lossy:
-            raise TypeError(f"Received: {dtype.__name__} can't hold these values of {given.dtype}")
-        array: np.ndarray = np.array(given, dtype=dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"Expected `{name}` to be a matrix of numbers. {error}.") from error
-    if array.shape != (num_tasks, num_tasks):
-        raise ValueError(
-            f"Expected `{name}` to be square, [num_tasks, num_tasks] = [{num_tasks}, {num_tasks}]. "
-            f"Received: shape {list(array.shape)}."
-        )
-    return array
-
-
-def _check_fit(name: str, matrices: np.ndarray, tasks: tuple[str, ...]) -> None:
-    if matrices.shape[1:] != (len(tasks), len(tasks)):
-        raise ValueError(
-            f"Expected `{name}` to be of the {len(tasks)} tasks {list(tasks)}. Received: matrices "
-            f"of shape {list(matrices.shape[1:])}."
-        )
-
-
-def _source_rows(matrix: np.ndarray, rows: Rows) -> np.ndarray:
-    if rows == "source":
-        return matrix
-    if rows == "target":
-        return matrix.T.copy()
-    raise ValueError(
-        f"Expected `rows` to be 'source' (a row is whose update it was) or 'target' (a row is "
-        f"whose loss was measured). Received: rows={rows!r}."
-    )
-
-
-def _name_pairs(mask: np.ndarray, tasks: Sequence[str]) -> list[tuple[str, str]]:
-    return [(tasks[i], tasks[j]) for i, j in zip(*np.nonzero(mask), strict=True)]

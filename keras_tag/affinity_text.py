@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_tag.affinity import Affinity, Rows
+from keras_tag.affinity import Affinity
+from keras_tag.affinity_checks import Rows
 
 # The columns of `Affinity.to_frame(long=True).to_csv()`, which say what is a source.
 _LONG = ("source", "target", "mean")

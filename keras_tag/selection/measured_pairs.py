@@ -51,7 +51,7 @@ def check_measured(affinity: Affinity, score: str) -> None:
         missing = [(source, target) for source, target in missing if source != target]
     if missing:
         raise ValueError(
-            f"Expected every pair of tasks to be measured. Received: an affinity without the "
+            "Expected every pair of tasks to be measured. Received: an affinity without the "
             f"(source, target) pairs {missing}. Measure with more probes, or leave tasks out with "
             "affinity.subset(tasks)."
         )
@@ -60,8 +60,8 @@ def check_measured(affinity: Affinity, score: str) -> None:
         bad = {affinity.tasks[i]: float(diagonal[i]) for i in np.flatnonzero(diagonal <= 0)}
         if bad:
             raise ValueError(
-                f"score='members' divides by what a task's update does to its own loss, which "
-                f"must be positive. Received: the diagonal entries {bad}. Use score='partners', "
-                "which does not read the diagonal; or measure with more probes; or leave these "
-                "tasks out with affinity.subset(tasks)."
+                "Expected every task's update to help the task itself, for shares of that are what "
+                f"is scored. Received: the diagonal entries {bad}. Measure with more probes, or "
+                "leave these tasks out with affinity.subset(tasks); score='partners' does not read "
+                "the diagonal."
             )

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection.budget_curves import budget_curve
+from keras_tag.selection.measured_pairs import check_measured
 
 ScoreFunction = Callable[[tuple[str, ...], str], float]
 
@@ -27,19 +28,8 @@ def affinity_shares(affinity: Affinity) -> np.ndarray:
     Raises:
         ValueError: Unmeasured pairs, or a diagonal that is not positive.
     """
-    if affinity.unmeasured:
-        raise ValueError(
-            "Expected an affinity of which every pair was measured. Never measured (source, "
-            f"target): {affinity.unmeasured}."
-        )
-    own = np.diag(affinity.mean)
-    if not (own > 0).all():
-        weak = [task for task, value in zip(affinity.tasks, own, strict=True) if not value > 0]
-        raise ValueError(
-            f"Expected every task's update to help the task itself. It does not for {weak}: probe "
-            "more often, or select without these tasks (`affinity.subset`)."
-        )
-    shares: np.ndarray = affinity.mean / own
+    check_measured(affinity, "members")
+    shares: np.ndarray = affinity.mean / np.diagonal(affinity.mean)
     return shares
 
 
