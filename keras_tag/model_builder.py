@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
+from keras_tag.tag_model import TAGModel
+
 
 def build_from(model: keras.Model) -> Callable[[Sequence[str]], keras.Model]:
     """Derive `build_model` from a functional model with all the tasks.
@@ -14,7 +16,7 @@ def build_from(model: keras.Model) -> Callable[[Sequence[str]], keras.Model]:
 
     Args:
         model: A functional Keras model with one named output per task: a dict of outputs, or a
-            list named by its output layers. It is left as it is.
+            list named by its output layers; or a `TAGModel` of one. It is left as it is.
 
     Returns:
         `build_model(tasks)`, for `GroupedModel`.
@@ -27,14 +29,15 @@ def build_from(model: keras.Model) -> Callable[[Sequence[str]], keras.Model]:
         >>> ...
         >>> served = keras_tag.GroupedModel(grouping, keras_tag.build_from(joint))
     """
+    model = model.model if isinstance(model, TAGModel) else model
     outputs = getattr(model, "output", None)
     functional = keras.Model(model.input, outputs) if outputs is not None else None
     if functional is None or type(model).call is not type(functional).call:
         raise ValueError(
             "Expected `model` to be a functional Keras model (keras.Model(inputs, outputs)), whose "
-            f"graph can be cut. Received: model={model!r} of type {type(model).__name__}. Of a "
-            "TAGModel pass `tag.model`; for a subclassed model write a function "
-            "`build_model(tasks)` that returns a new model with these outputs."
+            f"graph can be cut. Received: model={model!r} of type {type(model).__name__}. "
+            "For a subclassed model write a function `build_model(tasks)` that returns a new model "
+            "with these outputs."
         )
     if isinstance(outputs, Mapping):
         named = dict(outputs)

@@ -29,6 +29,18 @@ def test_builds_only_what_the_tasks_need(grouping, batch, joint):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_tag_model_stands_for_the_model_in_it(grouping, batch):
+    joint = dict_network("abc")
+    tag = keras_tag.TAGModel(joint)
+    part = build_from(tag)(("c", "a"))
+    assert names(part) == names(joint) - {"b"}
+    warm = GroupedModel(grouping, build_from(tag), warm_start=tag)
+    for task, output in joint(batch[0]).items():
+        np.testing.assert_array_equal(warm(batch[0])[task], output)
+    with pytest.raises(ValueError, match=r"of type SubclassedNetwork"):
+        build_from(keras_tag.TAGModel(SubclassedNetwork("abc")))
+
+
 def test_weights_are_fresh_on_every_call():
     build_model = build_from(dict_network("abc"))
     kernels = [build_model("ab").get_layer("trunk").kernel.numpy() for _ in range(2)]
