@@ -44,9 +44,11 @@ def notebook(source: Path, repository: str = REPOSITORY) -> Any:
     )
     install = nbformat.v4.new_code_cell(
         "import os\n\n"
+        "# From the clone that this notebook is in, or, on Colab, from the repository.\n"
         "# If Colab asks you to restart the session after this cell, do so and go on with the "
         "next.\n"
-        f'SOURCE = os.environ.get("KERAS_TAG_SOURCE", "git+{repository}")\n'
+        f'here = ".." if os.path.exists("../setup.py") else "git+{repository}"\n'
+        'SOURCE = os.environ.get("KERAS_TAG_SOURCE", here)\n'
         "%pip install -q {SOURCE}",
         metadata={"tags": ["install"]},
     )

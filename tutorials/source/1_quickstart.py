@@ -51,8 +51,8 @@ losses = dict.fromkeys(digits.tasks, "binary_crossentropy")
 # %% [markdown]
 # ## Train it, and measure on the way
 #
-# `TAGModel` wraps the model; `compile` and `fit` are Keras's own. Every tenth step is *probed*: for
-# each task the shared weights take a step for that task alone, every other task's loss is looked at,
+# `TAGModel` wraps the model; `compile` and `fit` are Keras's own. Every tenth step is *probed*
+# (in runs of thousands of steps fewer, see `every=`): for each task the shared weights take a step for that task alone, every other task's loss is looked at,
 # and the step is taken back. **Training is not disturbed by this**: weights, metrics and History
 # are bit for bit those of your own `fit`.
 
@@ -129,8 +129,8 @@ print(sorted(again.predict(images[:1], verbose=0)))
 #
 # The structure was planted, and it was found. Two networks also have twice the weights of one. On
 # your own tasks always compare with the rivals that you would otherwise use: one network for all
-# of them, one for each, and *random* groups of the same number. `keras-tag demo` does that here, over
-# several seeds.
+# of them, one for each, and *random* groups of the same number. `keras-tag demo` does that on a
+# similar set, over several seeds.
 #
 # ## Your turn
 #

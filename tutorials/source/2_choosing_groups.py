@@ -136,8 +136,9 @@ for budget, found in best.items():
 # ## Be careful with orientation
 #
 # A published matrix may have whose *update* in its rows, or whose *loss*. `rows=` must be said, and
-# it may matter. For this table even its own code and its numbers disagree, and loading it warns. Here
-# both readings happen to give the same groups; don't count on that.
+# it may matter. For TAG's own table of Taskonomy even the code and the numbers disagree: loading
+# `published("taskonomy_tag")` warns of it (silenced here). Both readings happen to give the same groups;
+# don't count on that.
 
 # %%
 import warnings

@@ -3,7 +3,7 @@
 #
 # The paper's first world: 202,599 photographs of faces, nine of their forty attributes as tasks.
 #
-# `REAL = False` draws a few hundred cartoon faces with the same nine attributes, so that everything
+# `REAL = False` draws 2,600 cartoon faces with the same nine attributes, so that everything
 # below runs in a minute or two without a download. **Numbers from cartoons say nothing about
 # CelebA.** `REAL = True` reads the real data through TensorFlow Datasets: get them once, as
 # [the page on CelebA](https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and `docs/celeba.md` say,
@@ -125,7 +125,8 @@ ax = keras_tag.plotting.plot_affinity(early)
 # %% [markdown]
 # ## Groups for three budgets
 #
-# The paper compares at 2, 3 and 4 networks.
+# The paper compares at 2, 3 and 4 networks, and scores a group by "partners", as the published table
+# below does.
 
 # %%
 curve = keras_tag.budget_curve(early, [2, 3, 4], score="partners")
@@ -141,9 +142,9 @@ report = served.report(test, joint=model)
 report[["network", "accuracy", "joint_accuracy", "loss", "joint_loss"]].round(3)
 
 # %% [markdown]
-# One seed of cartoons proves nothing. On CelebA, too, gains of a right
-# grouping are of the size of the spread between seeds: repeat with several, and keep random groups as
-# a rival. `python benchmarks/celeba.py` does that, and goes on where it stopped.
+# One seed of cartoons proves nothing, and on CelebA nothing has been measured here. Repeat with several
+# seeds, and keep random groups as a rival: `python benchmarks/celeba.py` does that on the real data, and
+# goes on where it stopped.
 #
 # ## What the paper's own affinity says
 

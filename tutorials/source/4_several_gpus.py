@@ -2,8 +2,8 @@
 # # 4. From one GPU to several hosts
 #
 # The affinity belongs to the model and the data, not to the hardware: two replicas or three hosts
-# measure what one device measures. The engine is TensorFlow's own `tf.distribute`; there is nothing
-# to start and nothing to configure. This notebook rehearses it on one CPU, which plays two GPUs and
+# measure what one device measures. The engine is TensorFlow's own `tf.distribute`; `keras_tag`
+# adds nothing to start or to configure. This notebook rehearses it on one CPU, which plays two GPUs and
 # then two hosts.
 
 # %%

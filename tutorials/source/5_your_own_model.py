@@ -2,7 +2,7 @@
 # # 5. Your own model
 #
 # What people bring along: a subclassed model, labels that are missing, losses of different kinds, a
-# transformer, a pre-trained trunk. Each section stands alone.
+# transformer, a pre-trained trunk. Run the sections in order: they build on each other.
 
 # %%
 import os
@@ -115,8 +115,8 @@ grouping
 # ## Missing labels
 #
 # A float label that is NaN is missing: the example is left out, for that task alone, in training,
-# evaluating and probing. Here nobody counted on four days of five. (Integer labels can't be NaN:
-# `missing=-1` names another sign.) Metrics belong into `weighted_metrics`, which see labelled
+# evaluating and probing. Here nobody counted in four examples of five. (Integer labels can't be NaN:
+# `missing=-1` names another sign.) Metrics belong in `weighted_metrics`, which see labelled
 # examples only; Keras's `metrics` would count the missing ones, and are refused.
 
 # %%
@@ -157,8 +157,9 @@ ax = keras_tag.plotting.plot_affinity(tag.affinity())
 #
 # Freeze what shall stay, as always: weights that are not trainable are not moved by a probe either.
 # What is measured is what the tasks do to each other through the weights that you do train. Here
-# the lower half of the transformer's trunk stands for your pre-trained one; with
-# `keras.applications.EfficientNetV2B0(include_top=False, pooling="avg")` nothing changes but the name.
+# the lower half of the transformer's trunk stands for your pre-trained one. With a backbone of
+# `keras.applications` leave its upper layers trainable, or put a trainable layer between it and the
+# heads: where the whole trunk is frozen the tasks share nothing, and `TAGModel` says so.
 
 # %%
 trained = tag.model
