@@ -1,4 +1,4 @@
-"""The tables and the picture of docs/cost.md, from the result files beside this script.
+"""The tables of what probes cost, and their picture, from the result files beside this script.
 
 python benchmarks/probe_cost_report.py                           # prints the tables
 python benchmarks/probe_cost_report.py --plot docs/probe_cost.png
@@ -72,17 +72,26 @@ def steps_table(configurations):
     return markdown(head, rows, 1)
 
 
+def signal(configuration, variant):
+    """Squared signal over noise of one probe, the full probe = 1.
+
+    By the pairs that it measures where there were too few probes for standard errors: one source
+    at a time measures the same as all at a time.
+    """
+    full, row = (configuration["variants"][v] for v in ("gradient", variant))
+    if row["signal"] is None:
+        return row["entries"] / full["entries"]
+    return row["signal"] / full["signal"]
+
+
 def worth(configuration, variant):
-    """Entries per extra plain step, the full probe = 1."""
-    full, row = (
-        configuration["variants"][v]["entries"] / (configuration["variants"][v]["cpu"][0] - 1)
-        for v in ("gradient", variant)
-    )
-    return row / full
+    """Signal per extra plain step, the full probe = 1."""
+    full, row = (configuration["variants"][v]["cpu"][0] - 1 for v in ("gradient", variant))
+    return signal(configuration, variant) * full / row
 
 
 def kinds_table(configurations):
-    """The other kinds: a probed step, and entries per extra plain step, the full probe = 1."""
+    """The other kinds: a probed step, and signal per extra plain step, the full probe = 1."""
     rows = []
     for c in configurations:
         row = named(c)
@@ -151,16 +160,52 @@ def readme_table(configurations):
     return markdown(head, rows, 1)
 
 
+def trunk_table(rows):
+    """Memory on a trunk of one matrix, in copies of it."""
+    cells = [
+        [f'"{r["lookahead"]}"', r["optimizer"], r["tasks"], f"{r['copies']:.1f}"]
+        for r in sorted(rows, key=lambda r: (r["lookahead"], r["slots"], r["tasks"]))
+        if r["network"] == "trunk"
+    ]
+    return markdown(["`lookahead=`", "optimizer", "tasks", "copies"], cells, 2)
+
+
+def memory_table(rows):
+    """Memory on networks that are all activations and graph."""
+    probed = {
+        (r["network"], r["tasks"], r["batch"], r["lookahead"]): r
+        for r in rows
+        if r["network"] != "trunk"
+    }
+    cells = []
+    for *where, _ in sorted(key for key in probed if key[-1] == "gradient"):
+        full, first_order = (probed[(*where, kind)] for kind in ("gradient", "first_order"))
+        extra = [r["probed_mb"] - r["plain_mb"] for r in (full, first_order)]
+        cells.append([*where, full["plain_mb"], *(f"{mb:+d}" for mb in extra)])
+    head = ["network", "n", "batch", "plain, MB", '"gradient"', '"first_order"']
+    return markdown(head, cells, 1)
+
+
 def tables():
-    """Name -> Markdown, as the pages have it."""
+    """Page -> the Markdown that it has, by name."""
     configurations = load("probe_cost")["configurations"]
+    memory = load("probe_memory")["rows"]
     return {
+        "README.md": {"readme": readme_table(configurations)},
+        "docs/tag_model.md": {"trunk": trunk_table(memory)},
+        "docs/cost.md": cost_tables(configurations, memory),
+    }
+
+
+def cost_tables(configurations, memory):
+    """Those of docs/cost.md."""
+    return {
+        "memory": memory_table(memory),
         "steps": steps_table(configurations),
         "kinds": kinds_table(configurations),
         "first steps": first_step_table(configurations),
         "auto": auto_table(configurations),
         "recovery": recovery_table(configurations, load("probe_recovery")),
-        "readme": readme_table(configurations),
     }
 
 
@@ -178,12 +223,11 @@ def plot(path):
     *left, right = axes[0]
     for ax, c in zip(left, configurations, strict=True):
         for marker, variant in zip("os^", CURVES, strict=True):
-            row = c["variants"][variant]
-            extra, share = row["cpu"][0] - 1, row["entries"] / c["tasks"] ** 2
+            extra, worth_of_one = c["variants"][variant]["cpu"][0] - 1, signal(c, variant)
             # As if probes were independent; the full probe at every step has the error 1.
             ax.plot(
                 [100 * extra / k for k in SCHEDULES],
-                [(k / share) ** 0.5 for k in SCHEDULES],
+                [(k / worth_of_one) ** 0.5 for k in SCHEDULES],
                 marker=marker,
                 label=variant,
             )
@@ -197,7 +241,7 @@ def plot(path):
         ]
         recovered = [mean_recovery(results, s, "shortlist") for s in DRAWN]
         right.plot(cost, recovered, marker="o", label=c["network"])
-    left[0].set_ylabel("standard error (full probe, every step = 1)")
+    left[0].set_ylabel("noise over signal (full probe, every step = 1)")
     left[0].legend(fontsize=8, title=f"every = {', '.join(map(str, SCHEDULES))}", title_fontsize=8)
     right.axvline(15, color="grey", linestyle=":", linewidth=1)
     right.set(xscale="log", ylim=(0, 1), title="groups, by what was paid")
@@ -219,8 +263,9 @@ def main():
     if options.plot:
         plot(options.plot)
         return
-    for name, table in tables().items():
-        print(f"<!-- {name} -->\n{table}\n")
+    for page, its in tables().items():
+        for name, table in its.items():
+            print(f"<!-- {page}: {name} -->\n{table}\n")
 
 
 if __name__ == "__main__":
