@@ -65,7 +65,8 @@ def grouping_cost(
 
     Args:
         num_tasks: n.
-        every: As in `TAGModel`: every so many steps are probed.
+        every: Every so many steps are probed: unless told otherwise, a `TAGModel` begins with 10 in
+            short runs and takes 50 in long ones.
         lookahead: As in `TAGModel`: "gradient" and "optimizer" look ahead, "first_order" and
             "cosine" need the gradients only.
         steps: As in `TAGModel`: how many successive steps a look-ahead takes. Every further one
