@@ -9,8 +9,8 @@ For a network, a number of tasks and a batch size, one process holds the plain m
 `TAGModel` of every variant, each compiled for the same optimizer. In every round each takes a few
 steps, one variant after the other, so that whatever else the machine does falls on all of them
 alike. What is reported are ratios of CPU time, and of wall time, to the plain steps of the same
-round: the median over the rounds, and the quartiles. At last `every="auto"` chooses its number, and
-whole stretches of that many steps and more are held against plain ones.
+round: the median over the rounds, and the quartiles. In another process `every="auto"` chooses its
+number, and whole stretches of that many steps and more are held against plain ones.
 
 A probe at every k-th step costs `1 + (probed step - 1) / k` plain steps. `entries` is how many of
 the n x n pairs a probe measures. `signal` says what a probe is worth: the mean square of the
@@ -121,8 +121,8 @@ class Stopwatch:
         return statistics.median(cpu for cpu, _ in self.seconds[name])
 
 
-def child(network, tasks, batch, rounds, variants):
-    """Measure one configuration and print it as JSON."""
+def compiled(network, tasks, batch, names):
+    """Plain and probing models, a function that trains one, and CPU seconds of first steps."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -150,7 +150,7 @@ def child(network, tasks, batch, rounds, variants):
         model.fit(orders[model], steps_per_epoch=steps, verbose=0)
 
     models, first = {}, {}
-    for name in ("plain", "between probes", *variants):
+    for name in names:
         # The same weights, or else signals could not be compared.
         keras.utils.set_random_seed(0)
         model = made(network, tasks)
@@ -167,39 +167,55 @@ def child(network, tasks, batch, rounds, variants):
     # Setting the seed makes TensorFlow forget what it had made ready.
     for model in models.values():
         fit(model, 1)
+    return models, fit, first
+
+
+def measure_steps(network, tasks, batch, rounds, variants):
+    """One configuration: steps of every variant, over plain ones."""
+    names = ("plain", "between probes", *variants)
+    models, fit, first = compiled(network, tasks, batch, names)
     begun = time.process_time()
     fit(models["plain"], 2)
     steps = max(2, min(50, int(2 * ROUND_SECONDS / (time.process_time() - begun))))
-
     watch = Stopwatch()
     for _ in range(rounds):
         for name, model in models.items():
             watch.take(name, lambda model=model: fit(model, steps))
     rows = {}
-    for name in ("between probes", *variants):
+    for name in names[1:]:
         cpu, wall = watch.ratios(name, "plain")
-        sources = VARIANTS.get(name, {}).get("sources_per_probe", tasks)
         rows[name] = {"cpu": cpu, "wall": wall}
         if name in variants:
-            rows[name]["entries"] = sources * tasks
+            rows[name]["entries"] = VARIANTS[name].get("sources_per_probe", tasks) * tasks
             rows[name]["signal"] = signal(models[name])
             rows[name]["first_step_cpu_seconds"] = first[name]
-    print(
-        json.dumps(
-            {
-                "network": network,
-                "tasks": tasks,
-                "batch": batch,
-                "rounds": rounds,
-                "steps_per_round": steps,
-                "plain_step_cpu_ms": round(1000 * watch.median("plain") / steps, 2),
-                "plain_first_step_cpu_seconds": first["plain"],
-                "variants": rows,
-                # With many tasks the stretches are hundreds of steps long.
-                "auto": auto(models["gradient"], models["plain"], fit, 3) if tasks <= 9 else None,
-            }
-        )
-    )
+    return {
+        "network": network,
+        "tasks": tasks,
+        "batch": batch,
+        "rounds": rounds,
+        "steps_per_round": steps,
+        "plain_step_cpu_ms": round(1000 * watch.median("plain") / steps, 2),
+        "plain_first_step_cpu_seconds": first["plain"],
+        "variants": rows,
+    }
+
+
+def measure_auto(network, tasks, batch, rounds):
+    """What `every="auto"` chooses, and what it then costs: one probe in `every` steps."""
+    models, fit, _ = compiled(network, tasks, batch, ("plain", "gradient"))
+    plain, tag = models["plain"], models["gradient"]
+    tag.every = "auto"
+    while tag.every == "auto":
+        fit(tag, 8)
+    # A whole number of probes; many steps, because the start of a `fit` costs some milliseconds.
+    steps = tag.every * -(-100 // tag.every)
+    watch = Stopwatch()
+    for _ in range(rounds):
+        watch.take("plain", lambda: fit(plain, steps))
+        watch.take("auto", lambda: fit(tag, steps))
+    cpu, wall = watch.ratios("auto", "plain")
+    return {"overhead": OVERHEAD, "every": tag.every, "cpu": cpu, "wall": wall}
 
 
 def signal(tag):
@@ -219,67 +235,53 @@ def signal(tag):
     return round(float(found / noise / tag.probes), 4)
 
 
-def auto(tag, plain, fit, rounds):
-    """What `every="auto"` chooses, and what it then costs: one probe in `every` steps."""
-    tag.every = "auto"
-    while tag.every == "auto":
-        fit(tag, 8)
-    # A whole number of probes; many steps, because the start of a `fit` costs some milliseconds.
-    steps = tag.every * -(-100 // tag.every)
-    watch = Stopwatch()
-    for _ in range(rounds):
-        watch.take("plain", lambda: fit(plain, steps))
-        watch.take("auto", lambda: fit(tag, steps))
-    cpu, wall = watch.ratios("auto", "plain")
-    return {"overhead": OVERHEAD, "every": tag.every, "cpu": cpu, "wall": wall}
-
-
 def load(out=OUT):
-    """The result file; an empty one if it isn't there."""
-    if Path(out).exists():
-        return json.loads(Path(out).read_text("utf-8"))
-    return {"configurations": []}
+    """The configurations in the result file."""
+    return json.loads(Path(out).read_text("utf-8"))["configurations"] if Path(out).exists() else []
+
+
+def in_a_process(*arguments):
+    """What a process of its own measures."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"),
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def measure(options):
-    """Every configuration in a process of its own; the file grows with each."""
+    """Every configuration that was asked for and is not there; the file grows with each."""
     import keras
     import tensorflow as tf
 
-    for network, tasks, batch, variants in CONFIGURATIONS:
+    for *where, variants in CONFIGURATIONS:
         asked = (options.networks, options.tasks, options.batches)
-        if not all(
-            wanted is None or value in wanted
-            for value, wanted in zip((network, tasks, batch), asked, strict=True)
-        ):
+        if not all(a is None or value in a for value, a in zip(where, asked, strict=True)):
             continue
-        known = load(options.out)["configurations"]
-        others = [
-            c for c in known if (c["network"], c["tasks"], c["batch"]) != (network, tasks, batch)
-        ]
-        if len(others) < len(known) and not options.again:
+        known = {(c["network"], c["tasks"], c["batch"]): c for c in load(options.out)}
+        found = known.get(tuple(where))
+        if found and not options.again and not options.auto:
             continue
-        arguments = (network, tasks, batch, options.rounds, "; ".join(variants))
-        done = subprocess.run(
-            [sys.executable, __file__, "--child", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"),
-        )
-        found = json.loads(done.stdout.strip().splitlines()[-1])
+        if not options.auto or not found:
+            found = in_a_process(*where, options.rounds, "; ".join(variants))
+        # With many tasks the stretches are hundreds of steps long.
+        found["auto"] = in_a_process(*where, 3, "auto") if where[1] <= 9 else None
         print(json.dumps(found), flush=True)
+        known[tuple(where)] = found
         result = {
             "what": "time of a probed step over that of a plain Keras step: median and quartiles "
             "over interleaved rounds, of CPU time and of wall time",
-            "machine": "2 cores, CPU only",
+            "machine": "2 cores, CPU only; nothing beside it but a job at the lowest priority",
             "python": platform.python_version(),
             "keras": keras.__version__,
             "tensorflow": tf.__version__,
-            "configurations": sorted(
-                [*others, found],
-                key=lambda c: (NETWORKS.index(c["network"]), c["tasks"], c["batch"]),
-            ),
+            "configurations": [
+                known[key]
+                for key in sorted(known, key=lambda key: (NETWORKS.index(key[0]), *key[1:]))
+            ],
         }
         Path(options.out).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
@@ -295,11 +297,17 @@ def main():
     parser.add_argument("--batches", nargs="+", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--again", action="store_true", help="also what is in the file")
+    parser.add_argument("--auto", action="store_true", help='of what is in the file, "auto" again')
     parser.add_argument("--out", default=str(OUT))
     options = parser.parse_args()
     if options.child:
         network, *numbers, variants = options.child
-        child(network, *map(int, numbers), variants.split("; "))
+        where = (network, *map(int, numbers))
+        if variants == "auto":
+            found = measure_auto(*where)
+        else:
+            found = measure_steps(*where, variants.split("; "))
+        print(json.dumps(found))
     else:
         measure(options)
 
