@@ -268,7 +268,7 @@ def measure(options):
         if not options.auto or not found:
             found = in_a_process(*where, options.rounds, "; ".join(variants))
         # With many tasks the stretches are hundreds of steps long.
-        found["auto"] = in_a_process(*where, 3, "auto") if where[1] <= 9 else None
+        found["auto"] = in_a_process(*where, options.rounds, "auto") if where[1] <= 9 else None
         print(json.dumps(found), flush=True)
         known[tuple(where)] = found
         result = {

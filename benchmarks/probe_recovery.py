@@ -25,7 +25,7 @@ from benchmarks.grouping_quality.evaluate import available, evaluate_set, load_s
 from benchmarks.grouping_quality.report import load_results, matters, recovery
 
 OUT = Path(__file__).with_suffix(".json")
-METHODS = ("members", "shared step", "shortlist")
+METHODS = ("members", "shared step", "shortlist", "groups to train")
 # One epoch in so many.
 EPOCHS = (5, 10, 20)
 
