@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +12,10 @@ from tag_models import LOSS, data, mlp
 
 from keras_tag import TAGModel
 from keras_tag.probe_schedule import (
+    ENOUGH_PROBES,
+    OFTEN,
     PLAIN_PER_PROBE,
+    SELDOM,
     TIMED_PROBES,
     OverheadClock,
     every_by_length,
@@ -93,6 +97,13 @@ def test_long_runs_are_probed_less_often(steps, every):
         together = every_by_length(steps, executed)
         assert together % executed == 0
         assert every <= together < every + executed
+
+
+def test_the_page_says_how_often():
+    page = Path(__file__).parents[2] / "docs" / "tag_model.md"
+    text = " ".join(page.read_text("utf-8").split())
+    assert f"{OFTEN} up to {OFTEN * ENOUGH_PROBES:,} steps" in text
+    assert f"{SELDOM} from {SELDOM * ENOUGH_PROBES:,} steps on" in text
 
 
 def numbered_steps(steps):
