@@ -238,7 +238,7 @@ class TAGModel(DistributedModel):
         return self._record.probes
 
     @property
-    def probes_every(self) -> int | Any:
+    def probes_every(self) -> int | str:
         """Every how many steps the present or latest `fit` probes; "auto" until the clock knows."""
         return self._switch.every if self.every is None else self.every
 
