@@ -279,4 +279,5 @@ def with_first(callback: keras.callbacks.Callback, callbacks: Any) -> Any:
         return [callback, *keras.tree.flatten(callbacks or [])]
     others = [own for own in callbacks.callbacks if type(own) is not type(callback)]
     callbacks.callbacks = [callback, *others]
+    callbacks.set_params(callbacks.params)
     return callbacks

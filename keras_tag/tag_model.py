@@ -334,7 +334,7 @@ class TAGModel(DistributedModel):
         self._batch_size = batch_size_of(call.arguments.get("x"), call.arguments.get("batch_size"))
         own: list[keras.callbacks.Callback] = [
             RecordEpochs(self._record),
-            EveryByLength(self._switch),
+            EveryByLength(self._switch, self.steps_per_execution),
         ]
         if self.lookahead != "cosine":
             own.append(WarnOfNegativeLosses(self._record))

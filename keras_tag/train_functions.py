@@ -37,18 +37,20 @@ class EveryByLength(keras.callbacks.Callback):
 
     Args:
         switch: The switch.
+        executed: Steps per execution.
     """
 
-    def __init__(self, switch: ProbeSwitch) -> None:
+    def __init__(self, switch: ProbeSwitch, executed: int) -> None:
         super().__init__()
-        self.switch = switch
+        self._switch = switch
+        self._executed = executed
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """`fit` begins, and Keras knows its length, unless the data don't say."""
-        steps = self.params["steps"]
-        if steps is not None:
-            steps *= self.params["epochs"]
-        self.switch.every = every_by_length(steps, self.model.steps_per_execution)
+        """`fit` begins, and Keras knows its length if the data, or a `CallbackList`, say it."""
+        known = self.params or {}
+        steps, epochs = known.get("steps"), known.get("epochs")
+        length = steps * epochs if steps and epochs else None
+        self._switch.every = every_by_length(length, self._executed)
 
 
 class TrainFunctions:

@@ -142,6 +142,16 @@ def test_data_that_do_not_say_how_long_they_are():
     assert tag.probes_every == 10
 
 
+@pytest.mark.parametrize(("told", "every"), [({"steps": 600, "epochs": 2}, 12), ({}, 10)])
+def test_a_callback_list_says_how_long(told, every):
+    tag = TAGModel(mlp())
+    tag.compile("adam", loss=LOSS)
+    given = keras.callbacks.CallbackList(add_history=True, model=tag, **told)
+    tag.fit(numbered_steps(24), verbose=0, callbacks=given)
+    assert tag.probes_every == every
+    assert tag.probes == len(range(0, 24, every))
+
+
 def test_steps_executed_together_are_probed_together(tmp_path):
     tag = TAGModel(mlp())
     tag.compile("adam", loss=LOSS, steps_per_execution=4)
