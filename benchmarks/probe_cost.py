@@ -133,8 +133,8 @@ def compiled(network, tasks, batch, names):
     shape = made(network, tasks).input_shape[1:]
     batches = int(np.clip(DATA_BYTES / (4 * batch * np.prod(shape)), 10, 64))
     x = rng.normal(size=(batches * batch, *shape)).astype("float32")
-    # Three kinds of tasks: those of one kind ask nearly the same question.
-    asked = rng.normal(size=(np.prod(shape), 3))[:, np.arange(tasks) % 3]
+    # Tasks of one kind ask nearly the same question; there are three kinds, of three tasks one.
+    asked = rng.normal(size=(np.prod(shape), 3))[:, np.arange(tasks) % min(3, tasks // 3)]
     asked = (asked + 0.5 * rng.normal(size=asked.shape)).astype("float32")
     answers = (x.reshape(len(x), -1) @ asked > 0).astype("float32")
     y = {f"t{i}": answers[:, i : i + 1] for i in range(tasks)}
