@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.evaluate import available, evaluate_set, load_set_tables
 from benchmarks.grouping_quality.report import load_results, matters, recovery
+from keras_tag.selection.gain_model import Prior
 
 OUT = Path(__file__).with_suffix(".json")
 METHODS = ("members", "shared step", "shortlist", "groups to train")
@@ -54,13 +55,13 @@ def allocated(by_epoch: np.ndarray) -> float:
     return float(np.mean(spread.mean(1) ** 2 / (spread**2).mean(1)))
 
 
-def evaluate(name: str, units: int) -> dict[str, object]:
-    """One set."""
+def evaluate(name: str, units: int, prior: Prior) -> dict[str, object]:
+    """One set, with what `groups_to_train` believes before."""
     table, affinities = load_set_tables(name, units)
     found = {}
     for schedule, means in thinned(affinities).items():
         only = replace(affinities, means={"gradient-10": means})
-        entry = evaluate_set(table, only, ("exhaustive", *METHODS))
+        entry = evaluate_set(table, only, ("exhaustive", *METHODS), prior)
         found[schedule] = {m: np.round(recovery(entry, m), 3).tolist() for m in METHODS}
     return {"recovery": found, "probes_by_spread": round(allocated(affinities.by_epoch), 3)}
 
@@ -73,12 +74,13 @@ def main() -> None:
     parser.add_argument("--out", default=str(OUT))
     out = Path(parser.parse_args().out)
     sets = json.loads(out.read_text("utf-8"))["sets"] if out.exists() else {}
-    judged = load_results()["sets"]
+    judged = load_results()
     for name, units in available("affinities"):
         key = f"{name}-{units}"
-        if key in sets or not matters(judged[key]):
+        if key in sets or not matters(judged["sets"][key]):
             continue
-        sets[key] = evaluate(name, units)
+        # The one that was fitted on the other sets.
+        sets[key] = evaluate(name, units, Prior(**judged["priors"][name]))
         print(key, sets[key], flush=True)
         result = {
             "what": "recovery at budgets 2, 3 and 4, by how often was probed; and the part of the "

@@ -179,7 +179,9 @@ def _inner_products(point: ProbePoint) -> tf.Tensor:
     total: Any = None
     gradients = [point.gradient(task) for task in range(len(point.used))]
     for column in zip(*gradients, strict=True):
-        flat = tf.stack([tf.reshape(tf.cast(g, point.losses.dtype), [-1]) for g in column])
-        product = tf.matmul(flat, flat, transpose_b=True)
-        total = product if total is None else total + product
+        # One variable after the other: what is stacked is a second copy of its n gradients.
+        with tf.control_dependencies([] if total is None else [total]):
+            flat = tf.stack([tf.reshape(tf.cast(g, point.losses.dtype), [-1]) for g in column])
+            product = tf.matmul(flat, flat, transpose_b=True)
+            total = product if total is None else total + product
     return total
