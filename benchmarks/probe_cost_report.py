@@ -6,6 +6,7 @@ python benchmarks/probe_cost_report.py --plot docs/probe_cost.png
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -135,6 +136,16 @@ def mean_recovery(results, schedule, method):
     return sum(values) / len(values)
 
 
+def difference(results, schedule, other, method):
+    """Mean over the sets of a schedule's recovery less another's, and its standard error."""
+    by_set = [
+        statistics.mean(entry["recovery"][schedule][method])
+        - statistics.mean(entry["recovery"][other][method])
+        for entry in results["sets"].values()
+    ]
+    return statistics.mean(by_set), statistics.stdev(by_set) / len(by_set) ** 0.5
+
+
 def recovery_table(configurations, results):
     """Cost and recovery side by side."""
     methods = list(next(iter(results["sets"].values()))["recovery"]["every 10"])
@@ -145,6 +156,11 @@ def recovery_table(configurations, results):
         row += [f"{every(c['variants']['gradient']['cpu'][0], k):.2f}" for c in chosen]
         row += [f"{mean_recovery(results, schedule, method):.2f}" for method in methods]
         rows.append(row)
+    lost = [
+        "{:+.2f} ({:.2f})".format(*difference(results, "every 50", "every 10", method))
+        for method in methods
+    ]
+    rows.append(["every=50 less every=10", *[""] * len(chosen), *lost])
     return markdown(["probed", *(c["network"] for c in chosen), *methods], rows, 1)
 
 

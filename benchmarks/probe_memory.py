@@ -4,7 +4,8 @@
 
 Every figure is the peak resident memory of a fresh process while it trains, after a first epoch
 that traces and allocates. The C library is told to give back what is freed at once
-(`MALLOC_MMAP_THRESHOLD_`), so that a peak is what was held at the same time.
+(`MALLOC_MMAP_THRESHOLD_`), and TensorFlow to do one thing after the other, so that a peak is what has
+to be held at the same time and no luck of scheduling.
 
 "trunk": one matrix of 256 MB outweighs everything else. The difference with and without probes is
 given in copies of it, and should not depend on the number of tasks. "networks": those of
@@ -26,12 +27,17 @@ from probe_cost import made
 OUT = Path(__file__).with_suffix(".json")
 WIDTH = 8192
 COPY = WIDTH * WIDTH * 4  # bytes of the trunk's kernel
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+}
 SLOTS = {"sgd": 0, "adam": 2}  # optimizer -> slots per variable
 # What is trained: network, optimizer, tasks, batch; and the look-ahead kinds that probe it.
 TRUNKS = [
     (("trunk", optimizer, tasks, 4), ("gradient", "optimizer"))
+    for tasks in (40, 3, 20)
     for optimizer in SLOTS
-    for tasks in (3, 20, 40)
 ] + [(("trunk", "sgd", 9, 4), ("first_order",))]
 SMALL = [
     ((network, "sgd", tasks, batch), ("gradient", "first_order"))
@@ -80,7 +86,7 @@ def peak(*arguments):
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", MALLOC_MMAP_THRESHOLD_="65536"),
+        env=dict(os.environ, **ENVIRONMENT),
     )
     return int(done.stdout.strip().splitlines()[-1])
 
