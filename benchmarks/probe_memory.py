@@ -4,8 +4,8 @@
 
 Every figure is the peak resident memory of a fresh process while it trains, after a first epoch
 that traces and allocates. The C library is told to give back what is freed at once
-(`MALLOC_MMAP_THRESHOLD_`), and TensorFlow to do one thing after the other, so that a peak is what has
-to be held at the same time and no luck of scheduling.
+(`MALLOC_MMAP_THRESHOLD_`), and TensorFlow to do one thing after the other, so that a peak is what
+has to be held at the same time and no luck of scheduling.
 
 "trunk": one matrix of 256 MB outweighs everything else. The difference with and without probes is
 given in copies of it, and should not depend on the number of tasks. "networks": those of
