@@ -274,7 +274,7 @@ def measure(options):
         result = {
             "what": "time of a probed step over that of a plain Keras step: median and quartiles "
             "over interleaved rounds, of CPU time and of wall time",
-            "machine": "2 cores, CPU only; nothing beside it but a job at the lowest priority",
+            "machine": "2 cores, CPU only; other jobs beside it, mostly at the lowest priority",
             "python": platform.python_version(),
             "keras": keras.__version__,
             "tensorflow": tf.__version__,

@@ -178,10 +178,10 @@ def readme_table(configurations):
 
 def trunk_table(rows):
     """Memory on a trunk of one matrix, in copies of it."""
+    trunk = [r for r in rows if r["network"] == "trunk"]
+    trunk.sort(key=lambda r: (r["lookahead"], r["slots"], r["tasks"]))
     cells = [
-        [f'"{r["lookahead"]}"', r["optimizer"], r["tasks"], f"{r['copies']:.1f}"]
-        for r in sorted(rows, key=lambda r: (r["lookahead"], r["slots"], r["tasks"]))
-        if r["network"] == "trunk"
+        [f'"{r["lookahead"]}"', r["optimizer"], r["tasks"], f"{r['copies']:.1f}"] for r in trunk
     ]
     return markdown(["`lookahead=`", "optimizer", "tasks", "copies"], cells, 2)
 
@@ -257,6 +257,8 @@ def plot(path):
         ]
         recovered = [mean_recovery(results, s, "shortlist") for s in DRAWN]
         right.plot(cost, recovered, marker="o", label=c["network"])
+    # From the full probe at every step to one source of nine at every 50th.
+    left[0].set_ylim(0.8, 30)
     left[0].set_ylabel("noise over signal (full probe, every step = 1)")
     left[0].legend(fontsize=8, title=f"every = {', '.join(map(str, SCHEDULES))}", title_fontsize=8)
     right.axvline(15, color="grey", linestyle=":", linewidth=1)

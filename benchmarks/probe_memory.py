@@ -4,8 +4,8 @@
 
 Every figure is the peak resident memory of a fresh process while it trains, after a first epoch
 that traces and allocates. The C library is told to give back what is freed at once
-(`MALLOC_MMAP_THRESHOLD_`), and TensorFlow to do one thing after the other, so that a peak is what
-has to be held at the same time and no luck of scheduling.
+(`MALLOC_MMAP_THRESHOLD_`), so that a peak is what was held at the same time. What that is depends
+a little on how TensorFlow schedules: by a copy or so of the trunk.
 
 "trunk": one matrix of 256 MB outweighs everything else. The difference with and without probes is
 given in copies of it, and should not depend on the number of tasks. "networks": those of
@@ -29,7 +29,6 @@ WIDTH = 8192
 COPY = WIDTH * WIDTH * 4  # bytes of the trunk's kernel
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_NUM_INTEROP_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",
 }
 SLOTS = {"sgd": 0, "adam": 2}  # optimizer -> slots per variable
