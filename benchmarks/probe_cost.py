@@ -240,14 +240,14 @@ def load(out=OUT):
     return json.loads(Path(out).read_text("utf-8"))["configurations"] if Path(out).exists() else []
 
 
-def in_a_process(*arguments):
-    """What a process of its own measures."""
+def in_a_process(script, *arguments, **environment):
+    """What a script's `--child` measures in a process of its own, and prints last as JSON."""
     done = subprocess.run(
-        [sys.executable, __file__, "--child", *map(str, arguments)],
+        [sys.executable, script, "--child", *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"),
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
     )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -266,9 +266,11 @@ def measure(options):
         if found and not options.again and not options.auto:
             continue
         if not options.auto or not found:
-            found = in_a_process(*where, options.rounds, "; ".join(variants))
+            found = in_a_process(__file__, *where, options.rounds, "; ".join(variants))
         # With many tasks the stretches are hundreds of steps long.
-        found["auto"] = in_a_process(*where, options.rounds, "auto") if where[1] <= 9 else None
+        found["auto"] = None
+        if where[1] <= 9:
+            found["auto"] = in_a_process(__file__, *where, options.rounds, "auto")
         print(json.dumps(found), flush=True)
         known[tuple(where)] = found
         result = {

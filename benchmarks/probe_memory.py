@@ -15,22 +15,15 @@ kernel's high-water mark is reset after the first epoch.
 
 import argparse
 import json
-import os
 import platform
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from probe_cost import made
+from probe_cost import in_a_process, made
 
 OUT = Path(__file__).with_suffix(".json")
 WIDTH = 8192
 COPY = WIDTH * WIDTH * 4  # bytes of the trunk's kernel
-ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-}
 SLOTS = {"sgd": 0, "adam": 2}  # optimizer -> slots per variable
 # What is trained: network, optimizer, tasks, batch; and the look-ahead kinds that probe it.
 TRUNKS = [
@@ -80,14 +73,7 @@ def child(name, optimizer, tasks, batch, kind):
 
 def peak(*arguments):
     """The peak of one fresh process, in bytes."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=dict(os.environ, **ENVIRONMENT),
-    )
-    return int(done.stdout.strip().splitlines()[-1])
+    return in_a_process(__file__, *arguments, MALLOC_MMAP_THRESHOLD_="65536")
 
 
 def rows_of(trained, kinds):

@@ -92,8 +92,8 @@ def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., 
     """
     if tf.executing_eagerly() or tf.distribute.has_strategy():
         return function
-    # Put into the graph at every call, n look-aheads of n losses would be n^2 copies of them to
-    # optimise and to keep: at 40 tasks most of the first step, and some hundred megabytes.
+    # Copied into the graph at every call, n look-aheads of n losses would be n^2 losses to optimise
+    # and to keep.
     traced: Callable[..., list[tf.Tensor]] = tf.function(
         function, autograph=False, experimental_attributes={"_noinline": True}
     )
