@@ -64,7 +64,7 @@ setup(
     package_data={"keras_tag": ["py.typed", "datasets/tables/*.json"]},
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["keras-tag=keras_tag.cli:main"]},
+    entry_points={"console_scripts": ["keras-tag=keras_tag.command.main:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

@@ -27,7 +27,7 @@ from scipy.signal import lfilter
 
 from benchmarks.joint_run import SETS, compiled_model, environment, joint_run, load
 from keras_tag import Affinity, TAGModel
-from keras_tag.affinity_history import AffinityHistory, HistoryRecorder
+from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 
 RESULT = Path(__file__).with_suffix(".json")
 LENGTHS = [(1, 500), (1, 5000), (3, 10), (5, 100), (10, 2), (10, 24), (10, 100), (30, 20)]

@@ -11,9 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from keras_tag.demo import run_demo
-from keras_tag.demo_report import describe, verdict
-from keras_tag.demo_result import DemoResult, DemoSettings, from_dict, to_json
+from keras_tag.demo.report import describe, verdict
+from keras_tag.demo.result import DemoResult, DemoSettings, from_dict, to_json
+from keras_tag.demo.run import run_demo
 
 FOLDER = Path(__file__).with_suffix("")
 TASK_SETS = (("loop", "prime", "composite"), ("odd", "loop", "prime"))

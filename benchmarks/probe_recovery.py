@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.evaluate import available, evaluate_set, load_set_tables
 from benchmarks.grouping_quality.report import load_results, matters, recovery
-from keras_tag.selection.gain_model import Prior
+from keras_tag.selection.few_trainings.gain_model import Prior
 
 OUT = Path(__file__).with_suffix(".json")
 METHODS = ("members", "shared step", "shortlist", "groups to train")

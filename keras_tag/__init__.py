@@ -25,8 +25,8 @@ _HOMES = {
     "budget_curve": "keras_tag.selection",
     "groups_to_train": "keras_tag.selection",
     "GroupedModel": "keras_tag.grouped_model",
-    "build_from": "keras_tag.model_builder",
-    "worker_path": "keras_tag.worker_paths",
+    "build_from": "keras_tag.grouped_model",
+    "worker_path": "keras_tag.training.workers",
 }
 _MODULES = ("baselines", "callbacks", "datasets", "plotting")
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from keras_tag import baselines, callbacks, datasets, plotting
     from keras_tag.affinity import Affinity
     from keras_tag.grouped_model import GroupedModel
-    from keras_tag.model_builder import build_from
+    from keras_tag.grouped_model.builder import build_from
     from keras_tag.selection import (
         Grouping,
         GroupScores,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         select_groups,
     )
     from keras_tag.tag_model import TAGModel
-    from keras_tag.worker_paths import worker_path
+    from keras_tag.training.workers import worker_path
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_tag.cli import main
+from keras_tag.command.main import main
 
 sys.exit(main())

@@ -17,7 +17,7 @@ NEEDS_DATA = {
     "keras_tag.datasets.celeb_a_files.prepare_celeb_a",
     "keras_tag.datasets.taskonomy_views.taskonomy",
 }
-TASKS = {"keras_tag.grouped_model": ("left", "right", "up")}
+TASKS = {"keras_tag.grouped_model.model": ("left", "right", "up")}
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 
 

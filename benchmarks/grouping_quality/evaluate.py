@@ -14,7 +14,7 @@ from benchmarks.grouping_quality.fit_prior import fit_prior, samples
 from benchmarks.grouping_quality.group_table import FOLDER, GroupTable, environment, load_table
 from benchmarks.grouping_quality.methods import METHODS, Case, rows_of
 from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
-from keras_tag.selection.gain_model import Prior
+from keras_tag.selection.few_trainings.gain_model import Prior
 
 BUDGETS = (2, 3, 4)
 RESULTS = FOLDER.parent / "results.json"

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
-from keras_tag.selection.gain_model import Cells, Prior, cells_of, covariance, luck
+from keras_tag.selection.few_trainings.gain_model import Cells, Prior, cells_of, covariance, luck
 
 # Both kinds that users are told of; one prior has to do for both.
 KINDS = ("gradient-10", "validation-10")

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_tag.affinity import Affinity
 from keras_tag.callbacks.tag_models import check_tag_model
 from keras_tag.plotting import affinity_size, plot_affinity
-from keras_tag.worker_paths import is_chief
+from keras_tag.training.workers import is_chief
 
 
 class AffinityLogger(keras.callbacks.Callback):

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tag.atomic_files import sync
-from keras_tag.distributed import num_workers
-from keras_tag.worker_paths import worker_name
+from keras_tag.training.distributed_model import num_workers
+from keras_tag.training.workers import worker_name
 
 _UNFINISHED = "unfinished"
 _REMOVED = "removed"

@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.callbacks.tag_models import check_tag_model
+from keras_tag.resampling.stability import Stability, stability
 from keras_tag.selection.grouping import Grouping
-from keras_tag.stability import Stability, stability
 
 
 class StopWhenStable(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ from keras_tag.plotting.style import (
     name_tasks,
     new_axes,
 )
-from keras_tag.stability import Stability
+from keras_tag.resampling.stability import Stability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection.columns import Column
-from keras_tag.selection.costs import Costs
-from keras_tag.selection.exact_selection import (
+from keras_tag.selection.arguments.costs import Costs
+from keras_tag.selection.arguments.lone_tasks import Alone
+from keras_tag.selection.grouping import Grouping
+from keras_tag.selection.scores.measured_groups import GroupScores
+from keras_tag.selection.select import (
     Pairs,
     Score,
     build_problem,
     deadline_of,
     solve_problem,
 )
-from keras_tag.selection.group_scores import GroupScores
-from keras_tag.selection.grouping import Grouping
-from keras_tag.selection.lone_tasks import Alone
+from keras_tag.selection.solver.columns import Column
 
 
 def budget_curve(

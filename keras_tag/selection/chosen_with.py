@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from keras_tag.versions import versions
+from keras_tag.provenance import versions
 
 
 def chosen_with(affinity: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

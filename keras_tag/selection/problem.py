@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_tag.selection.columns import ColumnSource, bits
-from keras_tag.selection.constraints import Constraints
-from keras_tag.selection.costs import GroupCost, exact_number
-from keras_tag.selection.group_score import GroupScore, power_of_two_above
-from keras_tag.selection.group_scores import GroupScores
-from keras_tag.selection.group_table import GroupTable
-from keras_tag.selection.served_sets import ServedSets
+from keras_tag.selection.arguments.constraints import Constraints
+from keras_tag.selection.arguments.costs import GroupCost, exact_number
+from keras_tag.selection.many_tasks.searched_groups import ServedSets
+from keras_tag.selection.scores.closed_form import GroupScore, power_of_two_above
+from keras_tag.selection.scores.measured_groups import GroupScores
+from keras_tag.selection.solver.columns import ColumnSource, bits
+from keras_tag.selection.solver.listed_groups import GroupTable
 
 # A score given as a function: (sorted names of the group, task) -> value.
 ScoreFunction = Callable[[tuple[str, ...], str], float]

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection.group_scores import GroupScores
+from keras_tag.selection.arguments.lone_tasks import Alone, lone_scores
 from keras_tag.selection.grouping import Grouping
-from keras_tag.selection.lone_tasks import Alone, lone_scores
+from keras_tag.selection.scores.measured_groups import GroupScores
 
 # Scores are reported as floats: the nearest ones to the exact values.
 _RELATIVE = 1e-12

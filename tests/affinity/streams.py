@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.signal import lfilter
 
-from keras_tag.affinity_history import HistoryRecorder
+from keras_tag.affinity.history import HistoryRecorder
 
 
 def autoregressive(rng, steps, streams, phi):

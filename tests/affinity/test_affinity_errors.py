@@ -5,7 +5,7 @@ import pytest
 from streams import autoregressive, recorded
 
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_errors import FEWEST_PROBES
+from keras_tag.affinity.standard_errors import FEWEST_PROBES
 
 N = 36  # 1296 independent streams in one matrix: a coverage is known to about 0.6 %.
 NAMES = [f"t{i:02d}" for i in range(N)]

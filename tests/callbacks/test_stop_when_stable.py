@@ -7,7 +7,7 @@ from probed_model import BATCH, data, probed
 
 from keras_tag import callbacks
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_history import HistoryRecorder
+from keras_tag.affinity.history import HistoryRecorder
 
 SETTINGS = {"budget": 2, "min_probes": 10, "patience": 2, "replicates": 50}
 

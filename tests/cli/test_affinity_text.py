@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_text import read_affinity
+from keras_tag.affinity.text_files import read_affinity
 
 TABLE = np.array([[1.0, 0.25, np.nan], [-0.5, 2.0, 0.125], [0.0, 1e-7, 3.0]])
 TASKS = ["depth", "edges", "a, b"]

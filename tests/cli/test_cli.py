@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import keras_tag
-from keras_tag import cli
 from keras_tag.affinity import Affinity
+from keras_tag.command import main as cli
 from keras_tag.selection.grouping import Grouping
 
 TINY = "demo --seeds 1 --epochs 2 --positions 2 --tasks loop,odd --budget 2 --train-size 130"
@@ -154,7 +154,7 @@ def test_the_module_is_the_command_and_answers_without_tensorflow():
     )
     assert version.stdout.strip() == keras_tag.__version__
     code = (
-        "import sys; from keras_tag import cli\n"
+        "import sys; from keras_tag.command import main as cli\n"
         "try: cli.main(['demo', '--budget', '0'])\n"
         "except SystemExit: pass\n"
         "sys.exit('tensorflow' in sys.modules or 'matplotlib' in sys.modules)"

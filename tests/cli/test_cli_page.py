@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from keras_tag import cli
+from keras_tag.command import main as cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
 
@@ -30,7 +30,7 @@ def test_the_commands_of_the_page_run_and_print_what_it_shows(tmp_path, monkeypa
 
 
 def test_the_page_names_every_kind_of_picture():
-    from keras_tag.cli_plot import _KINDS
+    from keras_tag.command.plot import _KINDS
 
     for kind in _KINDS:
         assert f"| `{kind}`" in PAGE

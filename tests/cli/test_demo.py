@@ -5,14 +5,13 @@ import pytest
 
 from keras_tag.affinity import Affinity
 from keras_tag.baselines import all_in_one, random_groups, single_task
-from keras_tag.demo import pool_affinities
-from keras_tag.demo_report import (
+from keras_tag.demo.report import (
     describe,
     report,
     verdict,
     write_report,
 )
-from keras_tag.demo_result import (
+from keras_tag.demo.result import (
     METHODS,
     DemoResult,
     DemoSettings,
@@ -21,6 +20,7 @@ from keras_tag.demo_result import (
     to_dict,
     to_json,
 )
+from keras_tag.demo.run import pool_affinities
 
 SETTINGS = DemoSettings(budget=2, seeds=2, tasks=("loop", "odd"), positions=2, draws=2)
 TASKS = SETTINGS.task_names

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_tag.demo_report import describe, verdict
-from keras_tag.demo_result import METHODS, DemoSettings, from_dict
+from keras_tag.demo.report import describe, verdict
+from keras_tag.demo.result import METHODS, DemoSettings, from_dict
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ("loop-prime-composite", "odd-loop-prime")

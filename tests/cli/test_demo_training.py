@@ -3,7 +3,7 @@ import pytest
 
 from keras_tag.baselines import all_in_one
 from keras_tag.datasets import overlaid_digits
-from keras_tag.demo_training import (
+from keras_tag.demo.training import (
     Recipe,
     build_network,
     train_groups,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tag import cli
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_history import HistoryRecorder
+from keras_tag.affinity.history import HistoryRecorder
+from keras_tag.command import main as cli
 from keras_tag.selection import Grouping, select_groups
 
 TASKS = ("depth", "edges", "normals", "objects")
@@ -202,7 +202,7 @@ def test_a_picture_that_cannot_be_drawn_ends_with_1(options, message, table, cap
 
 def test_neither_command_imports_tensorflow(table, tmp_path):
     code = (
-        "import sys; from keras_tag.cli import main\n"
+        "import sys; from keras_tag.command.main import main\n"
         f"main(['select', {table!r}, '--rows', 'source', '--budget', '2'])\n"
         f"main(['plot', {table!r}, '--rows', 'source', '--out', {str(tmp_path / 'a.png')!r}])\n"
         "sys.exit('tensorflow' in sys.modules)"

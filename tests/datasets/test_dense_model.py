@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from keras_tag import GroupedModel, Grouping, TAGModel, build_from
-from keras_tag.dense_losses import dense_loss
-from keras_tag.dense_model import dense_model, xception_encoder
+from keras_tag.datasets.dense.dense_model import dense_model, xception_encoder
+from keras_tag.datasets.dense.labelled_loss import dense_loss
 
 CHANNELS = {"depth": 1, "normal": 3}
 

@@ -1,4 +1,4 @@
-"""Says when Keras needs `keras_tag/distributed.py` no longer."""
+"""Says when Keras needs `keras_tag/training/distributed_model.py` no longer."""
 
 import pytest
 from workers import run_workers, script
@@ -11,7 +11,7 @@ def test_plain_keras_still_fails_across_workers(tmp_path):
         tmp_path,
         """
     import keras, numpy as np, tensorflow as tf
-    import keras_tag.distributed
+    import keras_tag.training.distributed_model
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     x = np.ones((8, 2), "float32")
     y = {"a": x[:, :1], "b": x[:, :1]}
@@ -23,7 +23,7 @@ def test_plain_keras_still_fails_across_workers(tmp_path):
             model.compile("sgd", loss={"a": "mse", "b": "mse"})
         return model
 
-    class ScalarLogs(keras_tag.distributed.DistributedModel):
+    class ScalarLogs(keras_tag.training.distributed_model.DistributedModel):
         def reducible(self, logs):
             return logs
 

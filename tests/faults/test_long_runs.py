@@ -4,7 +4,7 @@ import keras
 import runs
 
 from keras_tag import TAGModel
-from keras_tag.affinity_history import MOST_BLOCKS
+from keras_tag.affinity.history import MOST_BLOCKS
 
 CALLS = []
 

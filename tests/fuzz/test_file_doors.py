@@ -20,8 +20,8 @@ from hostile_names import NAMES, names
 from hypothesis import strategies as st
 
 from keras_tag import Affinity, Grouping
-from keras_tag.affinity_history import AffinityHistory
-from keras_tag.affinity_text import read_affinity
+from keras_tag.affinity.history import AffinityHistory
+from keras_tag.affinity.text_files import read_affinity
 
 RNG = np.random.default_rng(0)
 

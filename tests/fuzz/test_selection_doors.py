@@ -16,7 +16,7 @@ from hostile_names import names
 from hypothesis import strategies as st
 
 from keras_tag import Affinity, select_groups
-from keras_tag.selection import exact_selection
+from keras_tag.selection import select as exact_selection
 
 D = decimal.Decimal
 CELLS = {

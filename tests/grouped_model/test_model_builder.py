@@ -116,4 +116,4 @@ def test_the_public_name_stays_the_function_whatever_is_imported():
     for module in pkgutil.iter_modules(keras_tag.__path__):
         if module.name != "__main__":
             importlib.import_module(f"keras_tag.{module.name}")
-    assert keras_tag.build_from is keras_tag.model_builder.build_from
+    assert keras_tag.build_from is keras_tag.grouped_model.builder.build_from

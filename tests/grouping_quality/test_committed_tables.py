@@ -13,7 +13,7 @@ from benchmarks.grouping_quality.fit_prior import fit_prior, sample
 from benchmarks.grouping_quality.group_table import CHECKPOINTS, FOLDER, all_groups, load_table
 from benchmarks.grouping_quality.report import load_results, matters, recovery, tables
 from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
-from keras_tag.selection.gain_model import Prior, cells_of, covariance, expected, luck
+from keras_tag.selection.few_trainings.gain_model import Prior, cells_of, covariance, expected, luck
 
 PAGE = Path(__file__).parents[2] / "docs" / "grouping_quality.md"
 SETS = available("affinities")

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_history import HistoryRecorder
+from keras_tag.affinity.history import HistoryRecorder
 from keras_tag.plotting import (
     plot_affinity,
     plot_budget_curve,

@@ -8,7 +8,7 @@ import subset_programme
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection import exact_selection, select_groups
-from keras_tag.selection.costs import by_size
+from keras_tag.selection.arguments.costs import by_size
 
 NAMES = list("abcdefghi")
 FAMILIES = ["uniform", "clustered", "negative", "mixed scale", "tied", "constant"]

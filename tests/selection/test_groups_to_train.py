@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_tag import Affinity, GroupScores, groups_to_train, select_groups
-from keras_tag.selection.gain_model import GainModel, Prior
+from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
 
 PRIOR = Prior(0.4, -0.9, 0.5, 0.4, 0.6, 0.3, 0.05, 0.1)
 # Friends a and b, friends c and d.

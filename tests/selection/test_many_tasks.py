@@ -9,8 +9,8 @@ import pytest
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection import exact_selection, select_groups, verify
-from keras_tag.selection.constraints import Constraints
-from keras_tag.selection.feasible_cover import feasible_cover
+from keras_tag.selection.arguments.constraints import Constraints
+from keras_tag.selection.solver.first_solution import feasible_cover
 
 
 def instance(rng, n, family):

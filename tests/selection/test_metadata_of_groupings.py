@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_tag import Affinity, Grouping, select_groups
-from keras_tag.versions import versions
+from keras_tag.provenance import versions
 
 MATRIX = [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]]
 

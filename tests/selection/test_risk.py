@@ -5,7 +5,7 @@ import pytest
 
 from keras_tag import GroupScores, budget_curve, select_groups
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_errors import SamplingErrors
+from keras_tag.affinity.standard_errors import SamplingErrors
 
 
 def affinity_of(mean, error, correlation=0.0, tasks="abcd"):

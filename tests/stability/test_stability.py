@@ -5,10 +5,10 @@ import pytest
 
 from keras_tag import select_groups
 from keras_tag.affinity import Affinity
-from keras_tag.affinity_errors import SamplingErrors
+from keras_tag.affinity.standard_errors import SamplingErrors
 from keras_tag.baselines import random_groups
+from keras_tag.resampling.stability import stability
 from keras_tag.selection.grouping import Grouping
-from keras_tag.stability import stability
 
 
 def affinity_of(mean, error, tasks=None, seed=0):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tag_models import LOSS, data, mlp
 
 from keras_tag import TAGModel
-from keras_tag.probe_schedule import (
+from keras_tag.tag_model.schedule import (
     ENOUGH_PROBES,
     OFTEN,
     PLAIN_PER_PROBE,

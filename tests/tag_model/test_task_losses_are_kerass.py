@@ -6,7 +6,7 @@ import pytest
 from tag_models import L, data, mlp
 
 from keras_tag import TAGModel
-from keras_tag.task_losses import TaskLosses
+from keras_tag.training.task_losses import TaskLosses
 
 
 def my_loss(y_true, y_pred):

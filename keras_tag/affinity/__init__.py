@@ -1,0 +1,5 @@
+"""Affinities as arrays: means, errors, history, files. Never imports TensorFlow."""
+
+from keras_tag.affinity.affinity import Affinity
+
+__all__ = ["Affinity"]

@@ -1,0 +1,181 @@
+"""The file of an `Affinity`: one `.npz` of plain arrays, with a version; no pickle."""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from keras_tag.affinity.affinity import Affinity
+from keras_tag.affinity.history import AffinityHistory
+from keras_tag.affinity.standard_errors import SamplingErrors
+from keras_tag.atomic_files import write_atomically
+
+_FORMAT = "keras_tag.Affinity"
+# 1: tasks, mean and count. 2: also history and errors, where there are any, and metadata.
+_FORMAT_VERSION = 2
+_HISTORY = ("row", "epoch", "total", "count", "probes", "run")
+_ERRORS = ("standard_error", "freedom", "pieces")
+# What is in a file: the kind of its dtype, and its axes (n tasks, b blocks, p pieces of time; t, m
+# bytes of text).
+_AXES = {
+    "format_version": ("i", ""),
+    "between_runs": ("b", ""),
+    "tasks": ("u", "t"),
+    "metadata": ("u", "m"),
+    "mean": ("f", "nn"),
+    "count": ("i", "nn"),
+    "history_row": ("i", "b"),
+    "history_epoch": ("i", "b"),
+    "history_total": ("f", "bnn"),
+    "history_count": ("i", "bnn"),
+    "history_probes": ("i", "b"),
+    "history_run": ("i", "b"),
+    "errors_standard_error": ("f", "nn"),
+    "errors_freedom": ("f", "nn"),
+    "errors_pieces": ("f", "pnn"),
+}
+# A hundred tasks, probed for more than a thousand epochs: a file that claims more is a bomb.
+_MOST_BYTES = 2**32
+
+
+def save(affinity: Affinity, path: str | os.PathLike[str]) -> None:
+    """See `Affinity.save`."""
+    arrays: dict[str, Any] = {
+        "tasks": _json_bytes(affinity.tasks),
+        "mean": affinity.mean,
+        "count": affinity.count,
+        "between_runs": np.array(affinity.between_runs),
+        "metadata": _json_bytes(affinity.metadata),
+    }
+    if affinity.history is not None:
+        arrays |= {f"history_{name}": getattr(affinity.history, name) for name in _HISTORY}
+    if affinity.errors is not None:
+        arrays |= {f"errors_{name}": getattr(affinity.errors, name) for name in _ERRORS}
+
+    def write(file: BinaryIO) -> None:
+        np.savez_compressed(
+            file, format=np.array(_FORMAT), format_version=np.array(_FORMAT_VERSION), **arrays
+        )
+
+    write_atomically(path, write)
+
+
+def load(path: str | os.PathLike[str]) -> Affinity:
+    """See `Affinity.load`."""
+    try:
+        arrays = _read(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # Damage shows as anything: zlib, zipfile, tokenizer and memory errors among others.
+        raise _no_affinity(
+            path, f"can't be read as one ({type(error).__name__}: {error})"
+        ) from error
+    if str(arrays["format"]) != _FORMAT:
+        raise _no_affinity(path, f"says that it is of format {str(arrays['format'])!r}")
+    version = arrays.get("format_version", np.array(None))
+    if version.shape or version.dtype.kind not in "iu":
+        raise _no_affinity(path, "has no number for its format's version")
+    if version > _FORMAT_VERSION:
+        raise ValueError(
+            f"{str(path)!r} is of affinity format {version}; this keras_tag reads up to "
+            f"{_FORMAT_VERSION}. Update keras_tag to read it."
+        )
+    lost = [name for name in ("tasks", "mean", "count") if name not in arrays]
+    for part, names in (("history", _HISTORY), ("errors", _ERRORS)):
+        if any(name.startswith(f"{part}_") for name in arrays):
+            lost += [f"{part}_{name}" for name in names if f"{part}_{name}" not in arrays]
+    if lost:
+        raise _no_affinity(path, f"lacks {lost}")
+    wrong = _misshapen(arrays)
+    if wrong:
+        raise _no_affinity(path, f"has other shapes or dtypes in {wrong}")
+    return _affinity(path, arrays)
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of the archive that an affinity has; what else is in it is not looked at."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if "format" not in members:
+            raise ValueError(f"it holds {sorted(members)}")
+        wanted = {name: members[name] for name in ("format", *_AXES) if name in members}
+        size = sum(info.file_size for info in wanted.values())
+        if size > _MOST_BYTES:
+            raise ValueError(f"unpacked it has {size:,} bytes, more than any affinity")
+        for name, info in wanted.items():
+            with archive.open(info) as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays
+
+
+def _misshapen(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The arrays whose dtype, or shape next to the others, is not that of an affinity."""
+    sizes: dict[str, int] = {}
+    wrong = []
+    for name, (kind, axes) in _AXES.items():
+        array = arrays.get(name)
+        if array is None:
+            continue
+        fits = array.dtype.kind == kind and array.ndim == len(axes)
+        for axis, size in zip(axes, array.shape, strict=False):
+            fits = fits and sizes.setdefault(axis, size) == size
+        if not fits:
+            wrong.append(name)
+    runs = arrays.get("history_run")
+    if (
+        not wrong
+        and runs is not None
+        and runs.size
+        and not 0 <= runs.min() <= runs.max() < len(runs)
+    ):
+        wrong.append("history_run")
+    return wrong
+
+
+def _affinity(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Affinity:
+    history = errors = None
+    if "history_row" in arrays:
+        history = AffinityHistory(*(arrays[f"history_{name}"] for name in _HISTORY))
+    if "errors_freedom" in arrays:
+        errors = SamplingErrors(*(arrays[f"errors_{name}"] for name in _ERRORS))
+    try:
+        tasks = json.loads(arrays["tasks"].tobytes())
+    except (ValueError, RecursionError) as error:
+        raise _no_affinity(path, f"has no list of task names ({error})") from error
+    return Affinity(
+        tasks,
+        arrays["mean"],
+        arrays["count"],
+        history,
+        errors,
+        bool(arrays.get("between_runs", False)),
+        _metadata(path, arrays),
+    )
+
+
+def _metadata(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    if "metadata" not in arrays:  # Saved before there was any.
+        return {}
+    try:
+        metadata = json.loads(arrays["metadata"].tobytes())
+    except (ValueError, RecursionError) as error:
+        raise _no_affinity(path, f"has no metadata that can be read ({error})") from error
+    if not isinstance(metadata, dict):
+        raise _no_affinity(path, f"has metadata that are no mapping: {metadata!r}")
+    return metadata
+
+
+def _json_bytes(value: Any) -> np.ndarray:
+    """Text as an array. Not of strings: NumPy drops a string's last NUL."""
+    return np.frombuffer(json.dumps(value).encode("ascii"), "uint8")
+
+
+def _no_affinity(path: str | os.PathLike[str], why: str) -> ValueError:
+    return ValueError(
+        f"Expected a file written by `Affinity.save`. Received: path={str(path)!r}, which {why}."
+    )

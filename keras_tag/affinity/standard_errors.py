@@ -1,0 +1,245 @@
+"""How sure a mean affinity is: standard errors from probes that follow each other in time.
+
+What is estimated is the *run's* mean: the mean over the steps of this training run of what a probe
+at that step would give on average. That affinities drift while the model learns is part of this
+mean and no error of it. Its error is that only some batches were probed.
+
+Probes of neighbouring steps are correlated, so the usual s / sqrt(count) is wrong. We use
+orthonormal cosine series (see Lazarus et al.): the run is cut into strata of whole epochs, each
+stratum's own mean is taken out (with it, the drift between strata), and what is left is projected
+on the slowest cosine of the stratum. The squared projections are nearly independent estimates of
+the noise at low frequencies, which is what the error of a mean is made of, whatever the
+correlation; so their mean goes with Student's t with about as many degrees of freedom as there are
+projections. They are few on purpose: many would reach into frequencies where correlated noise is
+weaker, and intervals would be too short.
+
+Reference:
+    Lazarus, Lewis, Stock, Watson, "HAR Inference: Recommendations for Practice", Journal of
+    Business & Economic Statistics 36, 2018 (the estimator EWC). Welch, "The generalization of
+    'Student's' problem when several different population variances are involved", Biometrika 34,
+    1947 (degrees of freedom). Schmeiser, "Batch size effects in the analysis of simulation
+    output", Operations Research 30, 1982 (why few).
+
+This module knows arrays only. It never imports TensorFlow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_tag.affinity.history import AffinityHistory
+
+# With fewer probes of a pair nothing is said about its error.
+FEWEST_PROBES = 8
+# About so many projections; more only where every stratum is long.
+_PROJECTIONS = 8
+# A stratum is long enough, for noise that forgets within ten probes or so, with this many probes.
+_LONG_STRATUM = 100
+# A stratum is never shorter, if there are so many probes at all.
+_SHORT_STRATUM = 8
+# About so many pieces of time are kept apart for the bootstrap.
+_PIECES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingErrors:
+    """Standard errors of mean affinities, and pieces to draw other possible means from.
+
+    Args:
+        standard_error: `[num_tasks, num_tasks]`, rows = source, columns = target; NaN where too
+            few probes were made to say.
+        freedom: `[num_tasks, num_tasks]`, degrees of freedom for Student's t; 0 where it is NaN.
+        pieces: `[num_pieces, num_tasks, num_tasks]`: what each piece of time moves the means by.
+            Means plus pieces, each times an independent standard normal number, are other means
+            that might have been measured; pairs err together as they did in the probes.
+    """
+
+    standard_error: np.ndarray
+    freedom: np.ndarray
+    pieces: np.ndarray
+
+    @classmethod
+    def of_run(cls, history: AffinityHistory, weight: np.ndarray) -> "SamplingErrors":
+        """The errors of one run's weighted mean.
+
+        Args:
+            history: Blocks of one run.
+            weight: `[num_blocks]`, what a probe in each block weighs, alike within an epoch.
+
+        Returns:
+            The errors of `sum(weight * total) / sum(weight * count)`.
+        """
+        shape = history.total.shape[1:]
+        blocks = _Blocks.of(history, weight)
+        strata = list(_strata(blocks))
+        probes = blocks.size.sum()
+        projections = max(1, int(_projections(probes) / max(1, len(strata))))
+        # Over an eighth of a run and more, drift shows; short runs can't afford to care.
+        drifting = len(strata) < _PROJECTIONS and probes >= _LONG_STRATUM
+        variance = np.zeros(shape[0] * shape[1])
+        squares, sure = np.zeros_like(variance), np.zeros_like(variance)
+        for stratum in strata:
+            noise, number = stratum.low_frequency_noise(projections, drifting)
+            part = noise * (stratum.weight[:, None] ** 2 * stratum.count).sum(axis=0)
+            variance += part
+            squares += part**2 / (number + 2)
+            sure += number
+        known = (blocks.count.sum(axis=0) >= FEWEST_PROBES) & (sure >= 2)
+        whole = (blocks.weight[:, None] * blocks.count).sum(axis=0)
+        # Welch's own formula: its correction matters where every part is known so badly.
+        freedom = np.divide(variance**2, squares, out=sure + 2, where=squares > 0) - 2
+        freedom = np.where(known, np.maximum(freedom, 1.0), 0.0)
+        error = np.full(len(variance), np.nan)
+        error[known] = np.sqrt(variance[known]) / whole[known]
+        pieces = _pieces(strata, known, whole, error)
+        return cls(error.reshape(shape), freedom.reshape(shape), pieces.reshape(-1, *shape))
+
+    def take(self, index: np.ndarray) -> "SamplingErrors":
+        """Those of some tasks, in this order."""
+        where = np.ix_(index, index)
+        pieces = self.pieces[:, index][:, :, index]
+        return SamplingErrors(self.standard_error[where], self.freedom[where], pieces)
+
+    def draw(self, number: int, generator: np.random.Generator) -> np.ndarray:
+        """Random errors.
+
+        Args:
+            number: How many.
+            generator: Where randomness comes from.
+
+        Returns:
+            `[number, num_tasks, num_tasks]`, to be added to the means.
+        """
+        multipliers = generator.standard_normal((number, len(self.pieces)))
+        return np.tensordot(multipliers, self.pieces, axes=1)
+
+
+def t_quantile(confidence: float, freedom: np.ndarray) -> np.ndarray:
+    """How many standard errors a two-sided interval reaches; NaN where freedom is 0."""
+    from scipy.special import stdtrit
+
+    quantile: np.ndarray = stdtrit(np.where(freedom > 0, freedom, np.nan), (1 + confidence) / 2)
+    return quantile
+
+
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """Successive blocks with all pairs in one axis: `total` and `count` are `[blocks, pairs]`."""
+
+    row: np.ndarray
+    total: np.ndarray
+    count: np.ndarray
+    weight: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, history: AffinityHistory, weight: np.ndarray) -> "_Blocks":
+        pairs = history.total.shape[1] * history.total.shape[2]
+        count = history.count.reshape(len(history.row), pairs).astype("float64")
+        keep = (history.probes > 0) & (weight > 0)
+        total = history.total.reshape(len(history.row), pairs)
+        relative = weight[keep] / weight[keep].max(initial=0.0)
+        # A probe that weighs little makes up little of a stratum.
+        size = history.probes[keep] * relative**2
+        return cls(history.row[keep], total[keep], count[keep], relative, size)
+
+    def part(self, where: slice) -> "_Blocks":
+        return _Blocks(
+            self.row[where],
+            self.total[where],
+            self.count[where],
+            self.weight[where],
+            self.size[where],
+        )
+
+    def residuals(self) -> np.ndarray:
+        """`[blocks, pairs]`: the sums without the mean."""
+        count = self.count.sum(axis=0)
+        mean = np.divide(self.total.sum(axis=0), count, out=np.zeros(len(count)), where=count > 0)
+        return self.total - mean * self.count
+
+    def low_frequency_noise(
+        self, projections: int, drifting: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The noise of a probe at the lowest frequencies, per pair, and from how many projections.
+
+        It is the variance that a probe would have were probes independent with means as unsure.
+        """
+        time = (np.cumsum(self.size) - self.size / 2) / self.size.sum()
+        noise, number = np.zeros(self.total.shape[1]), np.zeros(self.total.shape[1])
+        known = [np.ones_like(time), time] if drifting else [np.ones_like(time)]
+        # Drift is as slow as the slowest cosine: that one would see little else.
+        first = len(known)
+        for frequency in range(first, min(first + projections, len(time))):
+            contrast = self._without(known, np.cos(np.pi * frequency * time))
+            norm = (self.count * contrast**2).sum(axis=0)
+            # Below a probe's worth of contrast there is none, only rounding.
+            seen = norm > 0.25
+            square = (self.total * contrast).sum(axis=0) ** 2
+            noise += np.divide(square, norm, out=np.zeros_like(noise), where=seen)
+            number += seen
+        return np.divide(noise, number, out=noise, where=number > 0), number
+
+    def _without(self, known: list[np.ndarray], contrast: np.ndarray) -> np.ndarray:
+        """`[blocks, pairs]`: a contrast made orthogonal to what is known, by each pair's counts."""
+        kept = np.repeat(contrast[:, None], self.total.shape[1], axis=1)
+        basis: list[np.ndarray] = []
+        for vector in known:
+            direction = np.repeat(vector[:, None], kept.shape[1], axis=1)
+            for earlier in basis:
+                direction = direction - self._along(earlier, direction)
+            basis.append(direction)
+            kept = kept - self._along(direction, kept)
+        return kept
+
+    def _along(self, direction: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        norm = (self.count * direction**2).sum(axis=0)
+        product = (self.count * direction * vector).sum(axis=0)
+        return direction * np.divide(product, norm, out=np.zeros_like(norm), where=norm > 1e-9)
+
+
+def _projections(probes: float) -> float:
+    return float(np.clip(probes / 12, 3, _PROJECTIONS))
+
+
+def _strata(blocks: _Blocks) -> Iterator[_Blocks]:
+    """Runs of whole epochs, each of at least an eighth of the probes, or of so many that it's long.
+
+    An epoch is never cut: between two epochs the affinities may have moved for good.
+    """
+    length = float(np.clip(blocks.size.sum() / _PROJECTIONS, _SHORT_STRATUM, _LONG_STRATUM))
+    ends = np.flatnonzero(np.diff(blocks.row, append=-1)) + 1
+    first, left = 0, float(blocks.size.sum())
+    for end in ends.tolist():
+        inside = float(blocks.size[first:end].sum())
+        # A rest that is too short for a stratum joins the last one.
+        if end == len(blocks.size) or (
+            inside >= 0.99 * length and left - inside >= 0.5 * length and end - first > 1
+        ):
+            yield blocks.part(slice(first, end))
+            first, left = end, left - inside
+
+
+def _pieces(
+    strata: list[_Blocks], known: np.ndarray, whole: np.ndarray, error: np.ndarray
+) -> np.ndarray:
+    """Residuals of short stretches of time, scaled to the standard errors.
+
+    There are more of these than projections, so that errors of different pairs can be as different
+    as they were. Short stretches don't see slow noise; one factor for all pairs makes up for it.
+    """
+    pieces = [np.zeros((0, len(known)))]
+    each = max(2, _PIECES // max(1, len(strata)))
+    for stratum in strata:
+        residuals = stratum.residuals() * stratum.weight[:, None]
+        cuts = np.unique(np.linspace(0, len(residuals), each + 1).astype(int)[:-1])
+        parts = np.add.reduceat(residuals, cuts, axis=0)
+        if len(parts) > 1:
+            pieces.append(parts * np.sqrt(len(parts) / (len(parts) - 1)))
+    stacked = np.concatenate(pieces)
+    stacked = np.divide(stacked, whole, out=np.zeros_like(stacked), where=known)
+    short = (stacked**2).sum(axis=0)
+    seen = known & (short > 0)
+    scale = np.sqrt(np.mean(error[seen] ** 2 / short[seen])) if seen.any() else 1.0
+    return stacked * scale

@@ -1,0 +1,106 @@
+"""The whole path on real digits, and whether it was worth it: what `keras-tag demo` runs."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.baselines import all_in_one, random_groups, single_task
+from keras_tag.datasets import OverlaidDigits, overlaid_digits
+from keras_tag.demo.result import DemoResult, DemoSettings, Run
+from keras_tag.selection import Grouping, select_groups
+
+if TYPE_CHECKING:
+    from keras_tag.demo.training import Trained
+
+
+def run_demo(
+    settings: DemoSettings | None = None, progress: Callable[[str], None] = lambda line: None
+) -> DemoResult:
+    """Measure, select, train and compare.
+
+    For every seed the joint network is trained with probes. The affinities of all seeds are
+    pooled, and the groups are selected once: what is selected varies less than what a single
+    joint run shows. Then, for every seed, the selected groups and their rivals are trained on that
+    seed's images from the same first weights. Neither affinity nor selection sees a test image,
+    and no test digit of any seed is in a training image of another.
+
+    Args:
+        settings: What to run; the defaults take some minutes on two cores.
+        progress: Called with a line of text when something has been done.
+
+    Returns:
+        A `DemoResult`.
+    """
+    settings = settings or DemoSettings()
+    from keras_tag.demo.training import Recipe, train_groups, train_joint
+
+    recipe = Recipe(epochs=settings.epochs)
+    start, cpu_start = time.monotonic(), time.process_time()
+    steps = settings.seeds * (3 + settings.draws)
+    runs: list[Run] = []
+
+    def keep(method: str, seed: int, grouping: Grouping, trained: "Trained") -> None:
+        run = Run(method, seed, grouping, trained.task_losses, trained.epochs)
+        runs.append(run)
+        progress(
+            f"[{time.monotonic() - start:4.0f} s, {len(runs):{len(str(steps))}} of {steps}] seed "
+            f"{seed}, {method}: total test loss {run.total_loss:.3f} ({run.epochs} epochs)"
+        )
+
+    affinities = []
+    for seed in range(settings.seeds):
+        affinity, trained = train_joint(_data(settings, seed), recipe, seed)
+        affinities.append(affinity)
+        # Probes leave training as it is, so the joint network is a rival as well.
+        keep("all in one", seed, all_in_one(settings.task_names), trained)
+    pooled = pool_affinities(affinities)
+    progress(str(pooled))
+    selected = select_groups(pooled, settings.budget)
+    progress(str(selected))
+    for seed in range(settings.seeds):
+        rivals = [("selected", selected), ("single task", single_task(settings.task_names))]
+        for draw in range(seed * settings.draws, (seed + 1) * settings.draws):
+            rivals.append(("random", random_groups(settings.task_names, settings.budget, draw)))
+        for method, grouping in rivals:
+            # A new data set each time: its first epoch is the first one for everybody.
+            trained = train_groups(grouping, _data(settings, seed), recipe, seed)
+            keep(method, seed, grouping, trained)
+    return DemoResult(
+        settings,
+        pooled,
+        selected,
+        tuple(runs),
+        seconds=round(time.monotonic() - start, 1),
+        cpu_seconds=round(time.process_time() - cpu_start, 1),
+    )
+
+
+def pool_affinities(affinities: Iterable[Affinity]) -> Affinity:
+    """The mean over all probes of several runs of the same tasks.
+
+    Args:
+        affinities: At least one, all with the same tasks in the same order.
+
+    Returns:
+        An `Affinity` in which every probe counts the same, and the counts add up.
+
+    Raises:
+        ValueError: No affinity, or different tasks.
+    """
+    affinities = list(affinities)
+    if len({affinity.tasks for affinity in affinities}) != 1:
+        raise ValueError(
+            "Expected affinities of the same tasks in the same order. Received: "
+            f"{[affinity.tasks for affinity in affinities]}."
+        )
+    count = np.sum([affinity.count for affinity in affinities], axis=0)
+    total = np.sum([np.nan_to_num(a.mean) * a.count for a in affinities], axis=0)
+    pooled = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return Affinity(affinities[0].tasks, pooled, count)
+
+
+def _data(settings: DemoSettings, seed: int) -> OverlaidDigits:
+    return overlaid_digits(settings.positions, settings.tasks, seed, train_size=settings.train_size)

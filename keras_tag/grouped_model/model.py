@@ -1,0 +1,378 @@
+"""`GroupedModel`: the networks of a grouping, trained and served as one Keras model."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from keras_tag.grouped_model.logs import LossLogs
+from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation, unscale
+from keras_tag.grouped_model.network_optimizers import OptimizerChoice, PerNetworkOptimizer
+from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups
+from keras_tag.grouped_model.report import report
+from keras_tag.grouped_model.served_networks import ServedNetworks
+from keras_tag.selection.grouping import Grouping
+from keras_tag.training.compile_spec import compile_config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@keras.saving.register_keras_serializable(package="keras_tag")
+class GroupedModel(ServedNetworks):
+    """One `keras.Model` made of one network per group.
+
+    `fit` makes one pass over the data and trains every network on its own tasks, as it would train
+    alone: its own optimizer, its own random state, the same batches.
+    `predict` and `evaluate` give every task from the network that serves it. What a network trains
+    without serving it (a helper) is trained, and that is all that is seen of it.
+
+    Logs carry the names of a plain Keras model with these outputs: `<task>_loss` and
+    `<task>_<metric>` of the network that serves the task; `loss`, the sum of these losses (times
+    `loss_weights`); and `optimized_loss`, all that is minimised: `loss`, the helpers' losses and
+    the networks' regularisers. All of them mean the same in `fit` and `evaluate`.
+
+    `compile(optimizer)` gives the optimizer of all networks that have none of their own in
+    `optimizers`: the first of them gets the compiled one, the others copies. Callbacks that change
+    the learning rate change it for these networks; an optimizer in `optimizers` keeps its own. If
+    every network has one, `compile(loss=...)` will do: the compiled optimizer is not used.
+
+    Args:
+        grouping: Which tasks train together, and which network serves whom.
+        build_model: `build_model(tasks)` returns a new Keras model with an output for each of
+            `tasks`: a dict of outputs, a list with `output_names`, or, for a lone task, a tensor.
+            `keras_tag.build_from(model)` makes it from a functional model with all the tasks.
+        serve: The tasks to serve, at least one of every network. None: all of them. The others
+            are trained as helpers only.
+        missing: A label value that means "not labelled", such as -1. NaN means so without asking.
+        warm_start: A model, usually the joint one, whose weights the networks begin with wherever
+            names and shapes fit.
+        optimizers: One optimizer (or its name) per network, in the order of `grouping.groups`;
+            None for a network that the compiled one is to train. None: that is every network.
+        helper_losses: Whether to log, as `group_<index>/<task>_loss`, the losses of the helpers.
+        **kwargs: As in `keras.Model` (`name`, ...).
+
+    Attributes:
+        grouping: The `Grouping`.
+        tasks: All tasks, in the grouping's order.
+        serves: Served task -> the index of the network that serves it.
+        networks: The groups' Keras models, in the order of `grouping.groups`.
+        trained_networks: The indices of those that `fit` trains; see `train_only`.
+        warm_start: What was copied (a `WarmStart` that prints itself), or None.
+
+    Raises:
+        ValueError: `grouping` is no `Grouping`; `build_model` returns no Keras model, outputs
+            other than those asked for, or networks that share variables; `optimizers` has not one
+            entry per network, or the same optimizer twice.
+
+    Example:
+        >>> grouping = keras_tag.Grouping.from_groups([("left", "right"), ("up", "left")])
+        >>> served = keras_tag.GroupedModel(grouping, build_model)
+        >>> served.compile("adam", loss={"left": "mse", "right": "mse", "up": "mse"})
+        >>> served.fit(train, validation_data=valid, epochs=10)
+        >>> served.predict(x)["up"]
+        >>> served.save("served.keras")
+    """
+
+    def __init__(
+        self,
+        grouping: Grouping,
+        build_model: Callable[[tuple[str, ...]], keras.Model],
+        *,
+        serve: Iterable[str] | None = None,
+        missing: float | None = None,
+        warm_start: keras.Model | None = None,
+        optimizers: Iterable[keras.optimizers.Optimizer | str | None] | None = None,
+        helper_losses: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(grouping, build_model, serve=serve, warm_start=warm_start, **kwargs)
+        self.missing = missing
+        self.helper_losses = helper_losses
+        self.trained_networks = tuple(range(len(self.networks)))
+        self._optimizer_choice = OptimizerChoice(optimizers, len(self.networks))
+        self._optimizer: PerNetworkOptimizer | None = None
+        self._network_losses: NetworkLosses | None = None
+        self._loss_logs = LossLogs(grouping.groups, self.serves, helper_losses)
+        # Seen by Keras, which looks for metrics among the model's own attributes.
+        self._loss_metrics = self._loss_logs.metrics
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The loss of what is served: task losses times `loss_weights`, and regularisers.
+
+        Args:
+            x: Not used.
+            y: Targets by task.
+            y_pred: What `call` returned.
+            sample_weight: None, one for all tasks, or a dict by task.
+            training: Not used.
+
+        Returns:
+            A scalar.
+        """
+        losses = self.task_losses(y, y_pred, sample_weight)
+        return self.task_losses.weighted_sum(losses) + sum(map(regularisation, self.networks))
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Keras's metrics of what is served; `weighted_metrics` see labelled examples only.
+
+        Args:
+            x: Not used.
+            y: Targets by task.
+            y_pred: What `call` returned.
+            sample_weight: None, one for all tasks, or a dict by task.
+
+        Returns:
+            The logs.
+        """
+        y, weights = self.task_losses.labels(self, y, y_pred, sample_weight)
+        return dict(super().compute_metrics(x, y, y_pred, weights))
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """As in `keras.Model`, after making the optimizers' slots.
+
+        Args:
+            force: As in `keras.Model`.
+
+        Returns:
+            The function.
+        """
+        optimizer = self._optimizer
+        if optimizer is not None and not optimizer.built and self.built:
+            # Otherwise the first step makes them while it is traced, and is traced twice.
+            with self.distribute_strategy.scope():
+                optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of every network on one batch.
+
+        Args:
+            data: `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            The logs.
+        """
+        if self._optimizer is None:
+            raise ValueError(
+                "Expected an optimizer to train with. Received: optimizer=None. Call "
+                "`compile(optimizer, loss={...})` with one."
+            )
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs, losses = self._outputs_and_losses(x, y, sample_weight, self.trained_networks)
+            totals = self._totals(losses)
+            scaled = self._optimizer.scale_losses(totals)
+        # A target's gradient reaches only its own network, so one backward pass does for all.
+        targets = [scaled[index] for index in self.trained_networks]
+        variables = [
+            variable
+            for index in self.trained_networks
+            for variable in self.networks[index].trainable_variables
+        ]
+        if variables:
+            self._optimizer.apply_gradients(
+                zip(tape.gradient(targets, variables), variables, strict=True)
+            )
+        return self.reducible(self._logs(x, y, sample_weight, outputs, losses, totals))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Evaluate one batch.
+
+        Args:
+            data: `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            The logs.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        outputs, losses = self._outputs_and_losses(x, y, sample_weight, ())
+        logs = self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
+        return self.reducible(logs)
+
+    def indices(self, networks: Iterable[int] | None) -> tuple[int, ...]:
+        """Indices of networks, checked and sorted.
+
+        Args:
+            networks: Some indices, or None for all.
+
+        Returns:
+            The indices.
+
+        Raises:
+            ValueError: An index of no network.
+        """
+        everyone = range(len(self.networks))
+        chosen = tuple(sorted(set(everyone if networks is None else networks)))
+        if not set(chosen) <= set(everyone):
+            raise ValueError(
+                f"Expected indices of networks, 0 to {len(self.networks) - 1}. Received: "
+                f"networks={chosen}."
+            )
+        return chosen
+
+    def train_only(self, networks: Iterable[int]) -> None:
+        """Train only some of the networks from now on; the others are left as they are.
+
+        The others' losses and metrics stay in the logs, computed as in `evaluate`.
+
+        Args:
+            networks: Their indices; `range(len(grouped.networks))` for all.
+
+        Raises:
+            ValueError: An index of no network.
+        """
+        trained = self.indices(networks)
+        if trained == self.trained_networks:
+            return
+        self.trained_networks = trained
+        if self.train_function is not None:
+            # Which networks train is decided when the step is traced, so that the others cost
+            # no backward pass.
+            self.make_train_function(force=True)
+
+    def _outputs_and_losses(
+        self, x: Any, y: Any, sample_weight: Any, training: Iterable[int]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Per network, outputs and losses by task."""
+        if not self.built:
+            # Calling the networks one by one builds them, but not the whole.
+            self(x, training=False)
+        outputs = self.all_outputs(x, training)
+        losses = [self.task_losses(y, predictions, sample_weight) for predictions in outputs]
+        return outputs, losses
+
+    def _totals(self, losses: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Per network, what it minimises."""
+        compiled = self.task_losses
+        return [
+            compiled.weighted_sum(own) + regularisation(network)
+            for own, network in zip(losses, self.networks, strict=True)
+        ]
+
+    def _logs(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        outputs: Sequence[Mapping[str, Any]],
+        losses: Sequence[Mapping[str, Any]],
+        totals: Sequence[Any],
+    ) -> dict[str, Any]:
+        batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
+        # Keras's own tracker, reached by its public name.
+        total = next(metric for metric in self.metrics if metric.name == "loss")
+        total.update_state(unscale(self.task_losses.weighted_sum(self.served(losses))), batch_size)
+        self._loss_logs.update(losses, totals, batch_size)
+        return self.compute_metrics(x, y, self.served(outputs), sample_weight)
+
+    @property
+    def task_losses(self) -> NetworkLosses:
+        """The compiled losses and loss weights by task."""
+        if self._network_losses is None:
+            if not self.compiled:
+                raise ValueError("Expected a compiled model. Call `compile(...)` first.")
+            weights = compile_config(self).get("loss_weights")
+            self._network_losses = NetworkLosses(self.loss, weights, self.tasks, self.missing)
+        return self._network_losses
+
+    @property
+    def optimizer(self) -> PerNetworkOptimizer | None:
+        """The networks' optimizers as one; `optimizer.optimizers[i]` steps network i."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        # `compile` is Keras's own; what it assigns here becomes one optimizer per network.
+        self._network_losses = None
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if isinstance(inner, PerNetworkOptimizer):
+            # Keras wraps what it has just assigned when the policy is mixed_float16.
+            inner.add_loss_scale()
+            optimizer = inner
+        self._optimizer = self._optimizer_choice.joined(optimizer, self._optimizer)
+        if self._optimizer is not None:
+            self._optimizer.bind(lambda: [net.trainable_variables for net in self.networks])
+
+    def fit_groups(
+        self,
+        folder: str | os.PathLike[str],
+        x: Any,
+        y: Any = None,
+        *,
+        callbacks: Callbacks | None = None,
+        networks: Iterable[int] | None = None,
+        **fit: Any,
+    ) -> list[dict[str, list[float]]]:
+        """Train the networks one after another, for networks that are too large to train together.
+
+        The result is that of `fit` if the data comes in the same order for each of them. A network
+        that is done is written to the folder. Call the same again after an interruption, and it
+        is read back instead of trained again.
+
+        Args:
+            folder: Where finished networks are kept. New, or of the same grouping; what the
+                networks were compiled with and trained on is not compared.
+            x: As in `fit`.
+            y: As in `fit`, with the labels of all tasks.
+            callbacks: As in `fit`, used for one network after the other; or a function of the
+                network's index that returns such a list.
+            networks: Which networks to train here, by index; None for all. With several machines,
+                each trains some into one folder (or into folders of their own whose contents are
+                then put together); the last call, without this, reads all of them back.
+            **fit: As in `fit`.
+
+        Returns:
+            Per network, the history of its losses and metrics, those of the tasks it serves
+            (also with `helper_losses`). Empty for one that is neither done nor in `networks`.
+
+        Raises:
+            ValueError: A folder of another grouping; an index of no network; `metrics` compiled
+                otherwise than by task.
+        """
+        return fit_groups(self, folder, x, y, callbacks=callbacks, networks=networks, **fit)
+
+    def report(
+        self,
+        test: Any,
+        *,
+        joint: keras.Model | None = None,
+        single: Mapping[str, keras.Model] | None = None,
+    ) -> "pd.DataFrame":
+        """What every task achieves, who serves it, and what it would achieve elsewhere.
+
+        Args:
+            test: `(x, y)`, `(x, y, sample_weight)`, or a batched `tf.data.Dataset`.
+            joint: A model with all the tasks, to compare with. Its outputs are measured with the
+                losses and metrics that this model was compiled with.
+            single: Task -> a model with that task alone, to compare with in the same way.
+
+        Returns:
+            A frame with one row per task and the columns "network" (which serves it),
+            "trained_with", "loss" and the compiled metrics; then, if given, the same with the
+            prefixes "joint_" and "single_".
+
+        Raises:
+            ValueError: A task without a model in `single`, a model with other outputs.
+        """
+        return report(self, test, joint=joint, single=single)
+
+    def get_config(self) -> dict[str, Any]:
+        """The networks, and the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "missing": self.missing,
+            "optimizers": self._optimizer_choice.get_config(),
+            "helper_losses": self.helper_losses,
+        }

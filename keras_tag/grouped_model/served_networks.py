@@ -1,0 +1,155 @@
+"""`ServedNetworks`: the networks of a grouping, served as one Keras model."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_tag.grouped_model.network_outputs import (
+    by_task,
+    check_network,
+    check_nothing_shared,
+    cut,
+    served_by,
+)
+from keras_tag.grouped_model.warm_start import WarmStart
+from keras_tag.selection.grouping import Grouping
+from keras_tag.training.distributed_model import DistributedModel
+
+
+class ServedNetworks(DistributedModel):
+    """Builds, calls, exports and saves the networks; `GroupedModel` also trains them.
+
+    Args:
+        grouping: As in `GroupedModel`.
+        build_model: As in `GroupedModel`.
+        serve: As in `GroupedModel`.
+        warm_start: As in `GroupedModel`.
+        **kwargs: As in `keras.Model`.
+    """
+
+    def __init__(
+        self,
+        grouping: Grouping,
+        build_model: Callable[[tuple[str, ...]], keras.Model],
+        *,
+        serve: Iterable[str] | None = None,
+        warm_start: keras.Model | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(grouping, Grouping):
+            raise ValueError(
+                "Expected `grouping` to be a keras_tag.Grouping, from `select_groups` or "
+                f"`Grouping.from_groups`. Received: grouping={grouping!r}."
+            )
+        # Each network casts its inputs to its own dtype: a second cast here could only lose.
+        super().__init__(**{"autocast": False, **kwargs})
+        self.grouping = grouping
+        self.tasks = grouping.tasks
+        self.serves = served_by(grouping, serve)
+        self.output_names = list(self.serves)
+        self.networks = [build_model(group) for group in grouping.groups]
+        for group, network in zip(grouping.groups, self.networks, strict=True):
+            check_network(network, group)
+        check_nothing_shared(self.networks)
+        self.warm_start = (
+            None if warm_start is None else WarmStart.from_model(warm_start, self.networks)
+        )
+        # Functions, so that Keras does not take the cut networks for layers of their own.
+        self._serving = [
+            cut(network, group, [task for task in group if self.serves.get(task) == index])
+            for index, (network, group) in enumerate(
+                zip(self.networks, grouping.groups, strict=True)
+            )
+        ]
+        self.built = all(network.built for network in self.networks)
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """Every task's output, from the network that serves it.
+
+        Args:
+            inputs: What every network takes.
+            training: As in every Keras model.
+
+        Returns:
+            `{task: output}`.
+        """
+        return self.served([serve(inputs, training) for serve in self._serving])
+
+    def served(self, by_network: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the serving networks have for their tasks.
+
+        Args:
+            by_network: Per network, something by task (outputs, losses); helpers may be there.
+
+        Returns:
+            The same by served task.
+        """
+        return {task: by_network[index][task] for task, index in self.serves.items()}
+
+    def all_outputs(self, inputs: Any, training: Iterable[int] = ()) -> list[dict[str, Any]]:
+        """The outputs of all networks, helpers included.
+
+        Args:
+            inputs: What every network takes.
+            training: The indices of the networks that run in training mode.
+
+        Returns:
+            Per network, `{task: output}`.
+        """
+        return [
+            by_task(network(inputs, training=index in training), network, group)
+            for index, (network, group) in enumerate(
+                zip(self.networks, self.grouping.groups, strict=True)
+            )
+        ]
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Export for serving: the inputs of the networks, one named output per task.
+
+        Args:
+            filepath: Where to.
+            format: As in `keras.Model.export`.
+            verbose: As in `keras.Model.export`.
+            input_signature: As in `keras.Model.export`. By default, for functional networks,
+                their own inputs with shapes and dtypes.
+            **kwargs: As in `keras.Model.export`.
+        """
+        if input_signature is None:
+            network = self.networks[0]
+            if hasattr(network, "input"):
+                input_signature = [network.input]
+            elif isinstance(network, keras.Sequential):
+                input_signature = network.inputs
+        super().export(filepath, format, verbose, input_signature=input_signature, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The grouping and the networks, so that loading needs no `build_model`."""
+        return {
+            **super().get_config(),
+            "grouping": self.grouping.to_dict(),
+            "serve": list(self.serves),
+            "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "ServedNetworks":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        networks = iter(
+            [
+                keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
+                for network in config.pop("networks")
+            ]
+        )
+        grouping = Grouping.from_dict(config.pop("grouping"))
+        return cls(grouping, lambda tasks: next(networks), **config)

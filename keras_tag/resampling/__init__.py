@@ -1,0 +1,5 @@
+"""How sure a choice of groups is: choosing again for affinities drawn within their errors."""
+
+from keras_tag.resampling.stability import Stability, stability
+
+__all__ = ["Stability", "stability"]

@@ -1,0 +1,1 @@
+"""The arguments of a selection, checked and translated."""

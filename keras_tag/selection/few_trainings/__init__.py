@@ -1,0 +1,1 @@
+"""Which groups to train next, when a few trainings may decide."""

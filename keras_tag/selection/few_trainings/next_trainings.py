@@ -1,0 +1,176 @@
+"""`groups_to_train`: which groups to train next, when a few trainings may decide.
+
+This module knows arrays only. It never imports TensorFlow.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
+from keras_tag.selection.grouping import Grouping
+from keras_tag.selection.scores.measured_groups import GroupScores
+from keras_tag.selection.scores.shared_step import affinity_shares
+from keras_tag.selection.select import MOST_TASKS_LISTED, select_groups
+
+# How many standard deviations a group that was not trained may turn out better than expected.
+_OPTIMISM = 1.0
+# The same for what one task does to another, where groups are too many to be listed; errors of
+# pairs average out in a group.
+_OPTIMISM_OF_PAIRS = 0.25
+
+
+def groups_to_train(
+    affinity: Affinity,
+    measured: GroupScores | Mapping[tuple[str, ...], Mapping[str, float]],
+    budget: int,
+    *,
+    trainings: int | None = None,
+    prior: Prior | None = None,
+    **constraints: Any,
+) -> tuple[tuple[str, ...], ...]:
+    """The groups to train next, to choose among all that were trained; none when it is enough.
+
+    Affinities say who is akin. What company costs on your data (whether a stranger takes capacity
+    away, or helps against overfitting), and which networks turn out lucky, only trainings say.
+    The joint run is the first: its losses, and those of every group trained since, correct what
+    is believed of all others (`GainModel`). Asked for is then the exact optimum over all groups:
+    those that were trained at the losses they reached, the others as good as they may
+    plausibly be, one standard deviation better than expected. Groups of that optimum that were not
+    trained yet are the answer. Once there are none, or `trainings` groups have been trained beside
+    the joint run, there is no answer, and `select_groups` chooses among the groups measured.
+
+    Args:
+        affinity: As a `TAGModel` measured it; best with `probe_data=` the validation data.
+        measured: The validation losses of what was trained so far, {(task, ...): {task: loss}} or
+            `GroupScores` with sense="min"; all losses positive. The group of all tasks, the joint
+            run, must be among them.
+        budget: b, how many networks may be served.
+        trainings: How many groups may be trained beside the joint run. None: four times the
+            budget.
+        prior: What is believed before; None: what was fitted to the sets of
+            `benchmarks/grouping_quality`.
+        **constraints: As in `select_groups`: `min_size`, `max_size`, `overlap`, `must_link`,
+            `cannot_link`, `weights`, `time_limit`.
+
+    Returns:
+        Distinct groups that are not in `measured`, the least certain first, each with its tasks in
+        the order of `affinity.tasks`; at most as many as may still be trained.
+
+    Raises:
+        ValueError: The joint run is missing, a task of a group has no loss, a loss is not
+            positive, tasks that the affinity does not know, or see `shared_step` and
+            `select_groups`.
+
+    Example:
+        >>> affinity = Affinity.from_array(
+        ...     [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]], ["a", "b", "c"], rows="source")
+        >>> measured = {("a", "b", "c"): {"a": 0.3, "b": 0.3, "c": 0.4}}  # The joint run's.
+        >>> groups_to_train(affinity, measured, budget=2)
+        (('c',), ('a', 'b'))
+        >>> measured[("c",)] = {"c": 0.3}  # And so on, until none is asked for.
+        >>> select_groups(GroupScores(measured, sense="min"), budget=2).groups
+        (('a', 'b', 'c'), ('c',))
+
+    Reference:
+        The idea to correct affinities by a few trained groups is that of ETAP, ICLR 2026,
+        arXiv:2602.18591; model and search are our own.
+    """
+    shares = affinity_shares(affinity)
+    losses = _checked(affinity, measured)
+    tasks = affinity.tasks
+    joint = losses[frozenset(tasks)]
+    most = 4 * budget if trainings is None else trainings
+    left = most + 1 - len(losses)
+    if left <= 0:
+        return ()
+    reference = np.array([joint[task] for task in tasks])
+    trained = np.array([[task in group for task in tasks] for group in losses])
+    reached = np.array([[values.get(t, np.nan) for t in tasks] for values in losses.values()])
+    model = GainModel(shares, prior or Prior(), trained, np.log(reached / reference))
+    choose = _from_list if len(tasks) <= MOST_TASKS_LISTED else _from_pairs
+    found = choose(model, tasks, joint, losses, budget, constraints)
+    new = [group for group in map(frozenset, found.groups) if group not in losses]
+    if not new:
+        return ()
+    spread = np.nansum(model.predict(np.array([[t in g for t in tasks] for g in new]))[1], 1)
+    order = sorted(range(len(new)), key=lambda k: (-spread[k], sorted(new[k])))
+    return tuple(tuple(task for task in tasks if task in new[k]) for k in order[:left])
+
+
+Losses = dict[frozenset[str], Mapping[str, float]]
+
+
+def _from_list(
+    model: GainModel,
+    tasks: tuple[str, ...],
+    joint: Mapping[str, float],
+    losses: Losses,
+    budget: int,
+    constraints: dict[str, Any],
+) -> Grouping:
+    """The optimum over all 2**n - 1 groups: measured losses, and plausible ones."""
+    position = {task: k for k, task in enumerate(tasks)}
+    masks = np.arange(1, 1 << len(tasks))
+    groups = (masks[:, None] >> np.arange(len(tasks)) & 1).astype(bool)
+    mean, spread = model.predict(groups)
+    plausible = np.exp(mean - _OPTIMISM * spread)
+
+    def score(group: tuple[str, ...], task: str) -> float:
+        known = losses.get(frozenset(group))
+        if known is not None:
+            return -known[task]
+        row = sum(1 << position[name] for name in group) - 1
+        return -joint[task] * float(plausible[row, position[task]])
+
+    any_affinity = Affinity.from_array(np.eye(len(tasks)), tasks, rows="source")
+    return select_groups(any_affinity, budget, score=score, **constraints)
+
+
+def _from_pairs(
+    model: GainModel,
+    tasks: tuple[str, ...],
+    joint: Mapping[str, float],
+    losses: Losses,
+    budget: int,
+    constraints: dict[str, Any],
+) -> Grouping:
+    """The optimum by what one task does to another: the score "members", at any number of tasks.
+
+    To first order a loss is its task's in the joint run times 1 + the mean over the group of T.
+    The score is one minus that mean, weighted by the loss in the joint run.
+    """
+    mean, spread = model.pairs()
+    company = Affinity.from_array(1.0 - (mean - _OPTIMISM_OF_PAIRS * spread), tasks, rows="source")
+    asked = constraints.pop("weights", None) or {}
+    weights = {task: asked.get(task, 1.0) * joint[task] for task in tasks}
+    return select_groups(company, budget, weights=weights, **constraints)
+
+
+def _checked(affinity: Affinity, measured: Any) -> Losses:
+    scores = measured if isinstance(measured, GroupScores) else GroupScores(measured, sense="min")
+    if scores.sense != "min":
+        raise ValueError("Expected `measured` to be losses, sense='min'. Received: sense='max'.")
+    strangers = sorted(set(scores.tasks) - set(affinity.tasks))
+    if strangers:
+        raise ValueError(
+            f"Expected `measured` to be of the affinity's tasks, {affinity.tasks}. Received "
+            f"others: {strangers}."
+        )
+    losses: Losses = {}
+    for entry in scores.entries:
+        missing = [task for task in entry.tasks if not entry.scores.get(task, 0.0) > 0]
+        if missing:
+            raise ValueError(
+                "Expected a positive validation loss for every task of a group: ratios of losses "
+                f"are compared. Received none for {missing} in {entry.tasks}."
+            )
+        losses[frozenset(entry.tasks)] = entry.scores
+    if frozenset(affinity.tasks) not in losses:
+        raise ValueError(
+            "Expected the joint run among `measured`: the group of all tasks with its validation "
+            f"losses. Received groups: {[entry.tasks for entry in scores.entries]}."
+        )
+    return losses

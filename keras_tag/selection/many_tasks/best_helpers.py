@@ -1,0 +1,106 @@
+"""The best group around a served set, in closed form.
+
+Of all groups of a size that serve a set T the best one takes the helpers that the tasks of T gain
+most from.
+"""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+import numpy as np
+
+from keras_tag.selection.scores.closed_form import GroupScore
+from keras_tag.selection.solver.columns import Column, bits, mask_of
+
+
+class BestGroups:
+    """Columns with their values, and the best ones where no links get in the way.
+
+    Args:
+        score: The scores.
+        costs: Size -> cost in whole units, of the sizes that are allowed.
+        overlap: Whether helpers are allowed.
+    """
+
+    def __init__(self, score: GroupScore, costs: Mapping[int, int], overlap: bool) -> None:
+        self._score, self._costs, self._overlap = score, costs, overlap
+        self._num_tasks = len(score.tasks)
+        self._exact_values: dict[tuple[int, int], Fraction] = {}
+
+    def column(self, served: int, group: int) -> Column:
+        """The network that trains `group` and serves `served`."""
+        size = group.bit_count()
+        if size == 1:
+            value = float(self._score.lone_array[bits(group)[0]])
+        else:
+            total = self._score.array[np.ix_(bits(group), bits(served))].sum()
+            value = float(total) / (size - self._score.left_out)
+        return Column(served, group, value, self._costs[size])
+
+    def exact(self, column: Column) -> Fraction:
+        """The sum of the served members' exact scores."""
+        key = (column.served, column.group)
+        if key not in self._exact_values:
+            self._exact_values[key] = sum(
+                (self._score.member(column.group, task) for task in bits(column.served)),
+                Fraction(0),
+            )
+        return self._exact_values[key]
+
+    def of_all_sizes(self, served: int) -> list[Column]:
+        """The best network for a served set, at every cost there is."""
+        best: dict[int, Column] = {}
+        tasks = bits(served)
+        worth = self._score.array[:, tasks].sum(axis=1)
+        others = [task for task in range(self._num_tasks) if not served >> task & 1]
+        others.sort(key=lambda task: -worth[task])
+        group = served
+        for task in [None, *others] if self._overlap else [None]:
+            group |= 0 if task is None else 1 << task
+            size = group.bit_count()
+            if size not in self._costs or (size == 1 and self._score.lone[tasks[0]] is None):
+                continue
+            column = self.column(served, group)
+            if column.cost not in best or column.value > best[column.cost].value:
+                best[column.cost] = column
+        return list(best.values())
+
+    def group(self, served: int, size: int) -> int:
+        """The best group of this size for a served set, ties by the names' order."""
+        places = size - served.bit_count()
+        if not places:
+            return served
+        tasks = bits(served)
+        others = [task for task in range(self._num_tasks) if not served >> task & 1]
+        worth = self._score.array[:, tasks].sum(axis=1)
+        others.sort(key=lambda task: -worth[task])
+        edge = worth[others[places - 1]]
+        near = 1e-12 * (1 + len(tasks))
+        close = [task for task in others if abs(worth[task] - edge) <= near]
+        sure = [task for task in others if worth[task] > edge + near]
+        if len(close) > 1:
+            terms = self._score.terms
+            exact = {t: sum((terms[t][j] for j in tasks), Fraction(0)) for t in close}
+            close.sort(key=lambda task: (-exact[task], task))
+        return served | mask_of(sure + close[: places - len(sure)])
+
+    def best_of_each(self, columns: Iterable[Column], linked: bool) -> list[Column]:
+        """Of columns that serve the same at the same cost the best, ties as promised.
+
+        Args:
+            columns: The columns.
+            linked: Whether links restrict who may be helped by whom; if not, of equally good
+                helpers the first by name are taken.
+        """
+        best: dict[tuple[int, int], Column] = {}
+        for column in columns:
+            if not linked and column.group.bit_count() > 1:
+                group = self.group(column.served, column.group.bit_count())
+                column = self.column(column.served, group)
+            key = (column.served, column.cost)
+            if key not in best or self._preference(column) < self._preference(best[key]):
+                best[key] = column
+        return list(best.values())
+
+    def _preference(self, column: Column) -> tuple[Fraction, int, int]:
+        return -self.exact(column), column.group.bit_count(), column.group

@@ -1,0 +1,50 @@
+"""Train a task, or don't, with all that the links make of it, compiled."""
+
+import numpy as np
+
+from keras_tag.selection.many_tasks.decisions import FREE, HELPER, OUT, SERVED, TRAINED, UNSERVED
+from keras_tag.selection.many_tasks.numba_jit import compiled
+
+
+@compiled
+def put_out(state: np.ndarray, task: int, block: np.ndarray) -> bool:
+    """Do not train `task`, nor whoever is tied to it; False if that can't be."""
+    for other in range(len(state)):
+        if block[other] == block[task]:
+            if state[other] >= TRAINED:
+                return False
+            state[other] = OUT
+    return True
+
+
+@compiled
+def put_in(
+    state: np.ndarray,
+    task: int,
+    code: int,
+    overlap: bool,
+    conflict: np.ndarray,
+    block: np.ndarray,
+) -> bool:
+    """Train `task`; whoever is tied to it comes along, whoever must not meet it leaves.
+
+    False if that can't be.
+    """
+    if state[task] == OUT:
+        return False
+    state[task] = code
+    for other in range(len(state)):
+        if block[other] == block[task] and other != task:
+            if state[other] == OUT or (state[other] == UNSERVED and not overlap):
+                return False
+            if state[other] == FREE:
+                state[other] = TRAINED if overlap else SERVED
+            elif state[other] == UNSERVED:
+                state[other] = HELPER
+    for member in range(len(state)):
+        if block[member] == block[task]:
+            for other in range(len(state)):
+                clash = conflict[member, other] and state[other] != OUT
+                if clash and not put_out(state, other, block):
+                    return False
+    return True

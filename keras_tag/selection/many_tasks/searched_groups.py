@@ -1,0 +1,288 @@
+"""Every allowed network of many tasks, without listing them: pricing by search.
+
+Of all networks that serve a set T with k tasks in all, the best one takes the k - |T| helpers that
+the tasks of T gain most from. So only served sets and sizes are searched.
+"""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from time import monotonic
+
+import numpy as np
+
+from keras_tag.selection.arguments.constraints import Constraints
+from keras_tag.selection.many_tasks.best_helpers import BestGroups
+from keras_tag.selection.many_tasks.group_search import GroupSearch
+from keras_tag.selection.scores.closed_form import GroupScore
+from keras_tag.selection.solver.best_choice import OutOfTime
+from keras_tag.selection.solver.columns import Column, Duals, Listing, bits, mask_of
+
+# Kicks of the local search, which must not take more than about a second for many tasks either.
+_MOST_KICKS, _KICK_EFFORT = 300, 800_000_000
+# Steps towards what the first nodes of a search prove.
+_BISECTIONS = 8
+# Ascents between two looks at the clock.
+_ASCENTS = 50
+# With fewer tasks column generation starts well enough, and compiling the local search would take
+# longer than it saves.
+_FEWEST_SEEDED = 30
+# Excesses up to here count as none while columns are generated.
+_TOLERANCE = 1e-9
+# Nodes of the first look at some sizes; the nodes of a further one, times the entries of a matrix.
+_FIRST_NODES = 100
+# How often a search for ever better networks, where links forbid the ascent, is taken up again.
+_LOOKS = 5
+_STEP_EFFORT = 3_000_000
+
+
+class ServedSets:
+    """A `ColumnSource` for any number of tasks.
+
+    Args:
+        score: The scores.
+        constraints: What groups must look like.
+        costs: Size -> cost in whole units; sizes that are missing can't be bought.
+    """
+
+    def __init__(
+        self, score: GroupScore, constraints: Constraints, costs: Mapping[int, int]
+    ) -> None:
+        self._score, self._constraints = score, constraints
+        self.num_tasks = len(score.tasks)
+        sizes = range(constraints.min_size, constraints.max_size + 1)
+        self._costs = {size: costs[size] for size in sizes if size in costs}
+        self._sizes = list(self._costs)
+        self._groups = BestGroups(score, self._costs, constraints.overlap)
+        self.least_cost = min(self._costs.values(), default=1)
+        self.most_cost = max(self._costs.values(), default=1)
+        self._linked = bool(constraints.cannot_link or constraints.must_link)
+        # So many nodes take some tenths of a second.
+        self._step = max(50, _STEP_EFFORT // self.num_tasks**2)
+        self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
+
+    most_listed = 1_000
+
+    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
+        """The networks of a good partition, and every one with one task more or less."""
+        if self._linked or (self.num_tasks < _FEWEST_SEEDED and not thorough):
+            return []
+        from keras_tag.selection.many_tasks.local_search import improve_partition
+
+        networks = self.num_tasks
+        if self.least_cost > 0:
+            networks = min(networks, budget // self.least_cost)
+        best = np.zeros((networks, self.num_tasks), np.int8)
+        seen = np.zeros((50 * networks, self.num_tasks), np.int8)
+        filled = improve_partition(
+            self._score.array,
+            self._score.left_out,
+            self._size_prices(0.0),
+            self._score.lone_array,
+            self._constraints.overlap,
+            networks,
+            min(_MOST_KICKS, max(5, _KICK_EFFORT // self.num_tasks**4)),
+            best,
+            seen,
+        )
+        masks = {mask_of(np.flatnonzero(row).tolist()): None for row in best}
+        for mask in list(masks):
+            masks.update({mask ^ (1 << task): None for task in range(self.num_tasks)})
+        masks.update({mask_of(np.flatnonzero(row).tolist()): None for row in seen[:filled]})
+        masks.pop(0, None)
+        columns = [column for mask in masks for column in self._groups.of_all_sizes(mask)]
+        self._remember(columns)
+        return columns
+
+    def _size_prices(self, price: float) -> np.ndarray:
+        prices = np.full(self.num_tasks + 1, np.inf)
+        for size in self._sizes:
+            prices[size] = price * self._costs[size]
+        return prices
+
+    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
+        """Networks of positive excess, by ascent; with links, by the first steps of the search."""
+        columns = [c for c in self._lone() if self._excess(c, duals) > _TOLERANCE]
+        if not self._linked:
+            columns.extend(self._ascend(duals, deadline))
+        else:
+            for search in self._searches(duals, _TOLERANCE):
+                for _ in range(_LOOKS):
+                    columns.extend(search.go_on(_FIRST_NODES, most_found=1))
+                    search.rise()
+        return columns
+
+    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
+        """Every served set whose best network's excess reaches the threshold.
+
+        Stops at networks of clearly positive excess: then the prices are not right yet.
+        """
+        columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
+        searches = self._searches(duals, threshold)
+        # A first look at all sizes, for a bound and for what is easily found; then to the end.
+        for search in searches:
+            columns.extend(search.go_on(_FIRST_NODES))
+        running = [search for search in searches if search.open]
+        while running and len(columns) <= limit and monotonic() < deadline:
+            if max((self._excess(c, duals) for c in columns), default=0.0) > _TOLERANCE:
+                break
+            columns.extend(running[0].go_on(self._step))
+            if not running[0].open:
+                running.pop(0)
+        best = max((self._excess(column, duals) for column in columns), default=-np.inf)
+        bound = max([best, *(search.bound for search in searches)])
+        self._remember([c for c in columns if self._excess(c, duals) > _TOLERANCE])
+        complete = not any(search.open for search in searches)
+        if not complete:
+            columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
+        listed = self._groups.best_of_each(columns if complete else columns[:limit], self._linked)
+        return Listing(listed, complete, best, bound)
+
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """An excess that no network exceeds, `known` at most.
+
+        That there is nothing far above the optimum is proven far sooner than that there is nothing
+        above it: so the bound is lowered for as long as there is time.
+        """
+        lowest = max([0.0, *(self._excess(column, duals) for column in self._lone())])
+        floor = lowest
+        # What the first nodes prove takes next to no time. (With one size to a search they have
+        # said it already.)
+        for _ in range(_BISECTIONS if len(self._runs()) <= 3 else 0):
+            middle = (floor + known) / 2
+            searches = self._searches(duals, middle)
+            if any(search.go_on(1) or search.open for search in searches):
+                floor = middle
+            else:
+                known = middle
+        floor = lowest
+        while known - floor > 1e-3 * known and monotonic() < deadline:
+            middle = floor + (known - floor) * 0.7
+            for search in self._searches(duals, middle):
+                found: list[Column] = []
+                while search.open and not found and monotonic() < deadline:
+                    found = search.go_on(self._step)
+                if found or search.open:
+                    floor = max([floor, *(self._excess(column, duals) for column in found)])
+                    break
+            else:
+                known = middle
+        return known
+
+    def first_cover(self, budget: int, deadline: float) -> list[Column]:
+        """One network for everything, or the first solution of an easier problem by CP-SAT."""
+        from keras_tag.selection.solver.first_solution import feasible_cover
+
+        groups = feasible_cover(
+            self._constraints,
+            self._costs,
+            budget,
+            [v is not None for v in self._score.lone],
+            deadline,
+        )
+        return [self._groups.column(served, group) for served, group in groups]
+
+    def exact(self, column: Column) -> Fraction:
+        """The sum of the served members' exact scores."""
+        return self._groups.exact(column)
+
+    def member_score(self, column: Column, task: int) -> Fraction:
+        """One served task's exact score."""
+        return self._score.member(column.group, task)
+
+    def _lone(self) -> list[Column]:
+        if 1 not in self._sizes:
+            return []
+        return [
+            self._groups.column(1 << task, 1 << task)
+            for task, lone in enumerate(self._score.lone)
+            if lone is not None and self._constraints.allows(1 << task)
+        ]
+
+    def _searches(self, duals: Duals, threshold: float) -> list[GroupSearch]:
+        return [
+            GroupSearch(
+                self._score,
+                self._constraints,
+                sizes,
+                self._costs[sizes[0]],
+                duals,
+                threshold,
+                self._idle_helpers(sizes[0]),
+            )
+            for sizes in self._runs()
+        ]
+
+    def _runs(self) -> list[range]:
+        """The sizes above 1, in runs of equal cost, which one search looks through together."""
+        runs: list[range] = []
+        for size in self._sizes:
+            if runs and runs[-1].stop == size and self._alike(size, runs[-1][0]):
+                runs[-1] = range(runs[-1].start, size + 1)
+            elif size > 1:
+                runs.append(range(size, size + 1))
+        return runs
+
+    def _alike(self, size: int, other: int) -> bool:
+        same_cost = self._costs[size] == self._costs[other]
+        return same_cost and self._idle_helpers(size) == self._idle_helpers(other)
+
+    def _idle_helpers(self, size: int) -> bool:
+        """Whether a helper may have to stay though the group would be better without it."""
+        smaller = size - 1
+        return (
+            bool(self._constraints.must_link)
+            or smaller < 2
+            or smaller not in self._sizes
+            or self._costs[smaller] > self._costs[size]
+        )
+
+    def _ascend(self, duals: Duals, deadline: float) -> list[Column]:
+        from keras_tag.selection.many_tasks.ascent import ascend
+
+        masks = list(self._starts)
+        starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
+        size_price = self._size_prices(duals.budget)
+        values, sizes = np.full(len(starts), -np.inf), np.zeros(len(starts), np.int64)
+        for first in range(0, len(starts), _ASCENTS):
+            some = slice(first, first + _ASCENTS)
+            ascend(
+                self._score.array,
+                duals.task,
+                self._score.left_out,
+                size_price,
+                self._score.lone_array,
+                self._constraints.overlap,
+                starts[some],
+                values[some],
+                sizes[some],
+            )
+            if monotonic() > deadline:
+                break
+        best: dict[tuple[int, int], float] = {}
+        for served, value, size in zip(starts, values, sizes.tolist(), strict=True):
+            if value > _TOLERANCE:
+                best[mask_of(np.flatnonzero(served).tolist()), size] = float(value)
+        chosen = sorted(best, key=lambda key: -best[key])
+        columns = [
+            self._groups.column(served, self._groups.group(served, size)) for served, size in chosen
+        ]
+        self._remember(columns)
+        return columns
+
+    def _remember(self, columns: list[Column]) -> None:
+        """Start later ascents from what was good before."""
+        for column in columns:
+            self._starts.pop(column.served, None)
+            self._starts[column.served] = None
+        singles = self.num_tasks
+        surplus = len(self._starts) - 4 * singles
+        for mask in [m for m in self._starts if m & (m - 1)][: max(0, surplus)]:
+            del self._starts[mask]
+
+    def _excess(self, column: Column, duals: Duals) -> float:
+        prices = float(duals.task[bits(column.served)].sum())
+        return column.value - prices - duals.budget * column.cost
+
+
+__all__ = ["OutOfTime", "ServedSets"]

@@ -1,0 +1,1 @@
+"""Group scores: the closed forms, and what trained groups measured."""

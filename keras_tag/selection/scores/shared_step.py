@@ -1,0 +1,131 @@
+"""Group scores as functions, for `select_groups(affinity, budget, score=...)`, up to 15 tasks.
+
+This module knows arrays only. It never imports TensorFlow.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.selection.arguments.affinities import check_measured
+from keras_tag.selection.budget_curves import budget_curve
+
+ScoreFunction = Callable[[tuple[str, ...], str], float]
+
+
+def affinity_shares(affinity: Affinity) -> np.ndarray:
+    """A[i, j] = Z[i, j] / Z[j, j], `[num_tasks, num_tasks]`: what a task gets of its own progress.
+
+    Args:
+        affinity: As a `TAGModel` measured it.
+
+    Returns:
+        A; rows source, columns target.
+
+    Raises:
+        ValueError: Unmeasured pairs, or a diagonal that is not positive.
+    """
+    check_measured(affinity, "members")
+    shares: np.ndarray = affinity.mean / np.diagonal(affinity.mean)
+    return shares
+
+
+def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
+    """A task's progress when its group takes one step of the length that it would take alone.
+
+    With A[i, j] = Z[i, j] / Z[j, j], the share of its own progress that j gets from i's update,
+    member j of group S scores
+
+        sum over i in S of A[i, j] / |S|**power.
+
+    An optimizer such as Adam takes steps of the same length whoever trains. The updates of
+    unrelated tasks are about orthogonal, so that the sum of |S| of them is sqrt(|S|) times as long
+    as one: scaled back to one step, j keeps 1 / sqrt(|S|) of its progress among strangers, and
+    friends add to it. `power=0.5` is that. "members" is `power=1`: there a step's length is
+    divided among the members, as if all pulled the same way. A lone task scores 1 under both, but
+    here good company scores more than 1.
+
+    Args:
+        affinity: As a `TAGModel` measured it; every pair, with a positive diagonal.
+        power: What company costs: 0 nothing, 1 as under "members".
+
+    Returns:
+        A function (names of the group, task) -> score.
+
+    Raises:
+        ValueError: Unmeasured pairs, a diagonal that is not positive, or a power outside 0..1.
+
+    Example:
+        >>> affinity = Affinity.from_array(
+        ...     [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]], ["a", "b", "c"], rows="source")
+        >>> select_groups(affinity, budget=2, score=shared_step(affinity)).groups
+        (('a', 'b'), ('c',))
+
+    Reference:
+        Fifty et al., NeurIPS 2021, arXiv:2109.04617, section 3.1, for Z.
+    """
+    if not 0 <= power <= 1:
+        raise ValueError(f"Expected `power` from 0 to 1. Received: power={power!r}.")
+    shares = affinity_shares(affinity)
+    index = {task: k for k, task in enumerate(affinity.tasks)}
+
+    def score(group: tuple[str, ...], task: str) -> float:
+        members = [index[name] for name in group]
+        return float(shares[members, index[task]].sum() / len(members) ** power)
+
+    return score
+
+
+def shortlist(
+    affinity: Affinity,
+    budget: int,
+    *,
+    powers: Sequence[float] = (1.0, 0.75, 0.5, 0.25, 0.0),
+    **constraints: Any,
+) -> tuple[tuple[str, ...], ...]:
+    """The few groups worth training, to choose among them by what they really reach.
+
+    Affinities say who is akin, not what company costs on your data: whether a stranger takes
+    capacity away, or helps against overfitting. That is one number, the power of `shared_step`,
+    and the cheapest way to know it is to train the groups that follow from all of its range. The
+    list holds the exact optimum of every power for one network less than the budget, for the
+    budget and for one more: 8 to 18 groups for six to nine tasks at budgets 2 to 4. Train each,
+    put the validation losses into `GroupScores` and select again; the networks that are selected
+    need no further training.
+
+    Args:
+        affinity: As a `TAGModel` measured it.
+        budget: b, how many networks may be served.
+        powers: What company may cost, see `shared_step`; 0 leads to large groups, 1 to small.
+        **constraints: As in `select_groups`: `min_size`, `max_size`, `overlap`, `must_link`,
+            `cannot_link`, `weights`, `time_limit`.
+
+    Returns:
+        Distinct groups, small ones first, each with its tasks in the order of `affinity.tasks`.
+        The group of all tasks, if it is listed, is the joint run that you have made already.
+
+    Raises:
+        ValueError: See `shared_step` and `select_groups`.
+
+    Example:
+        >>> affinity = Affinity.from_array(
+        ...     [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]], ["a", "b", "c"], rows="source")
+        >>> shortlist(affinity, budget=2)
+        (('a',), ('b',), ('c',), ('a', 'b'), ('a', 'b', 'c'))
+    """
+    found: set[frozenset[str]] = set()
+    for power in powers:
+        score = shared_step(affinity, power)
+        curve = budget_curve(affinity, [budget, budget + 1], score=score, **constraints)
+        if budget > 1:
+            # Under constraints one network less may not reach every task: then it proposes nothing.
+            with contextlib.suppress(ValueError):
+                curve |= budget_curve(affinity, [budget - 1], score=score, **constraints)
+        for grouping in curve.values():
+            found |= {frozenset(group) for group in grouping.groups}
+    position = {task: k for k, task in enumerate(affinity.tasks)}
+    ordered = [tuple(sorted(group, key=position.__getitem__)) for group in found]
+    return tuple(sorted(ordered, key=lambda group: (len(group), [position[t] for t in group])))

@@ -1,0 +1,1 @@
+"""The exact choice: columns, their linear programme and CP-SAT."""

@@ -1,0 +1,183 @@
+"""A first solution for many tasks, whatever the constraints; or the proof that there is none."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from time import monotonic
+
+from keras_tag.selection.arguments.constraints import Constraints
+from keras_tag.selection.solver import or_tools
+from keras_tag.selection.solver.best_choice import OutOfTime
+from keras_tag.selection.solver.listed_groups import Uncoverable
+
+# CP-SAT gets so many leading bits of a cost. With 40 it has called a cover of six tasks impossible.
+_COST_BITS = 24
+
+
+def feasible_cover(
+    constraints: Constraints,
+    costs: Mapping[int, int],
+    budget: int,
+    may_be_alone: Sequence[bool],
+    deadline: float,
+) -> list[tuple[int, int]]:
+    """Some allowed groups within the budget that serve every task, as (served, group) masks.
+
+    Args:
+        constraints: What groups must look like.
+        costs: Size -> cost in whole units; sizes that are missing can't be bought.
+        budget: In whole units.
+        may_be_alone: For every task whether a group of its own is allowed.
+        deadline: In `time.monotonic` seconds.
+
+    Returns:
+        The served sets and groups.
+
+    Raises:
+        Uncoverable: There are none; says what the cheapest cost without a budget.
+        OutOfTime: The deadline came first.
+    """
+    num_tasks = len(constraints.tasks)
+    everything = (1 << num_tasks) - 1
+    if constraints.allows(everything) and costs.get(num_tasks, math.inf) <= budget:
+        return [(everything, everything)]
+    if not constraints.must_link and not constraints.cannot_link:
+        groups = _count_sizes(constraints, costs, may_be_alone)
+        if groups is None:
+            raise Uncoverable([], None)
+        spent = sum(costs[group.bit_count()] for group in groups)
+        if spent > budget:
+            raise Uncoverable([], spent)
+        return _serve(groups, everything)
+    groups = _solve(constraints, costs, budget, may_be_alone, deadline, round_up=True)
+    if groups is None:
+        groups = _solve(constraints, costs, budget, may_be_alone, deadline)
+    if groups is None:
+        cheapest = _solve(constraints, costs, None, may_be_alone, deadline)
+        if cheapest is None:
+            raise Uncoverable([], None)
+        raise Uncoverable([], sum(costs[group.bit_count()] for group in cheapest))
+    return _serve(groups, everything)
+
+
+def _serve(groups: list[int], tasks: int) -> list[tuple[int, int]]:
+    """Let every task be served by the first group that trains it."""
+    cover = []
+    for group in groups:
+        if group & tasks:
+            cover.append((group & tasks, group))
+            tasks &= ~group
+    return cover
+
+
+def _count_sizes(
+    constraints: Constraints, costs: Mapping[int, int], may_be_alone: Sequence[bool]
+) -> list[int] | None:
+    """The cheapest groups by size; without links it does not matter who is in them."""
+    num_tasks = len(constraints.tasks)
+    sizes = [s for s in range(constraints.min_size, constraints.max_size + 1) if s in costs]
+    larger = [size for size in sizes if size > 1]
+    # best[k]: the cheapest sizes above 1 for k tasks, each in one group (or at least one).
+    best: list[tuple[int, list[int]] | None] = [(0, [])]
+    for count in range(1, num_tasks + 1):
+        options = []
+        for size in larger:
+            rest = best[max(0, count - size)]
+            if rest is not None and (size <= count or constraints.overlap):
+                options.append((rest[0] + costs[size], [*rest[1], size]))
+        best.append(min(options, default=None))
+    lonely = [task for task in range(num_tasks) if may_be_alone[task]] if 1 in sizes else []
+    choices = []
+    for alone in range(len(lonely) + 1):
+        others = best[num_tasks - alone]
+        if others is not None:
+            choices.append((others[0] + alone * costs.get(1, 0), alone, others[1]))
+    if not choices:
+        return None
+    _, alone, chosen = min(choices)
+    groups = [1 << task for task in lonely[:alone]]
+    left = [task for task in range(num_tasks) if task not in lonely[:alone]]
+    others_of = list(range(num_tasks))
+    for size in chosen:
+        members, left = left[:size], left[size:]
+        members += [task for task in others_of if task not in members][: size - len(members)]
+        groups.append(sum(1 << task for task in members))
+    return groups
+
+
+def _solve(
+    constraints: Constraints,
+    costs: Mapping[int, int],
+    budget: int | None,
+    may_be_alone: Sequence[bool],
+    deadline: float,
+    round_up: bool = False,
+) -> list[int] | None:
+    """Groups that cover all tasks: any within a budget, the cheapest without one."""
+    cp_model = or_tools.load("ortools.sat.python.cp_model")
+
+    num_tasks = len(constraints.tasks)
+    sizes = [s for s in range(constraints.min_size, constraints.max_size + 1) if s in costs]
+    if not sizes:
+        return None
+    networks = num_tasks
+    least = min(costs[size] for size in sizes)
+    if budget is not None and least > 0:
+        networks = min(networks, budget // least)
+    # Leading bits are enough to be found out when they are not: the sum is checked exactly below.
+    shift = max(0, max(costs.values()).bit_length() - _COST_BITS)
+    # Rounded up, whatever fits into the budget really does; rounded down, whatever does fits.
+    up = (1 << shift) - 1 if round_up else 0
+    model = cp_model.CpModel()
+    trains, spent = [], []
+    for _ in range(networks):
+        row = [model.new_bool_var("") for _ in range(num_tasks)]
+        of_size = {size: model.new_bool_var("") for size in sizes}
+        model.add_at_most_one(of_size.values())
+        model.add(sum(row) == sum(size * chosen for size, chosen in of_size.items()))
+        for a, b in constraints.must_link:
+            model.add(row[a] == row[b])
+        for a, b in constraints.cannot_link:
+            model.add_at_most_one([row[a], row[b]])
+        for task, lonely in enumerate(may_be_alone):
+            if not lonely and 1 in of_size:
+                model.add_implication(of_size[1], row[task].negated())
+        trains.append(row)
+        spent.append(sum((costs[size] + up >> shift) * chosen for size, chosen in of_size.items()))
+    for task in range(num_tasks):
+        servers = [row[task] for row in trains]
+        if not servers:
+            return None
+        if constraints.overlap:
+            model.add_at_least_one(servers)
+        else:
+            model.add_exactly_one(servers)
+    # The networks are interchangeable: order them by what they cost.
+    for first, second in pairwise(spent):
+        model.add(first >= second)
+    if budget is None:
+        model.minimize(sum(spent))
+    else:
+        model.add(sum(spent) <= budget >> shift)
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 0
+    if deadline < math.inf:
+        solver.parameters.max_time_in_seconds = max(0.01, deadline - monotonic())
+    status = solver.solve(model)
+    if status == cp_model.INFEASIBLE:
+        return None
+    if status == cp_model.UNKNOWN:
+        raise OutOfTime(None)
+    groups = []
+    for row in trains:
+        group = sum(1 << task for task, used in enumerate(row) if solver.value(used))
+        if group:
+            groups.append(group)
+    if budget is not None and sum(costs[group.bit_count()] for group in groups) > budget:
+        # Too dear by less than the bits that were dropped.
+        raise ValueError(
+            "`costs` and `budget` have too many digits to tell whether this budget suffices. Round "
+            "them to 7 digits."
+        )
+    return groups

@@ -1,0 +1,223 @@
+"""Every allowed group in one table: all subsets of up to 15 tasks, or the groups measured.
+
+For given prices the best column of a group is found by looking: it serves exactly the members
+whose score in that group is above their price.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from keras_tag.selection.solver.best_choice import Cover
+from keras_tag.selection.solver.columns import Column, Duals, Listing, bits, mask_of
+
+# How many columns one round of pricing hands to the linear programme.
+_COLUMNS_PER_ROUND = 60
+# Excesses up to here count as none while columns are generated.
+_TOLERANCE = 1e-9
+
+
+class GroupTable:
+    """A `ColumnSource` over listed groups.
+
+    Args:
+        groups: `[num_groups]`, each group as a bit mask over the tasks.
+        scores: `[num_groups, num_tasks]`, each member's score in normalised units (to be
+            maximised), NaN for a member it can't serve; for non-members anything.
+        costs: `[num_groups]`, whole units of the budget.
+        exact_score: (row of the table, task) -> the score without rounding.
+        overlap: Whether a group may train tasks that another network serves.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[int],
+        scores: np.ndarray,
+        costs: Sequence[int],
+        exact_score: Callable[[int, int], Fraction],
+        overlap: bool = True,
+    ) -> None:
+        self.num_tasks = scores.shape[1]
+        self.least_cost = min(costs, default=1)
+        self.most_cost = max(costs, default=1)
+        self._groups = [int(group) for group in groups]
+        self._costs = [int(cost) for cost in costs]
+        self._cost_array = np.array(self._costs, dtype=np.float64)
+        masks = np.array(self._groups, dtype=object if self.num_tasks > 62 else np.int64)
+        shifted = masks[:, None] >> np.arange(self.num_tasks)[None, :].astype(masks.dtype)
+        self._trained = (shifted & 1).astype(bool).reshape(scores.shape)
+        self._member = self._trained & ~np.isnan(scores)
+        # A partition's network serves whomever it trains.
+        if not overlap:
+            whole = (self._member == self._trained).all(axis=1)
+            self._member &= whole[:, None]
+        self._scores = np.where(self._member, scores, 0.0)
+        self._servable = [mask_of(np.flatnonzero(row).tolist()) for row in self._member]
+        self._exact_score = exact_score
+        self._exact_values: dict[tuple[int, int], Fraction] = {}
+        self._overlap = overlap
+        self._scale = float(np.abs(self._scores).max(initial=0.0))
+
+    most_listed = 3_000
+
+    @property
+    def groups(self) -> list[int]:
+        """Each group as a bit mask over the tasks."""
+        return self._groups
+
+    @property
+    def costs(self) -> list[int]:
+        """What each group costs, in whole units of the budget."""
+        return self._costs
+
+    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
+        """The best column of each of the best groups."""
+        excess = self._group_excess(duals)
+        if not len(excess):
+            return []
+        count = min(_COLUMNS_PER_ROUND, len(excess))
+        best = np.argpartition(-excess, count - 1)[:count]
+        best = best[np.argsort(-excess[best], kind="stable")]
+        columns = []
+        for row in best[excess[best] > _TOLERANCE].tolist():
+            gain = self._gains(row, duals)
+            served = [task for task, value in gain.items() if value > 0]
+            if not self._overlap:
+                served = list(gain)
+            elif not served:
+                served = [max(gain, key=lambda task: gain[task])]
+            columns.append(self._column(row, mask_of(served)))
+        return columns
+
+    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
+        """Every column whose excess reaches the threshold, best group per served set and cost."""
+        excess = self._group_excess(duals)
+        bound = float(excess.max(initial=-np.inf))
+        rows: dict[tuple[int, int], list[int]] = {}
+        order = np.argsort(-excess, kind="stable")
+        count = 0
+        for row in order[excess[order] >= threshold].tolist():
+            for served in self._served_sets(row, duals, threshold):
+                rows.setdefault((served, self._costs[row]), []).append(row)
+                count += 1
+                if len(rows) > limit or count > 10 * limit:
+                    return Listing(self._best_of_each(rows), False, bound, bound)
+        return Listing(self._best_of_each(rows), True, bound, bound)
+
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """What is known already: all groups have been looked at."""
+        return known
+
+    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
+        """None needed: looking at every group is quick."""
+        return []
+
+    def first_cover(self, budget: int, deadline: float) -> list[Column]:
+        """One network for everything if allowed, else the cheapest cover, by CP-SAT."""
+        everything = (1 << self.num_tasks) - 1
+        for row, group in enumerate(self._servable):
+            if group == everything and self._costs[row] <= budget:
+                return [self._column(row, everything)]
+        chosen = self._cheapest(budget, deadline)
+        if chosen is None:
+            anything = self._cheapest(None, deadline)
+            if anything is None:
+                raise Uncoverable(self._never_covered(), None)
+            raise Uncoverable([], sum(self._costs[row] for row in anything))
+        columns, open_tasks = [], everything
+        for row in chosen:
+            served = self._servable[row] & open_tasks
+            open_tasks &= ~served
+            if served:
+                columns.append(self._column(row, served))
+        return columns
+
+    def _cheapest(self, budget: int | None, deadline: float) -> list[int] | None:
+        exactly = not self._overlap
+        cover = Cover(self.num_tasks, self._servable, self._costs, budget, exactly)
+        return cover.minimise(self._costs, deadline=deadline, to_the_last_bit=False)
+
+    def exact(self, column: Column) -> Fraction:
+        """The sum of the served members' exact scores."""
+        key = (column.row, column.served)
+        if key not in self._exact_values:
+            self._exact_values[key] = sum(
+                (self._exact_score(column.row, task) for task in bits(column.served)), Fraction(0)
+            )
+        return self._exact_values[key]
+
+    def member_score(self, column: Column, task: int) -> Fraction:
+        """One served task's exact score."""
+        return self._exact_score(column.row, task)
+
+    def _group_excess(self, duals: Duals) -> np.ndarray:
+        gain = np.where(self._member, self._scores - duals.task, -np.inf)
+        if self._overlap:
+            total = np.maximum(gain, 0.0).sum(axis=1)
+            total = np.where(total > 0, total, gain.max(axis=1))
+        else:
+            total = np.where(self._member, gain, 0.0).sum(axis=1)
+            total[~self._member.any(axis=1)] = -np.inf
+        return total - duals.budget * self._cost_array
+
+    def _gains(self, row: int, duals: Duals) -> dict[int, float]:
+        return {
+            task: float(self._scores[row, task] - duals.task[task])
+            for task in bits(self._servable[row])
+        }
+
+    def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
+        gains = self._gains(row, duals)
+        excess = -duals.budget * self._costs[row]
+        if not self._overlap:
+            yield self._servable[row]
+            return
+        best = sum(1 << task for task, value in gains.items() if value > 0)
+        excess += sum(value for value in gains.values() if value > 0)
+        # Serving one more or one less than the best choice loses |gain|.
+        flips = sorted((abs(value), task) for task, value in gains.items())
+        stack = [(0, best, excess)]
+        while stack:
+            start, served, value = stack.pop()
+            if served:
+                yield served
+            for index in range(start, len(flips)):
+                loss, task = flips[index]
+                if value - loss < threshold:
+                    break
+                stack.append((index + 1, served ^ (1 << task), value - loss))
+
+    def _best_of_each(self, rows: dict[tuple[int, int], list[int]]) -> list[Column]:
+        columns = []
+        for (served, _), candidates in rows.items():
+            tasks = bits(served)
+            values = self._scores[np.array(candidates)][:, tasks].sum(axis=1)
+            near = values >= values.max() - 1e-12 * self.num_tasks * self._scale
+            close = [self._column(candidates[i], served) for i in np.flatnonzero(near).tolist()]
+            columns.append(min(close, key=self._preference) if len(close) > 1 else close[0])
+        return columns
+
+    def _preference(self, column: Column) -> tuple[Fraction, int, int, int]:
+        return -self.exact(column), column.group.bit_count(), column.group, column.row
+
+    def _column(self, row: int, served: int) -> Column:
+        value = float(self._scores[row, bits(served)].sum())
+        return Column(served, self._groups[row], value, self._costs[row], row)
+
+    def _never_covered(self) -> list[int]:
+        return [task for task in range(self.num_tasks) if not self._member[:, task].any()]
+
+
+class Uncoverable(Exception):
+    """No choice of groups serves every task within the budget.
+
+    Args:
+        tasks: Tasks that no allowed group trains.
+        cheapest: What the cheapest cover costs, in whole units; None if there is none at all.
+    """
+
+    def __init__(self, tasks: list[int], cheapest: int | None) -> None:
+        super().__init__("no cover")
+        self.tasks, self.cheapest = tasks, cheapest

@@ -1,0 +1,108 @@
+"""What follows from a `TAGModel`'s present `compile`: its task losses, who shares what, the shadow.
+
+Found when it is first needed, which may be while a step is traced, and forgotten at the next
+`compile`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_tag.tag_model import checks
+from keras_tag.tag_model.shadow_optimizer import ShadowOptimizer
+from keras_tag.tag_model.sharing import Sharing, connections, find_sharing
+from keras_tag.training.task_losses import TaskLosses
+
+
+class CompiledTasks:
+    """The tasks of a compiled `TAGModel`.
+
+    Args:
+        model: The `TAGModel`.
+        missing: A label value that means "not labelled"; None: NaN only.
+        moves: Says of a shared variable whether probes move it; None: all are.
+    """
+
+    def __init__(
+        self, model: Any, missing: float | None, moves: Callable[[Any], bool] | None
+    ) -> None:
+        self._model = model
+        self._loss = model.loss
+        self._optimizer = model.optimizer
+        self._missing = missing
+        self._moves = moves
+        self._losses: TaskLosses | None = None
+        self._sharing: Sharing | None = None
+        self._shadow: ShadowOptimizer | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether the model was not compiled again since."""
+        return self._loss is self._model.loss and self._optimizer is self._model.optimizer
+
+    def losses_of(self, y_pred: Any) -> TaskLosses:
+        """The task losses of a model with these outputs.
+
+        Raises:
+            ValueError: There are fewer than two.
+        """
+        if self._losses is None:
+            names = getattr(self._model, "output_names", None)
+            losses = TaskLosses(self._loss, y_pred, names, self._missing)
+            checks.check_two_tasks(losses.tasks)
+            self._losses = losses
+        return self._losses
+
+    def known_losses(self) -> TaskLosses | None:
+        """The task losses, if the outputs are known already or can be without data."""
+        wrapped = self._model.model
+        if self._losses is None and getattr(wrapped, "inputs", None):
+            return self.losses_of(wrapped.compute_output_spec(wrapped.inputs))
+        return self._losses
+
+    def find_sharing(
+        self,
+        tasks: Sequence[str],
+        losses: Sequence[tf.Tensor],
+        sources: Sequence[tf.Tensor],
+        tape: tf.GradientTape,
+    ) -> Sharing:
+        """Who uses which trainable variable, seen from the losses and the tape they were taped on.
+
+        Args:
+            tasks: The n task names.
+            losses: Their losses, on the tape.
+            sources: The values of the trainable variables, on the tape.
+            tape: Persistent.
+        """
+        known, trainable = self._sharing, self._model.trainable_variables
+        # A layer may have been frozen since.
+        if known is None or list(map(id, known.trainable)) != list(map(id, trainable)):
+            used = connections(losses, sources, tape)
+            known = self._sharing = find_sharing(tasks, trainable, used, self._moves)
+        return known
+
+    @property
+    def sharing(self) -> Sharing:
+        """What `find_sharing` found.
+
+        Raises:
+            ValueError: Nothing was probed yet.
+        """
+        if self._sharing is None:
+            raise ValueError(
+                "Expected a probed model: which variables are shared is seen when losses are "
+                "computed. Call `fit` or `measure_affinity` first."
+            )
+        return self._sharing
+
+    def shadow(self) -> ShadowOptimizer:
+        """The shadow of the compiled optimizer; made when it is first asked for."""
+        if self._shadow is None:
+            trainable = self._model.trainable_variables
+            with tf.init_scope():
+                if not self._optimizer.built:
+                    self._optimizer.build(trainable)
+                self._shadow = ShadowOptimizer(self._optimizer, trainable)
+        return self._shadow

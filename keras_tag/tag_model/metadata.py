@@ -1,0 +1,87 @@
+"""What a `TAGModel` measures with: the metadata of its affinities."""
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tag.provenance import versions
+from keras_tag.tag_model.sharing import Sharing
+from keras_tag.training.task_losses import TaskLosses
+
+# What TensorFlow answers if no seed was set.
+_UNSET = 87654321
+
+
+def measured_with(
+    model: Any, losses: TaskLosses | None, sharing: Sharing | None, batch_size: int | None
+) -> dict[str, Any]:
+    """Versions, seed and settings, as plain JSON types.
+
+    Args:
+        model: The compiled `TAGModel`.
+        losses: Its task losses, if they are known.
+        sharing: Which variables are shared, if that is known.
+        batch_size: Of the present `fit`, if that is known.
+
+    Returns:
+        "versions", "seed" and "settings"; None stands for what is not known.
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    rate = optimizer.get_config().get("learning_rate")
+    settings = {
+        "lookahead": model.lookahead,
+        "lookahead_rate": model.lookahead_rate,
+        "steps": model.steps,
+        "every": model.probes_every,
+        "sources_per_probe": model.sources_per_probe,
+        "missing": model.missing,
+        "reuse_gradients": model.reuse_gradients,
+        "probe_data": model.probe_data is not None,
+        "shared_variables": None if sharing is None else len(sharing.variables),
+        "shared_parameters": None
+        if sharing is None
+        else sum(int(np.prod(v.shape)) for v in sharing.variables),
+        "losses": None if losses is None else losses.loss_names,
+        "optimizer": optimizer.name,
+        # A schedule is a mapping with its own settings.
+        "learning_rate": rate,
+        "batch_size": batch_size,
+        "replicas": model.distribute_strategy.num_replicas_in_sync,
+    }
+    found = {"versions": versions(), "seed": _seed(), "settings": settings}
+    # A number of NumPy's, or what only its owner can read, becomes what it prints as.
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
+def batch_size_of(x: Any, batch_size: int | None) -> int | None:
+    """The batch size of a `fit`, as far as its arguments say.
+
+    Args:
+        x: What `fit` got as `x`.
+        batch_size: What it got as `batch_size`.
+
+    Returns:
+        A number; None for data that make their own batches and don't say of how many.
+    """
+    if batch_size is not None:
+        return int(batch_size)
+    if isinstance(x, tf.data.Dataset):
+        leaves = tf.nest.flatten(x.element_spec, expand_composites=True)
+        return leaves[0].shape[0] if leaves and leaves[0].shape.rank else None
+    leaves = keras.tree.flatten(x)
+    arrays = all(hasattr(leaf, "shape") for leaf in leaves)
+    return 32 if leaves and arrays else None  # Keras's default.
+
+
+def _seed() -> int | None:
+    """What `keras.utils.set_random_seed` or `tf.random.set_seed` was last given.
+
+    Keras has no public way to read its seed; TensorFlow, which it hands the seed on to, has.
+    """
+    with tf.init_scope():
+        seed = tf.compat.v1.random.get_seed(1)[0]
+    return None if seed is None or seed == _UNSET else int(seed)

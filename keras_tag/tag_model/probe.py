@@ -1,0 +1,307 @@
+"""One probe: what a look-ahead may know of a model on one batch, with nothing of it changed."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tag.tag_model.lookahead import ProbePoint, Task, Values
+from keras_tag.tag_model.sharing import Sharing
+from keras_tag.training.replicas import all_reduce_sum
+from keras_tag.training.task_losses import Labels, TaskLosses
+
+State = list[tuple[Any, tf.Tensor]]
+
+
+def state_of(model: keras.Model) -> State:
+    """The state that a forward pass in training mode changes: statistics and seeds.
+
+    Args:
+        model: Any built Keras model.
+
+    Returns:
+        Pairs for the `state_mapping` of a `keras.StatelessScope`. From it every forward pass
+        draws the same dropout masks and starts from the same statistics.
+    """
+    return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
+
+
+class SmallState:
+    """Counters, statistics, metrics and seeds of a model: what a step that raises must not keep.
+
+    A compiled step does not roll back what it has assigned. Weights and slots wait for the probe
+    in the graph; this is the rest, all of it small.
+
+    Args:
+        model: A compiled model.
+        finished: A variable of it that a step counts up when all else is done. An interrupt (a
+            signal) is seen by Python only when the step has returned: then it is kept.
+    """
+
+    def __init__(self, model: keras.Model, finished: Any) -> None:
+        self._model = model
+        self._finished = finished
+        self._variables: list[Any] | None = None
+        self._read: Callable[[], list[tf.Tensor]] | None = None
+
+    @contextlib.contextmanager
+    def kept_if_raised(self) -> Iterator[None]:
+        """Put it back if the step inside raises."""
+        variables = self._find() if self._variables is None else self._variables
+        copies = _values(variables) if self._read is None else self._read()
+        try:
+            yield
+        except (StopIteration, tf.errors.OutOfRangeError):
+            raise  # The data ended: what Keras makes of a step that never came is its own.
+        except BaseException:
+            if int(self._finished.numpy()) == int(copies[0]):
+                for variable, copy in zip(variables, copies, strict=True):
+                    variable.assign(copy)
+            raise
+        if self._variables is None:
+            # The first step makes Keras's metrics. Now all is there, and read in one call.
+            self._variables = variables = self._find()
+            if self._model.distribute_strategy.num_replicas_in_sync == 1:
+                self._read = tf.function(lambda: _values(variables), autograph=False)
+
+    def _find(self) -> list[Any]:
+        model = self._model
+        small = [v for v in model.optimizer.variables if len(v.shape) == 0]
+        others = [v for v in model.non_trainable_variables if v is not self._finished]
+        return [self._finished, *others, *model.metrics_variables, *small]
+
+
+def _values(variables: Sequence[Any]) -> list[tf.Tensor]:
+    return [tf.identity(v.value) for v in variables]
+
+
+def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., list[tf.Tensor]]:
+    """A function that is called for every task, as one function of the graph.
+
+    n look-ahead passes differ in the weights only: traced one by one, many tasks take minutes.
+
+    Args:
+        function: Values of the shared variables -> tensors.
+
+    Returns:
+        The same. It is left as it is where there is no graph, and under a strategy, where layers
+        may reduce over the replicas: that can't be done in a function of its own.
+    """
+    if tf.executing_eagerly() or tf.distribute.has_strategy():
+        return function
+    # Copied into the graph at every call, n look-aheads of n losses would be n^2 losses to optimise
+    # and to keep.
+    traced: Callable[..., list[tf.Tensor]] = tf.function(
+        function, autograph=False, experimental_attributes={"_noinline": True}
+    )
+    return traced
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch with its labels sorted by task, and its part in the global batch.
+
+    Args:
+        x: The inputs.
+        labels: From `TaskLosses.labels`.
+        shares: From `TaskLosses.shares`.
+    """
+
+    x: Any
+    labels: Labels
+    shares: Sequence[Any]
+
+    @classmethod
+    def of(cls, x: Any, labels: Labels, losses: TaskLosses) -> "Batch":
+        """A batch that is about to be probed, in replica context."""
+        return cls(x, labels, losses.shares(labels))
+
+
+class JointGradient:
+    """The joint gradient as the weighted sum of the task gradients a probe computes anyway.
+
+    Args:
+        trainable: The model's trainable variables.
+        weights: One loss weight per task.
+    """
+
+    def __init__(self, trainable: Sequence[Any], weights: Sequence[float]) -> None:
+        self._trainable = trainable
+        self._weights = weights
+        self._sum: list[tf.Tensor] = [tf.zeros_like(v.value) for v in trainable]
+
+    def add(self, task: int, gradients: Sequence[tf.Tensor]) -> None:
+        """Add one task's gradient, one tensor per trainable variable."""
+        self._sum = [
+            total + tf.cast(self._weights[task], g.dtype) * g
+            for total, g in zip(self._sum, gradients, strict=True)
+        ]
+
+    def in_place_of(self, loss: tf.Tensor, extra: Sequence[tf.Tensor]) -> tf.Tensor:
+        """A tensor with the loss's value whose gradient is this one plus that of `extra`.
+
+        `L + sum <G, v - v>`, the second v free and all else constant, is L with the gradient G.
+
+        Args:
+            loss: The joint loss.
+            extra: Losses from `add_loss` and regularisers, which belong to no task.
+
+        Returns:
+            A scalar in the loss's dtype.
+        """
+        free = [tf.reduce_sum(tf.cast(value, loss.dtype)) for value in extra]
+        free += [
+            tf.cast(tf.reduce_sum(tf.stop_gradient(g) * v.value), loss.dtype)
+            for g, v in zip(self._sum, self._trainable, strict=True)
+        ]
+        total = tf.add_n(free)
+        return tf.stop_gradient(loss) + (total - tf.stop_gradient(total))
+
+
+class Probe:
+    """A batch at one point of training, about to be looked ahead from.
+
+    Args:
+        forward: Inputs -> outputs, in training mode.
+        losses: The model's task losses.
+        trainable: The model's trainable variables.
+        state: From `state_of`, before the batch's forward pass.
+        scale: The factor on a loss before its backward pass (mixed precision); gradients are
+            divided by it again.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[Any], Any],
+        losses: TaskLosses,
+        trainable: Sequence[Any],
+        state: State,
+        scale: tf.Tensor,
+    ) -> None:
+        self._forward = forward
+        self._losses = losses
+        self._trainable = trainable
+        self._state = state
+        self._scale = scale
+
+    def point(
+        self,
+        batch: Batch,
+        y_pred: Any,
+        tape: tf.GradientTape,
+        find_sharing: Callable[[Any, Any, tf.GradientTape], Sharing],
+        rate: Any,
+        query: tuple[Any, Any, Any] | None = None,
+        joint: JointGradient | None = None,
+        source: Callable[[Any], tf.Tensor] = lambda v: v.value,
+    ) -> ProbePoint:
+        """The `ProbePoint` of a batch whose forward pass was recorded.
+
+        Args:
+            batch: The batch the gradients are of.
+            y_pred: Its outputs, computed under `tape`.
+            tape: A persistent tape that is not recording any more.
+            find_sharing: Task losses, what was read of the trainable variables, and tape ->
+                which variables are shared.
+            rate: The step size.
+            query: `(x, y, sample_weight)` of another batch on which losses before and after are
+                measured; None: the same batch.
+            joint: Where to add up the gradients on all trainable variables, if anywhere.
+            source: Trainable variable -> what the forward pass read of it.
+
+        Returns:
+            The point. Everything in it is of the global batch, under any strategy.
+        """
+        with tape:
+            before = self._losses(batch.labels, y_pred)
+        sharing = find_sharing(before, [source(v) for v in self._trainable], tape)
+        shared = sharing.variables
+        values = [tf.stop_gradient(source(v)) for v in shared]
+        moved = {id(v) for v in shared}
+        # Constants for every tape that is open: a look-ahead pass is recorded by none of them.
+        kept = [(v, tf.stop_gradient(source(v))) for v in self._trainable if id(v) not in moved]
+
+        def losses_at(at: Values, on: Batch) -> list[tf.Tensor]:
+            mapping = [*zip(shared, at, strict=True), *kept, *self._state]
+            with keras.StatelessScope(state_mapping=mapping):
+                return self._losses(on.labels, self._forward(on.x))
+
+        wanted = shared if joint is None else self._trainable
+
+        def gradient(task: Task) -> list[tf.Tensor]:
+            gradients = self._global(
+                tape.gradient(
+                    sources=[source(v) for v in wanted],
+                    **self._target(batch, task, before),
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+            )
+            if joint is None:
+                return gradients
+            assert isinstance(task, int)  # Every task, in turn.
+            joint.add(task, gradients)
+            return [g for g, v in zip(gradients, wanted, strict=True) if id(v) in moved]
+
+        def gradient_at(task: Task, at: Values) -> list[tf.Tensor]:
+            at = [tf.stop_gradient(value) for value in at]
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(at)
+                losses = losses_at(at, batch)
+            return self._global(
+                inner.gradient(
+                    sources=at,
+                    **self._target(batch, task, losses),
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+            )
+
+        if query is None:
+            measured_on, losses_before = batch, before
+        else:
+            x, y, sample_weight = query
+            with keras.StatelessScope(state_mapping=self._state):
+                outputs = self._forward(x)
+            labels = self._losses.labels(y, outputs, sample_weight)
+            measured_on = Batch.of(x, labels, self._losses)
+            losses_before = losses_at(values, measured_on)
+
+        look_ahead = traced_once(lambda at: losses_at(at, measured_on))
+
+        return ProbePoint(
+            values=values,
+            used=sharing.used_shared,
+            losses=self._joined(measured_on, losses_before),
+            gradient=gradient,
+            gradient_at=gradient_at,
+            losses_at=lambda at: self._joined(
+                measured_on, look_ahead([tf.stop_gradient(value) for value in at])
+            ),
+            rate=tf.stop_gradient(tf.convert_to_tensor(rate)),
+        )
+
+    def _joined(self, batch: Batch, losses: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`[num_tasks]`, the losses of the global batch."""
+        own = [loss * tf.cast(s, loss.dtype) for loss, s in zip(losses, batch.shares, strict=True)]
+        return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
+
+    def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> dict[str, Any]:
+        """What the backward pass of a task starts from, as arguments for `tape.gradient`."""
+
+        def weight(k: int) -> tf.Tensor:
+            dtype = losses[k].dtype
+            return tf.cast(self._scale, dtype) * tf.cast(batch.shares[k], dtype)
+
+        if not isinstance(task, tf.Tensor):
+            return {"target": losses[task], "output_gradients": weight(task)}
+        # All losses, of which all but one weigh nothing: one graph for every task.
+        chosen = [tf.where(task == k, weight(k), 0) for k in range(len(losses))]
+        return {"target": list(losses), "output_gradients": chosen}
+
+    def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
+        """Dense, unscaled gradients of the global batch."""
+        dense = [tf.convert_to_tensor(g) for g in gradients]
+        summed = all_reduce_sum(dense)
+        return [g / tf.cast(self._scale, g.dtype) for g in summed]
