@@ -1,20 +1,8 @@
-import keras
 import numpy as np
 import pytest
 from grouped_networks import BUILDERS
 
 from keras_tag import Grouping
-
-
-@pytest.fixture
-def float64():
-    """Keras in float64 for one test."""
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.fixture
