@@ -1,4 +1,4 @@
-"""Which versions made a file."""
+"""Versions of the packages that a file was made with."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -6,13 +6,19 @@ _PACKAGES = ("keras", "tensorflow", "numpy", "ortools")
 
 
 def versions() -> dict[str, str]:
-    """Package name -> version; nothing is imported, and what is not installed is left out."""
-    from keras_tag import __version__
+    """Return package name -> installed version, from the packages' metadata.
 
-    found = {"keras_tag": __version__}
-    for package in _PACKAGES:
+    No package is imported. A package that is not installed under its own name (tf-nightly instead
+    of tensorflow) is left out. The version of keras_tag is "0+unknown" in a source checkout that
+    was never installed.
+
+    Returns:
+        The versions of keras_tag, keras, tensorflow, numpy and ortools.
+    """
+    found = {"keras_tag": "0+unknown"}
+    for package in ("keras_tag", *_PACKAGES):
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # Or installed under another name, such as tf-nightly.
+        except PackageNotFoundError:
             continue
     return found
