@@ -19,7 +19,8 @@ from fuzzing import ANSWERED, REFUSED, fuzz, refused
 from hostile_names import NAMES, names
 from hypothesis import strategies as st
 
-from keras_tag import Affinity, Grouping, cli, plotting, select_groups
+from keras_tag import Affinity, Grouping, plotting, select_groups
+from keras_tag.command import main as cli
 
 mpl.use("agg")
 

@@ -7,7 +7,8 @@ import pytest
 import subset_programme
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection import exact_selection, select_groups
+from keras_tag.selection import select as exact_selection
+from keras_tag.selection import select_groups
 from keras_tag.selection.arguments.costs import by_size
 
 NAMES = list("abcdefghi")

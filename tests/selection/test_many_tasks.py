@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection import exact_selection, select_groups, verify
+from keras_tag.selection import select as exact_selection
+from keras_tag.selection import select_groups, verify
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.solver.first_solution import feasible_cover
 
