@@ -24,6 +24,8 @@ _HOMES = {
     "GroupScores": "keras_tag.selection",
     "budget_curve": "keras_tag.selection",
     "groups_to_train": "keras_tag.selection",
+    "stability": "keras_tag.resampling",
+    "Stability": "keras_tag.resampling",
     "GroupedModel": "keras_tag.grouped_model",
     "build_from": "keras_tag.grouped_model",
     "worker_path": "keras_tag.training.workers",
@@ -35,6 +37,7 @@ __all__ = [
     "GroupScores",
     "GroupedModel",
     "Grouping",
+    "Stability",
     "TAGModel",
     "__version__",
     "baselines",
@@ -45,6 +48,7 @@ __all__ = [
     "groups_to_train",
     "plotting",
     "select_groups",
+    "stability",
     "worker_path",
 ]
 
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from keras_tag.affinity import Affinity
     from keras_tag.grouped_model import GroupedModel
     from keras_tag.grouped_model.builder import build_from
+    from keras_tag.resampling import Stability, stability
     from keras_tag.selection import (
         Grouping,
         GroupScores,

@@ -25,8 +25,6 @@ from keras_tag.affinity.standard_errors import SamplingErrors, t_quantile
 if TYPE_CHECKING:
     import pandas as pd
 
-    from keras_tag.resampling.stability import Stability
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Affinity:
@@ -340,24 +338,6 @@ class Affinity:
             return self.standard_error, self.standard_error
         reach = t_quantile(confidence, self.errors.freedom) * self.standard_error
         return self.mean - reach, self.mean + reach
-
-    def stability(self, budget: float, **choice: Any) -> "Stability":
-        """How sure the choice of groups is, given how sure the affinities are.
-
-        Args:
-            budget: As for `select_groups`.
-            **choice: `replicates`, `seed`, and any argument of `select_groups` but `time_limit`;
-                see `keras_tag.resampling.stability.stability`.
-
-        Returns:
-            A `Stability`.
-
-        Raises:
-            ValueError: No standard errors, or see `select_groups`.
-        """
-        from keras_tag.resampling.stability import stability
-
-        return stability(self, budget, **choice)
 
     def to_frame(self, *, long: bool = False, by_epoch: bool = False) -> "pd.DataFrame":
         """The means as a `pandas.DataFrame`.

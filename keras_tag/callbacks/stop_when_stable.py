@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.callbacks.tag_models import check_tag_model
-from keras_tag.resampling.stability import Stability, stability
+from keras_tag.resampling import Stability, stability
 from keras_tag.selection.grouping import Grouping
 
 
@@ -15,7 +15,7 @@ class StopWhenStable(keras.callbacks.Callback):
     """Ends probing when more probes would hardly change the chosen groups.
 
     After every epoch the groups are chosen for the affinities so far, and again for affinities
-    drawn from within their errors (see `keras_tag.Affinity.stability`). The choice has settled
+    drawn from within their errors (see `keras_tag.stability`). The choice has settled
     when, `patience` epochs in a row, it is as good as the best one in at least `confidence` of the
     draws, up to a loss of `tolerance`; and when the choice of the first of these epochs is still as
     good by the affinities of the last, because errors know nothing of drift.

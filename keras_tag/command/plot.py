@@ -99,6 +99,7 @@ def _draw_groups(options: argparse.Namespace, grouping: Grouping) -> "Axes":
 
 def _draw_affinity(options: argparse.Namespace) -> "Axes":
     from keras_tag import plotting
+    from keras_tag.resampling import stability
     from keras_tag.selection import budget_curve, select_groups
 
     affinity = read_affinity(options.file, options.rows)
@@ -106,7 +107,7 @@ def _draw_affinity(options: argparse.Namespace) -> "Axes":
         case "dynamics":
             return plotting.plot_dynamics(affinity, options.target)
         case "stability":
-            return plotting.plot_stability(affinity.stability(options.budget, score=options.score))
+            return plotting.plot_stability(stability(affinity, options.budget, score=options.score))
         case "curve":
             budgets = range(1, int(options.budget) + 1)
             return plotting.plot_budget_curve(budget_curve(affinity, budgets, score=options.score))

@@ -11,7 +11,7 @@ from keras_tag.plotting.style import (
     name_tasks,
     new_axes,
 )
-from keras_tag.resampling.stability import Stability
+from keras_tag.resampling import Stability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +31,14 @@ def plot_stability(stability: Stability, ax: "Axes | None" = None) -> "Axes":
     networks that serve them.
 
     Args:
-        stability: What `affinity.stability(budget)` returned.
+        stability: What `keras_tag.stability(affinity, budget)` returned.
         ax: Where to. None: a new figure.
 
     Returns:
         The matplotlib `Axes`. Nothing is shown or saved.
 
     Example:
-        >>> keras_tag.plotting.plot_stability(tag.affinity().stability(budget=3))
+        >>> keras_tag.plotting.plot_stability(keras_tag.stability(tag.affinity(), budget=3))
     """
     import matplotlib as mpl
     from matplotlib.patches import Rectangle

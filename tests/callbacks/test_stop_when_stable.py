@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from probed_model import BATCH, data, probed
 
-from keras_tag import callbacks
+from keras_tag import callbacks, stability
 from keras_tag.affinity import Affinity
 from keras_tag.affinity.history import HistoryRecorder
 
@@ -95,7 +95,7 @@ def test_a_choice_that_drifted_has_not_settled(friends, expected):
     stop = callbacks.StopWhenStable(**SETTINGS)
     # Every epoch weighs ten times the one before: the last decides.
     affinity = measured(friends)
-    assert [affinity.over(slice(k)).stability(2).confidence() for k in (2, 3)] == [1.0, 1.0]
+    assert [stability(affinity.over(slice(k)), 2).confidence() for k in (2, 3)] == [1.0, 1.0]
     assert stop._settled(affinity) is expected
 
 

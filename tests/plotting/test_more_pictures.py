@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import keras_tag
 from keras_tag.affinity import Affinity
 from keras_tag.affinity.history import HistoryRecorder
 from keras_tag.plotting import (
@@ -166,7 +167,7 @@ def test_what_is_no_curve_is_refused():
 
 
 def test_stability_shows_the_shares_in_the_order_of_the_networks():
-    stability = measured(noise=0.5).stability(2, replicates=20)
+    stability = keras_tag.stability(measured(noise=0.5), 2, replicates=20)
     ax = plot_stability(stability)
     tasks = [label.get_text() for label in ax.get_yticklabels()]
     grouping = stability.grouping
@@ -180,7 +181,7 @@ def test_stability_shows_the_shares_in_the_order_of_the_networks():
 
 
 def test_a_frame_is_around_every_pair_that_was_chosen():
-    stability = measured().stability(2, replicates=5)
+    stability = keras_tag.stability(measured(), 2, replicates=5)
     ax = plot_stability(stability)
     tasks = [label.get_text() for label in ax.get_yticklabels()]
     expected = {
@@ -198,7 +199,7 @@ def test_a_frame_is_around_every_pair_that_was_chosen():
     [
         lambda ax: plot_dynamics(measured(), ax=ax),
         lambda ax: plot_budget_curve(budget_curve(measured(), [1, 2]), ax),
-        lambda ax: plot_stability(measured().stability(2, replicates=3), ax),
+        lambda ax: plot_stability(keras_tag.stability(measured(), 2, replicates=3), ax),
     ],
 )
 def test_given_axes_are_drawn_on_and_no_other_figure_is_made(draw):

@@ -106,7 +106,7 @@ measured = keras_tag.Affinity.combine(runs)
 ax = plotting.plot_affinity(measured, errors=True)
 
 # %%
-stability = measured.stability(budget=2, replicates=100)
+stability = keras_tag.stability(measured, budget=2, replicates=100)
 print(stability)
 ax = plotting.plot_stability(stability)
 

@@ -112,4 +112,4 @@ pictures(
 # A small network, few rooms, one seed: **where a task belongs may change with the seed here**, and
 # two networks don't always win, though they have twice the weights. `docs/taskonomy.md` shows two
 # seeds of a longer run, with both outcomes. Before you believe a grouping of your own, ask
-# `affinity.stability(budget)` and repeat with several seeds.
+# `keras_tag.stability(affinity, budget)` and repeat with several seeds.

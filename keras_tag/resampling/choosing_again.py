@@ -56,7 +56,7 @@ class Stability:
             scores than random groups do on average.
 
     Example:
-        >>> print(tag.affinity().stability(budget=3))
+        >>> print(keras_tag.stability(tag.affinity(), budget=3))
     """
 
     grouping: Grouping
