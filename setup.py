@@ -43,12 +43,20 @@ EXTRAS = {
         "pytest-xdist>=3.6.1",
         "hypothesis>=6.110",
         "psutil>=6.0",
+        # Reads the hosted workflow and the hooks, to hold that what they call exists.
+        "pyyaml>=6.0.2",
         *NOTEBOOKS,
         *DATASETS,
         *TENSORBOARD,
     ],
-    # A formatter that changes between releases would fail CI for nobody's fault.
-    "lint": ["ruff>=0.17,<0.18", "mypy>=1.13", "pandas-stubs>=2.2"],
+    "lint": [
+        # A formatter that changes between releases would fail CI for nobody's fault.
+        "ruff>=0.17,<0.18",
+        "mypy>=1.13",
+        "pandas-stubs>=2.2",
+        "pre-commit>=4.0",
+        "pre-commit-hooks>=5.0",
+    ],
 }
 
 setup(
