@@ -5,30 +5,25 @@ This module knows arrays only. It never imports TensorFlow.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_tag.affinity.checks import (
-    Rows,
-    check_fit,
-    check_metadata,
-    check_square,
-    check_tasks,
-    name_pairs,
-    source_rows,
-)
+from keras_tag.affinity import npz_file, pooling
+from keras_tag.affinity.checks import Rows, check_square, check_tasks, source_rows
 from keras_tag.affinity.history import AffinityHistory
-from keras_tag.affinity.standard_errors import SamplingErrors, t_quantile
+from keras_tag.affinity.measurement import Measurement
+from keras_tag.affinity.standard_errors import t_quantile
+from keras_tag.affinity.tables import epoch_frame, html_table, long_frame, square_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Affinity:
-    """How one task's step on the shared weights changes every task's loss.
+class Affinity(Measurement):
+    """Inter-task affinities: how one task's update of the shared weights changes each task's loss.
 
     `mean[i, j]` is the mean over the probes of `Z[i, j] = 1 - (loss of j after i's update alone) /
     (loss of j before)`: row = source, whose update it was; column = target, whose loss was
@@ -41,17 +36,17 @@ class Affinity:
             measured is NaN.
         count: `[num_tasks, num_tasks]`, how many probes each mean is over; 0 exactly where `mean`
             is NaN. A published table has no counts: 1 stands for "given".
-        history: The same over time, where it was measured; None for a table.
-        errors: How sure the means are; None where nobody can say (a table).
-        between_runs: Whether `mean` is a mean over training runs and its errors say how much runs
-            differ (see `combine`); otherwise it is a mean over probes.
+        history: The affinities over time, where they were measured; None for a table.
+        errors: The standard errors of the means; None where they are unknown (a table).
+        between_runs: Whether `mean` is a mean over training runs and `errors` are about how much
+            runs differ (see `combine`); otherwise it is a mean over probes.
         metadata: What it was measured with, as far as that is known: "versions", "seed" and
             "settings" (see `docs/trust.md`); of several runs "runs", a list of these. Plain JSON
             types.
 
     Raises:
         ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
-            that do not say what the NaNs say.
+            that contradict the NaNs of `mean`.
 
     Example:
         >>> affinity = Affinity.from_array(
@@ -64,44 +59,13 @@ class Affinity:
         2021, arXiv:2109.04617, section 3.1, equation 2.
     """
 
-    tasks: tuple[str, ...]
-    mean: np.ndarray
-    count: np.ndarray
-    history: AffinityHistory | None = None
-    errors: SamplingErrors | None = None
-    between_runs: bool = False
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        tasks = check_tasks(self.tasks)
-        mean = check_square("mean", self.mean, len(tasks), np.float64)
-        count = check_square("count", self.count, len(tasks), np.int64)
-        if np.isinf(mean).any():
-            pairs = name_pairs(np.isinf(mean), tasks)
-            raise ValueError(
-                f"Expected affinities to be finite (or NaN where unmeasured). Received infinite "
-                f"values for (source, target): {pairs}."
-            )
-        if ((count == 0) != np.isnan(mean)).any() or (count < 0).any():
-            raise ValueError(
-                "Expected `count` to be 0 exactly where `mean` is NaN (unmeasured), and positive "
-                f"elsewhere. They disagree for (source, target): "
-                f"{name_pairs(((count == 0) != np.isnan(mean)) | (count < 0), tasks)}."
-            )
-        if self.history is not None:
-            check_fit("history", self.history.total, tasks)
-        if self.errors is not None:
-            check_fit("errors", self.errors.pieces, tasks)
-        mean.setflags(write=False)
-        count.setflags(write=False)
-        object.__setattr__(self, "tasks", tasks)
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "count", count)
-        object.__setattr__(self, "metadata", check_metadata(self.metadata))
+    @classmethod
+    def _of(cls, measurement: Measurement) -> "Affinity":
+        return cls(**{part.name: getattr(measurement, part.name) for part in fields(measurement)})
 
     @classmethod
     def from_history(cls, tasks: Sequence[str], history: AffinityHistory) -> "Affinity":
-        """The mean over all the probes of a history, which it keeps.
+        """Return the mean over all the probes of a history, and keep the history.
 
         Args:
             tasks: The task names, in the order of the history's rows and columns.
@@ -110,9 +74,7 @@ class Affinity:
         Returns:
             An `Affinity`.
         """
-        from keras_tag.affinity.pooling import mean_of_history
-
-        return mean_of_history(tuple(tasks), history, slice(None), None, between_runs=False)
+        return cls._of(pooling.mean_of_history(tuple(tasks), history))
 
     @classmethod
     def from_array(cls, matrix: Any, tasks: Sequence[str], *, rows: Rows) -> "Affinity":
@@ -185,10 +147,10 @@ class Affinity:
         return cls.from_array(np.reshape(matrix, (len(tasks), len(tasks))), tasks, rows=rows)
 
     def subset(self, tasks: Sequence[str]) -> "Affinity":
-        """The affinity among some of the tasks, to group these again without retraining.
+        """Return the affinity among some of the tasks, to group these again without retraining.
 
         Args:
-            tasks: Names of tasks, in the order they shall have.
+            tasks: Names of tasks, in the order that the result shall have.
 
         Returns:
             An `Affinity` of these tasks.
@@ -215,20 +177,20 @@ class Affinity:
         )
 
     def over(self, epochs: slice = slice(None), *, half_life: float | None = None) -> "Affinity":
-        """The affinity over some of the epochs, or with the latest ones weighing most.
+        """Return the affinity over some of the epochs, or with the latest ones weighing most.
 
-        Affinities change while a model learns. The mean over the whole run is the paper's; which
-        mean predicts best what grouping will bring, nobody has proven.
+        Affinities change while a model learns. The paper takes the mean over the whole run. It is
+        not known which mean predicts the gain of a grouping best.
 
         Args:
             epochs: Which epochs, as a slice of the trained epochs in the order of time (over all
-                calls of `fit`): `slice(5)` the first five, `slice(-5, None)` the last five. Of
-                several runs, of each run.
-            half_life: An epoch so many epochs before the last one weighs half as much per probe.
-                None: all weigh the same.
+                calls of `fit`): `slice(5)` the first five, `slice(-5, None)` the last five. If
+                several runs were pooled, the slice is taken of each run.
+            half_life: A probe that was made this number of epochs before the last one weighs half
+                as much. None: all weigh the same.
 
         Returns:
-            An `Affinity` that keeps the history of these epochs. `count` is of probes, whatever
+            An `Affinity` that keeps the history of these epochs. `count` counts probes, whatever
             they weigh.
 
         Raises:
@@ -237,8 +199,6 @@ class Affinity:
         Example:
             >>> late = tag.affinity().over(slice(-10, None))
         """
-        from keras_tag.affinity.pooling import mean_of_history
-
         if self.history is None:
             raise ValueError(
                 "Expected an affinity with a history. Received: one without, as tables are and "
@@ -250,40 +210,42 @@ class Affinity:
             raise ValueError(
                 f"Expected `half_life` to be a positive number of epochs. Received: {half_life!r}."
             )
-        part = mean_of_history(self.tasks, self.history, epochs, half_life, self.between_runs)
-        return replace(part, metadata=self.metadata)
+        part = pooling.mean_of_history(
+            self.tasks, self.history, epochs, half_life, between_runs=self.between_runs
+        )
+        return self._of(replace(part, metadata=self.metadata))
 
-    def merge(self, other: "Affinity") -> "Affinity":
-        """Both measurements in one: tasks of either, pairs measured twice averaged by count.
+    def merge(self, *others: "Affinity") -> "Affinity":
+        """Pool several measurements: a pair's mean is that over all the probes of any of them.
 
-        For tasks that were added later: train their heads on the trained trunk with a `TAGModel`,
-        and merge what it measured with the old affinity. For several runs of the same tasks,
-        `combine` says how much runs differ; the errors here are those of sampling probes in the
-        given runs.
+        Use it for tasks that were added later: train their heads on the trained trunk with a
+        `TAGModel`, and merge what it measured with the old affinity. For several runs of the same
+        tasks, `combine` says how much runs differ; the errors here are those of sampling probes in
+        the given runs.
 
         Args:
-            other: Another affinity, of the same tasks or of others.
+            *others: Other affinities, of the same tasks or of others.
 
         Returns:
-            An `Affinity` of the tasks of `self`, then those only `other` has. A pair that neither
-            measured is NaN. Its history has the blocks of both, as runs of their own, if both
-            have one over probes.
+            An `Affinity` of the tasks of `self`, then those that only others have. A pair that
+            none of them measured is NaN. Its history has the blocks of all, as runs of their own,
+            if all have one over probes.
 
         Raises:
             ValueError: They are of different look-ahead kinds.
         """
-        from keras_tag.affinity.pooling import merge
-
-        return merge(self, other)
+        if not others:
+            return self
+        return self._of(pooling.merge([self, *others]))
 
     @classmethod
     def combine(cls, affinities: Sequence["Affinity"]) -> "Affinity":
-        """The mean over several training runs, with errors that say how much runs differ.
+        """Return the mean over several training runs, with errors that say how much runs differ.
 
         A pair's mean is the mean of the runs' means, every run weighing the same. Its standard
-        error is the standard deviation of the runs' means over the root of their number: probes
-        are only some of the batches, and a run is only one of many seeds; both are in it. With R
-        runs it has R - 1 degrees of freedom, and intervals take that into account: two runs say
+        error is the standard deviation of the runs' means over the root of their number. It covers
+        both sources of chance: only some batches were probed, and a run has one of many seeds. With
+        R runs it has R - 1 degrees of freedom, and intervals take that into account: two runs say
         little about how much runs differ.
 
         Args:
@@ -292,7 +254,7 @@ class Affinity:
 
         Returns:
             An `Affinity` of the union of the tasks. Where fewer than two runs measured a pair, its
-            standard error is NaN. Its metadata has the runs'.
+            standard error is NaN. Its metadata holds those of the runs.
 
         Raises:
             ValueError: Fewer than two, or of different look-ahead kinds. Other settings that
@@ -305,25 +267,14 @@ class Affinity:
             >>> round(float(both.mean[0, 1]), 6), round(float(both.standard_error[0, 1]), 6)
             (0.3, 0.1)
         """
-        from keras_tag.affinity.pooling import combine
-
-        return combine(affinities)
-
-    @property
-    def standard_error(self) -> np.ndarray:
-        """`[num_tasks, num_tasks]`, of `mean`; NaN where too few probes, or runs, can say.
-
-        How it is found and what it is the error of: see `keras_tag.affinity.standard_errors`.
-        """
-        if self.errors is None:
-            return np.full(self.mean.shape, np.nan)
-        return self.errors.standard_error
+        return cls._of(pooling.combine(affinities))
 
     def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Between which values the affinities are, by Student's t.
+        """Return confidence intervals of the affinities, by Student's t.
 
         Args:
-            confidence: How often such intervals shall cover what they estimate, in (0, 1).
+            confidence: The share of such intervals that shall cover what they estimate, in
+                (0, 1).
 
         Returns:
             Lower and upper ends, `[num_tasks, num_tasks]` each; NaN where there is no standard
@@ -339,31 +290,35 @@ class Affinity:
         reach = t_quantile(confidence, self.errors.freedom) * self.standard_error
         return self.mean - reach, self.mean + reach
 
-    def to_frame(self, *, long: bool = False, by_epoch: bool = False) -> "pd.DataFrame":
-        """The means as a `pandas.DataFrame`.
-
-        Args:
-            long: One row per pair, with the columns "source", "target", "mean", "standard_error"
-                and "count", instead of a square of means.
-            by_epoch: With `long`, one row per pair and epoch; more columns: "run", "row" (the how
-                many-eth epoch of it, from 0) and "epoch" (its number in `fit`).
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the means as a square `pandas.DataFrame`.
 
         Returns:
-            A square frame of float64 (index "source", columns "target"), or a long one.
+            `[num_tasks, num_tasks]` float64: index "source", columns "target".
+        """
+        return square_frame(self)
+
+    def to_long_frame(self) -> "pd.DataFrame":
+        """Return a `pandas.DataFrame` with one row per pair.
+
+        Returns:
+            `num_tasks**2` rows with the columns "source", "target", "mean", "standard_error" and
+            "count".
+        """
+        return long_frame(self)
+
+    def to_epoch_frame(self) -> "pd.DataFrame":
+        """Return a `pandas.DataFrame` with one row per pair and epoch.
+
+        Returns:
+            The columns of `to_long_frame` and, before them, "run" (0 unless several runs were
+            pooled), "row" (the run's epochs with probes, counted from 0) and "epoch" (the epoch's
+            number in its call of `fit`).
 
         Raises:
-            ValueError: `by_epoch` without `long`, or without a history.
+            ValueError: The affinity has no history.
         """
-        from keras_tag.affinity.tables import epochs_frame, long_frame, square_frame
-
-        if by_epoch and (not long or self.history is None):
-            raise ValueError(
-                "Expected `long=True` and an affinity with a history for `by_epoch=True`. "
-                f"Received: long={long}, {'no' if self.history is None else 'a'} history."
-            )
-        if by_epoch:
-            return epochs_frame(self)
-        return long_frame(self) if long else square_frame(self)
+        return epoch_frame(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one `.npz` file (no pickle), atomically: a crash leaves the old file or the new.
@@ -374,9 +329,7 @@ class Affinity:
         Raises:
             FileNotFoundError: The folder does not exist.
         """
-        from keras_tag.affinity.npz_file import save
-
-        save(self, path)
+        npz_file.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Affinity":
@@ -392,25 +345,19 @@ class Affinity:
             FileNotFoundError: There is no such file.
             ValueError: The file is not an affinity, is damaged, or is of a newer format.
         """
-        from keras_tag.affinity.npz_file import load
+        return cls._of(npz_file.load(path))
 
-        return load(path)
-
-    @property
-    def unmeasured(self) -> list[tuple[str, str]]:
-        """The (source, target) pairs that no probe has measured."""
-        return name_pairs(self.count == 0, self.tasks)
+    def _describe(self) -> str:
+        most = int(self.count.max(initial=0))
+        text = f"Affinity of {len(self.tasks)} tasks, {most} probe{'s' * (most != 1)}"
+        if self.unmeasured:
+            text += f", {len(self.unmeasured)} pairs unmeasured"
+        if np.isfinite(self.standard_error).any():
+            text += f", standard errors about {np.nanmedian(self.standard_error):.2g}"
+        return f"{text} (rows: source, columns: target)"
 
     def __repr__(self) -> str:
-        most = int(self.count.max(initial=0))
-        header = f"Affinity of {len(self.tasks)} tasks, {most} probe{'s' * (most != 1)}"
-        if self.unmeasured:
-            header += f", {len(self.unmeasured)} pairs unmeasured"
-        if np.isfinite(self.standard_error).any():
-            header += f", standard errors about {np.nanmedian(self.standard_error):.2g}"
-        return f"{header} (rows: source, columns: target)\n{self.to_frame().to_string()}"
+        return f"{self._describe()}\n{self.to_frame().to_string()}"
 
     def _repr_html_(self) -> str:
-        from keras_tag.notebook_html import affinity_html
-
-        return affinity_html(self)
+        return html_table(self, caption=self._describe())

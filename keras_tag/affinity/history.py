@@ -76,11 +76,20 @@ class AffinityHistory:
         shape = (0, num_tasks, num_tasks)
         return cls(none, none, np.zeros(shape), np.zeros(shape, "int64"), none)
 
-    def mean(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean over all probes (NaN where nothing was counted) and counts, `[n, n]` each."""
+    def mean(self, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean over all probes, and their number.
+
+        Args:
+            weight: `[num_blocks]`, what a probe in each block weighs; None: all weigh the same.
+
+        Returns:
+            Means (NaN where nothing was measured) and counts, `[num_tasks, num_tasks]` each.
+        """
+        weight = np.ones(len(self.row)) if weight is None else weight
         count = self.count.sum(axis=0)
-        total = self.total.sum(axis=0)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0), count
+        total = np.tensordot(weight, self.total, axes=1)
+        whole = np.tensordot(weight, self.count, axes=1)
+        return np.divide(total, whole, out=np.full(total.shape, np.nan), where=count > 0), count
 
 
 class HistoryRecorder:

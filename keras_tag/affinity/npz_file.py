@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_tag.affinity.affinity import Affinity
 from keras_tag.affinity.history import AffinityHistory
+from keras_tag.affinity.measurement import Measurement
 from keras_tag.affinity.standard_errors import SamplingErrors
 from keras_tag.atomic_files import write_atomically
 
@@ -41,19 +41,19 @@ _AXES = {
 _MOST_BYTES = 2**32
 
 
-def save(affinity: Affinity, path: str | os.PathLike[str]) -> None:
-    """See `Affinity.save`."""
+def save(measurement: Measurement, path: str | os.PathLike[str]) -> None:
+    """Write a measurement; see `Affinity.save`."""
     arrays: dict[str, Any] = {
-        "tasks": _json_bytes(affinity.tasks),
-        "mean": affinity.mean,
-        "count": affinity.count,
-        "between_runs": np.array(affinity.between_runs),
-        "metadata": _json_bytes(affinity.metadata),
+        "tasks": _json_bytes(measurement.tasks),
+        "mean": measurement.mean,
+        "count": measurement.count,
+        "between_runs": np.array(measurement.between_runs),
+        "metadata": _json_bytes(measurement.metadata),
     }
-    if affinity.history is not None:
-        arrays |= {f"history_{name}": getattr(affinity.history, name) for name in _HISTORY}
-    if affinity.errors is not None:
-        arrays |= {f"errors_{name}": getattr(affinity.errors, name) for name in _ERRORS}
+    if measurement.history is not None:
+        arrays |= {f"history_{name}": getattr(measurement.history, name) for name in _HISTORY}
+    if measurement.errors is not None:
+        arrays |= {f"errors_{name}": getattr(measurement.errors, name) for name in _ERRORS}
 
     def write(file: BinaryIO) -> None:
         np.savez_compressed(
@@ -63,8 +63,8 @@ def save(affinity: Affinity, path: str | os.PathLike[str]) -> None:
     write_atomically(path, write)
 
 
-def load(path: str | os.PathLike[str]) -> Affinity:
-    """See `Affinity.load`."""
+def load(path: str | os.PathLike[str]) -> Measurement:
+    """Read what `save` wrote; see `Affinity.load`."""
     try:
         arrays = _read(path)
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def load(path: str | os.PathLike[str]) -> Affinity:
     wrong = _misshapen(arrays)
     if wrong:
         raise _no_affinity(path, f"has other shapes or dtypes in {wrong}")
-    return _affinity(path, arrays)
+    return _measurement(path, arrays)
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -137,7 +137,7 @@ def _misshapen(arrays: Mapping[str, np.ndarray]) -> list[str]:
     return wrong
 
 
-def _affinity(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Affinity:
+def _measurement(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Measurement:
     history = errors = None
     if "history_row" in arrays:
         history = AffinityHistory(*(arrays[f"history_{name}"] for name in _HISTORY))
@@ -147,7 +147,7 @@ def _affinity(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Af
         tasks = json.loads(arrays["tasks"].tobytes())
     except (ValueError, RecursionError) as error:
         raise _no_affinity(path, f"has no list of task names ({error})") from error
-    return Affinity(
+    return Measurement(
         tasks,
         arrays["mean"],
         arrays["count"],

@@ -1,75 +1,81 @@
-"""Means over parts of a run, over measurements of several models, and over several runs."""
+"""Means of measurements: over parts of a run, over several measurements, over several runs.
 
-from collections.abc import Sequence
-from functools import reduce
+Measurements come in and go out, with the errors, the history and the metadata of the mean.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
-from keras_tag.affinity.affinity import Affinity
 from keras_tag.affinity.history import AffinityHistory
-from keras_tag.affinity.pooled_metadata import pooled_metadata
+from keras_tag.affinity.measurement import Measurement
 from keras_tag.affinity.standard_errors import SamplingErrors
+
+# Affinities that differ in one of these settings are different quantities.
+_QUANTITY = ("lookahead",)
+# Affinities that differ in one of these are the same quantity, but differ in size.
+_SIZE = ("lookahead_rate", "steps", "learning_rate", "optimizer", "batch_size", "missing")
 
 
 def mean_of_history(
     tasks: tuple[str, ...],
     history: AffinityHistory,
-    epochs: slice,
-    half_life: float | None,
-    between_runs: bool,
-) -> Affinity:
-    """The mean over some epochs of every run; see `Affinity.over`."""
-    runs = [history.part(history.run == run) for run in range(history.num_runs)]
-    parts = [_mean_of_run(tasks, run, epochs, half_life) for run in runs]
+    epochs: slice = slice(None),
+    half_life: float | None = None,
+    *,
+    between_runs: bool = False,
+) -> Measurement:
+    """Return the mean over some epochs of every run.
+
+    Args:
+        tasks: The task names, in the order of the history's rows and columns.
+        history: Sums over blocks of probes.
+        epochs: Which epochs of each run, see `Affinity.over`.
+        half_life: In epochs, see `Affinity.over`.
+        between_runs: Whether the runs are pooled by `combine`; otherwise by `merge`.
+
+    Returns:
+        The mean, with the history of these epochs.
+
+    Raises:
+        ValueError: The slice leaves no probe.
+    """
+    parts = [
+        _mean_of_run(tasks, history.part(history.run == run), epochs, half_life)
+        for run in range(history.num_runs)
+    ]
     if len(parts) == 1:
         return parts[0]
-    return combine(parts) if between_runs else reduce(merge, parts)
+    return combine(parts) if between_runs else merge(parts)
 
 
-def _mean_of_run(
-    tasks: tuple[str, ...], history: AffinityHistory, epochs: slice, half_life: float | None
-) -> Affinity:
-    rows = np.unique(history.row)[epochs]
-    part = history.part(np.isin(history.row, rows))
-    if not part.count.any():
-        raise ValueError(
-            f"Expected some of the {len(np.unique(history.row))} epochs with probes. Received: "
-            f"epochs={epochs}, which leaves none."
-        )
-    weight = np.ones(len(part.row))
-    if half_life is not None:
-        weight = 0.5 ** ((rows.max() - part.row) / half_life)
-    count = part.count.sum(axis=0)
-    total = np.tensordot(weight, part.total, axes=1)
-    whole = np.tensordot(weight, part.count, axes=1)
-    mean = np.divide(total, whole, out=np.full(total.shape, np.nan), where=count > 0)
-    part = AffinityHistory(part.row, part.epoch, part.total, part.count, part.probes)
-    return Affinity(tasks, mean, count, part, SamplingErrors.of_run(part, weight))
-
-
-def merge(one: Affinity, two: Affinity) -> Affinity:
-    """See `Affinity.merge`."""
-    parts = _widened([one, two])
+def merge(measurements: Sequence[Measurement]) -> Measurement:
+    """Return the mean over the probes of all; see `Affinity.merge`."""
+    metadata = _pooled_metadata("merge", [part.metadata for part in measurements])
+    parts = _widened(measurements)
     count = np.sum([part.count for part in parts], axis=0)
-    # How much each measurement weighs; where nothing was measured, nothing.
+    # How much each measurement weighs: nothing where it has no probe.
     shares = [np.divide(p.count, count, out=np.zeros(p.mean.shape), where=count > 0) for p in parts]
     weighted = [np.where(s > 0, p.mean, 0.0) * s for s, p in zip(shares, parts, strict=True)]
     mean = np.where(count > 0, np.sum(weighted, axis=0), np.nan)
     history = None
     if all(part.history is not None and not part.between_runs for part in parts):
         history = _as_runs([part.history for part in parts])
-    metadata = pooled_metadata("merge", parts)
     errors = _independent(parts, shares)
-    return Affinity(parts[0].tasks, mean, count, history, errors, metadata=metadata)
+    return Measurement(parts[0].tasks, mean, count, history, errors, metadata=metadata)
 
 
-def combine(affinities: Sequence[Affinity]) -> Affinity:
-    """See `Affinity.combine`."""
-    if len(affinities) < 2:
+def combine(measurements: Sequence[Measurement]) -> Measurement:
+    """Return the mean over runs, with errors between runs; see `Affinity.combine`."""
+    if len(measurements) < 2:
         raise ValueError(
-            f"Expected at least two affinities, of independent runs. Received: {len(affinities)}."
+            f"Expected at least two affinities, of independent runs. Received: {len(measurements)}."
         )
-    parts = _widened(affinities)
+    metadata = _pooled_metadata("combine", [part.metadata for part in measurements])
+    parts = _widened(measurements)
     count = np.sum([part.count for part in parts], axis=0)
     runs = np.sum([part.count > 0 for part in parts], axis=0)
     means = np.stack([np.where(part.count > 0, part.mean, 0.0) for part in parts])
@@ -86,14 +92,36 @@ def combine(affinities: Sequence[Affinity]) -> Affinity:
     history = None
     if all(part.history is not None and part.history.num_runs == 1 for part in parts):
         history = _as_runs([part.history for part in parts])
-    metadata = pooled_metadata("combine", parts)
-    return Affinity(
+    return Measurement(
         parts[0].tasks, mean, count, history, errors, between_runs=True, metadata=metadata
     )
 
 
-def _spread_of_probes(parts: list[Affinity], runs: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """The runs' own pieces, stretched by one factor to how much the runs differ.
+def _mean_of_run(
+    tasks: tuple[str, ...], history: AffinityHistory, epochs: slice, half_life: float | None
+) -> Measurement:
+    rows = np.unique(history.row)[epochs]
+    part = history.part(np.isin(history.row, rows))
+    if not part.count.any():
+        raise ValueError(
+            f"Expected some of the {len(np.unique(history.row))} epochs with probes. Received: "
+            f"epochs={epochs}, which leaves none."
+        )
+    weight = np.ones(len(part.row))
+    if half_life is not None:
+        weight = 0.5 ** ((rows.max() - part.row) / half_life)
+    mean, count = part.mean(weight)
+    return Measurement(
+        tasks,
+        mean,
+        count,
+        replace(part, run=np.zeros_like(part.run)),
+        SamplingErrors.of_run(part, weight),
+    )
+
+
+def _spread_of_probes(parts: list[Measurement], runs: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the runs' own pieces, stretched by one factor to how much the runs differ.
 
     A few runs can't say which pairs err together; their many probes can.
     """
@@ -108,8 +136,8 @@ def _spread_of_probes(parts: list[Affinity], runs: np.ndarray, error: np.ndarray
     return stretched
 
 
-def _independent(parts: list[Affinity], shares: list[np.ndarray]) -> SamplingErrors | None:
-    """Errors of a weighted mean of independent measurements (Welch and Satterthwaite)."""
+def _independent(parts: list[Measurement], shares: list[np.ndarray]) -> SamplingErrors | None:
+    """Return the errors of a weighted mean of independent measurements (Welch, Satterthwaite)."""
     if any(part.errors is None for part in parts):
         return None
     variance, squares = np.zeros(shares[0].shape), np.zeros(shares[0].shape)
@@ -133,47 +161,44 @@ def _independent(parts: list[Affinity], shares: list[np.ndarray]) -> SamplingErr
     )
 
 
-def _widened(affinities: Sequence[Affinity]) -> list[Affinity]:
-    """The same, all with the union of the tasks, in the order in which they first appear."""
-    tasks = tuple(dict.fromkeys(task for affinity in affinities for task in affinity.tasks))
-    return [_widen(affinity, tasks) for affinity in affinities]
+def _widened(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return the same measurements, each with the union of the tasks, in order of appearance."""
+    tasks = tuple(dict.fromkeys(task for part in measurements for task in part.tasks))
+    return [_widen(part, tasks) for part in measurements]
 
 
-def _widen(affinity: Affinity, tasks: tuple[str, ...]) -> Affinity:
-    if affinity.tasks == tasks:
-        return affinity
-    index = np.array([tasks.index(task) for task in affinity.tasks])
+def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
+    if measurement.tasks == tasks:
+        return measurement
+    index = np.array([tasks.index(task) for task in measurement.tasks])
 
     def spread(array: np.ndarray, empty: float) -> np.ndarray:
         wide = np.full((*array.shape[:-2], len(tasks), len(tasks)), empty, array.dtype)
         wide[..., index[:, None], index] = array
         return wide
 
-    history, errors = affinity.history, affinity.errors
+    history, errors = measurement.history, measurement.errors
     if history is not None:
-        total, count = spread(history.total, 0), spread(history.count, 0)
-        history = AffinityHistory(
-            history.row, history.epoch, total, count, history.probes, history.run
-        )
+        history = replace(history, total=spread(history.total, 0), count=spread(history.count, 0))
     if errors is not None:
         errors = SamplingErrors(
             spread(errors.standard_error, np.nan),
             spread(errors.freedom, 0),
             spread(errors.pieces, 0),
         )
-    return Affinity(
+    return Measurement(
         tasks,
-        spread(affinity.mean, np.nan),
-        spread(affinity.count, 0),
+        spread(measurement.mean, np.nan),
+        spread(measurement.count, 0),
         history,
         errors,
-        affinity.between_runs,
-        affinity.metadata,
+        measurement.between_runs,
+        measurement.metadata,
     )
 
 
 def _as_runs(histories: Sequence[AffinityHistory | None]) -> AffinityHistory:
-    """One history of all, every run with a number of its own."""
+    """Return one history of all, in which every run has a number of its own."""
     present = [history for history in histories if history is not None]
     first, runs = 0, []
     for history in present:
@@ -184,3 +209,53 @@ def _as_runs(histories: Sequence[AffinityHistory | None]) -> AffinityHistory:
         for name in ("row", "epoch", "total", "count", "probes")
     }
     return AffinityHistory(**joined, run=np.concatenate(runs))
+
+
+def _pooled_metadata(
+    how: Literal["combine", "merge"], parts: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return "runs", the metadata of every run; empty if no run has any.
+
+    Settings that one of the runs doesn't know are not compared.
+
+    Raises:
+        ValueError: They are of different look-ahead kinds.
+    """
+    runs = [run for part in parts for run in part.get("runs", [part])]
+    if not any(runs):
+        return {}
+    mixed = _differing(runs, _QUANTITY)
+    if mixed:
+        raise ValueError(
+            f"Expected affinities of one kind for `{how}`: numbers of different kinds have no "
+            f"common mean. Received: {mixed}."
+        )
+    mixed = {**_differing(runs, _SIZE), **_differing_losses(runs)}
+    if mixed:
+        warnings.warn(
+            f"`{how}` of affinities that were measured with different settings: {mixed}. The size "
+            "of affinities depends on these settings, so the runs differ by more than chance.",
+            stacklevel=4,
+        )
+    return {"runs": runs}
+
+
+def _differing(runs: list[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return setting -> its values, where they differ among the runs that know them."""
+    found = {}
+    for name in names:
+        known = [run["settings"][name] for run in runs if name in run.get("settings", {})]
+        values = [value for i, value in enumerate(known) if value not in known[:i]]
+        if len(values) > 1:
+            found[name] = values
+    return found
+
+
+def _differing_losses(runs: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the same for the losses of tasks that several runs have."""
+    by_task: dict[str, list[Any]] = {}
+    for run in runs:
+        for task, loss in (run.get("settings", {}).get("losses") or {}).items():
+            if loss not in by_task.setdefault(task, []):
+                by_task[task].append(loss)
+    return {f"loss of {task!r}": losses for task, losses in by_task.items() if len(losses) > 1}

@@ -10,7 +10,7 @@ from typing import Any
 from keras_tag.affinity.affinity import Affinity
 from keras_tag.affinity.checks import Rows
 
-# The columns of `Affinity.to_frame(long=True).to_csv()`, which say what is a source.
+# The columns of `Affinity.to_long_frame().to_csv()`, which say what is a source.
 _LONG = ("source", "target", "mean")
 _NOTHING = {"", "nan", "na", "null", "none", "-"}
 

@@ -1,12 +1,9 @@
 """The whole path on real digits, and whether it was worth it: what `keras-tag demo` runs."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from keras_tag.affinity import Affinity
 from keras_tag.baselines import all_in_one, random_groups, single_task
 from keras_tag.datasets import OverlaidDigits, overlaid_digits
 from keras_tag.demo.result import DemoResult, DemoSettings, Run
@@ -56,7 +53,7 @@ def run_demo(
         affinities.append(affinity)
         # Probes leave training as it is, so the joint network is a rival as well.
         keep("all in one", seed, all_in_one(settings.task_names), trained)
-    pooled = pool_affinities(affinities)
+    pooled = affinities[0].merge(*affinities[1:])
     progress(str(pooled))
     selected = select_groups(pooled, settings.budget)
     progress(str(selected))
@@ -76,30 +73,6 @@ def run_demo(
         seconds=round(time.monotonic() - start, 1),
         cpu_seconds=round(time.process_time() - cpu_start, 1),
     )
-
-
-def pool_affinities(affinities: Iterable[Affinity]) -> Affinity:
-    """The mean over all probes of several runs of the same tasks.
-
-    Args:
-        affinities: At least one, all with the same tasks in the same order.
-
-    Returns:
-        An `Affinity` in which every probe counts the same, and the counts add up.
-
-    Raises:
-        ValueError: No affinity, or different tasks.
-    """
-    affinities = list(affinities)
-    if len({affinity.tasks for affinity in affinities}) != 1:
-        raise ValueError(
-            "Expected affinities of the same tasks in the same order. Received: "
-            f"{[affinity.tasks for affinity in affinities]}."
-        )
-    count = np.sum([affinity.count for affinity in affinities], axis=0)
-    total = np.sum([np.nan_to_num(a.mean) * a.count for a in affinities], axis=0)
-    pooled = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return Affinity(affinities[0].tasks, pooled, count)
 
 
 def _data(settings: DemoSettings, seed: int) -> OverlaidDigits:

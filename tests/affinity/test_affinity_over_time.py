@@ -67,7 +67,7 @@ def test_half_life_and_epochs_go_together():
 
 
 def test_the_table_by_epoch():
-    frame = WHOLE.to_frame(long=True, by_epoch=True)
+    frame = WHOLE.to_epoch_frame()
     assert list(frame.columns) == [
         "run", "row", "epoch", "source", "target", "mean", "standard_error", "count",
     ]  # fmt: skip
@@ -80,7 +80,7 @@ def test_the_table_by_epoch():
 
 
 def test_the_long_table_has_what_the_square_has():
-    frame = WHOLE.to_frame(long=True)
+    frame = WHOLE.to_long_frame()
     assert list(frame.columns) == ["source", "target", "mean", "standard_error", "count"]
     square = frame.pivot(index="source", columns="target", values="mean")
     np.testing.assert_array_equal(square.to_numpy(), WHOLE.mean)
@@ -93,13 +93,10 @@ def test_the_long_table_has_what_the_square_has():
         (lambda: WHOLE.over(slice(20, None)), "10 epochs.*leaves none"),
         (lambda: WHOLE.over(3), "to be a slice. Received: epochs=3"),
         (lambda: WHOLE.over(half_life=0), "positive number of epochs. Received: 0"),
-        (lambda: WHOLE.to_frame(by_epoch=True), "long=False"),
         (lambda: Affinity.from_array(np.eye(3), TASKS, rows="source").over(), "a history"),
         (
-            lambda: Affinity.from_array(np.eye(3), TASKS, rows="source").to_frame(
-                long=True, by_epoch=True
-            ),
-            "no history",
+            lambda: Affinity.from_array(np.eye(3), TASKS, rows="source").to_epoch_frame(),
+            "a history",
         ),
     ],
 )

@@ -96,7 +96,7 @@ def test_combined_runs_can_be_looked_at_over_time():
     expected = Affinity.combine([affinity.over(slice(-3, None)) for affinity in runs])
     np.testing.assert_allclose(late.mean, expected.mean)
     np.testing.assert_allclose(late.standard_error, expected.standard_error)
-    frame = Affinity.combine(runs).to_frame(long=True, by_epoch=True)
+    frame = Affinity.combine(runs).to_epoch_frame()
     assert len(frame) == 3 * 10 * 9
 
 
@@ -126,3 +126,27 @@ def test_a_table_merged_with_a_measurement_has_no_errors():
     merged = run(1).merge(Affinity.from_array(np.eye(2), ["d", "e"], rows="source"))
     assert np.isnan(merged.standard_error).all()
     assert merged.history is None
+
+
+def test_merging_tables_is_the_mean_over_all_probes():
+    one = Affinity(("a", "b"), [[0.1, np.nan], [0.3, 0.4]], [[1, 0], [3, 1]])
+    other = Affinity(("a", "b"), [[0.5, 0.2], [0.7, 0.8]], [[3, 2], [1, 1]])
+    pooled = one.merge(other)
+    np.testing.assert_allclose(pooled.mean, [[1.6 / 4, 0.2], [1.6 / 4, 0.6]])
+    np.testing.assert_array_equal(pooled.count, [[4, 2], [4, 2]])
+    assert one.merge(one).unmeasured == [("a", "b")]
+
+
+def test_merging_many_is_the_mean_over_the_probes_of_all():
+    runs = [run(seed, epochs=epochs, level=seed) for seed, epochs in enumerate((2, 3, 5))]
+    pooled = runs[0].merge(*runs[1:])
+    total = sum(part.history.total.sum(axis=0) for part in runs)
+    np.testing.assert_allclose(pooled.mean, total / pooled.count)
+    assert (pooled.count == 10 * 20).all()
+    assert pooled.history.num_runs == 3
+    # Independent measurements: variances of weighted means add up.
+    errors = [
+        0.1 * epochs * part.standard_error for epochs, part in zip((2, 3, 5), runs, strict=True)
+    ]
+    np.testing.assert_allclose(pooled.standard_error, np.sqrt(np.square(errors).sum(axis=0)))
+    assert runs[0].merge() is runs[0]

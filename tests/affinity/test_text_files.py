@@ -55,7 +55,7 @@ def test_columns_may_come_in_another_order_than_rows(tmp_path):
 
 def test_a_table_of_pairs_needs_no_orientation(affinity, tmp_path):
     path = tmp_path / "pairs.csv"
-    affinity.to_frame(long=True).to_csv(path, index=False)
+    affinity.to_long_frame().to_csv(path, index=False)
     same(read_affinity(path), affinity)
 
 

@@ -37,7 +37,7 @@ def values(events, name):
 
 def test_scalars_are_the_means_of_every_epoch(logged):
     tag, events = logged
-    frame = tag.affinity().to_frame(long=True, by_epoch=True)
+    frame = tag.affinity().to_epoch_frame()
     for source in TASKS:
         for target in TASKS:
             written = values(events, f"affinity/{source}/{target}")

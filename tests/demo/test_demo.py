@@ -20,7 +20,6 @@ from keras_tag.demo.result import (
     to_dict,
     to_json,
 )
-from keras_tag.demo.run import pool_affinities
 
 SETTINGS = DemoSettings(budget=2, seeds=2, tasks=("loop", "odd"), positions=2, draws=2)
 TASKS = SETTINGS.task_names
@@ -135,28 +134,6 @@ def test_a_report_is_written_over_an_older_one_into_a_new_folder(tmp_path):
         paths = write_report(made_up_result(), folder)
     assert sorted(paths) == sorted(folder.iterdir())
     assert all(path.stat().st_size for path in paths)
-
-
-def test_pooling_is_the_mean_over_all_probes():
-    one = Affinity(("a", "b"), [[0.1, np.nan], [0.3, 0.4]], [[1, 0], [3, 1]])
-    other = Affinity(("a", "b"), [[0.5, 0.2], [0.7, 0.8]], [[3, 2], [1, 1]])
-    pooled = pool_affinities([one, other])
-    np.testing.assert_allclose(pooled.mean, [[1.6 / 4, 0.2], [1.6 / 4, 0.6]])
-    np.testing.assert_array_equal(pooled.count, [[4, 2], [4, 2]])
-
-
-def test_pooling_leaves_a_pair_that_nobody_measured_unmeasured():
-    one = Affinity(("a", "b"), [[0.1, np.nan], [0.3, 0.4]], [[1, 0], [1, 1]])
-    assert pool_affinities([one, one]).unmeasured == [("a", "b")]
-
-
-def test_pooling_refuses_different_tasks():
-    one = Affinity.from_array(np.eye(2), ["a", "b"], rows="source")
-    other = Affinity.from_array(np.eye(2), ["b", "a"], rows="source")
-    with pytest.raises(ValueError, match="same tasks in the same order"):
-        pool_affinities([one, other])
-    with pytest.raises(ValueError, match="Received: \\[\\]"):
-        pool_affinities([])
 
 
 @pytest.mark.parametrize(

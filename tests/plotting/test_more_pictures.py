@@ -63,7 +63,7 @@ def frames(ax):
 def test_a_line_holds_the_mean_of_every_epoch():
     affinity = measured()
     lines = named_lines(plot_dynamics(affinity))
-    frame = affinity.to_frame(long=True, by_epoch=True)
+    frame = affinity.to_epoch_frame()
     assert len(lines) == 7
     for label, line in lines.items():
         source, target = label.split(" → ")
