@@ -1,4 +1,4 @@
-"""keras.Model -> fit -> probes: `TAGModel` and everything that a probe needs."""
+"""`TAGModel`, which trains a Keras model and probes it, and the parts of a probe."""
 
 from keras_tag.tag_model.model import TAGModel
 

@@ -1,4 +1,4 @@
-"""What `TAGModel` refuses, and what it says then."""
+"""Validation of `TAGModel`'s arguments and of the model that it wraps."""
 
 import math
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ LOOKAHEADS = ("gradient", "optimizer", "first_order", "cosine")
 
 
 def check_model(model: Any) -> None:
-    """`model` is a Keras model that trains with Keras's own steps."""
+    """Check that `model` is a Keras model that trains with Keras's own steps."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"Expected `model` to be a keras.Model. Received: {type(model).__name__}.")
     for method in ("train_step", "test_step", "compute_loss", "compute_metrics"):
         if getattr(type(model), method) is not getattr(keras.Model, method):
             raise ValueError(
                 f"Expected a model that trains with Keras's own steps. {type(model).__name__} "
-                f"overrides `{method}`, which a wrapper would silently leave out. Move what it "
-                "does into losses given to `compile`, into `add_loss`, or into the layers."
+                f"overrides `{method}`, which a wrapper would silently leave out. Move its work "
+                "into losses given to `compile`, into `add_loss`, or into the layers."
             )
 
 
 def check_whole(name: str, value: Any) -> None:
-    """`value` is an integer of at least 1."""
+    """Check that `value` is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
             f"Expected `{name}` to be an integer of at least 1. Received: {name}={value!r}."
@@ -35,7 +35,7 @@ def check_whole(name: str, value: Any) -> None:
 
 
 def check_every(every: Any, overhead: Any) -> None:
-    """None, a number of steps, or "auto" with an overhead to keep."""
+    """Check that `every` is None, a number of steps, or "auto" with a positive `overhead`."""
     if every is None:
         return
     if every != "auto":
@@ -48,7 +48,7 @@ def check_every(every: Any, overhead: Any) -> None:
 
 
 def check_lookahead(lookahead: Any, rate: Any, steps: int) -> None:
-    """The kind exists, and the rate and the steps mean something for it."""
+    """Check that the kind exists, and that it has a rate and steps where they are given."""
     if lookahead not in LOOKAHEADS:
         raise ValueError(
             f"Expected `lookahead` to be one of {list(LOOKAHEADS)}. Received: "
@@ -74,7 +74,7 @@ def check_lookahead(lookahead: Any, rate: Any, steps: int) -> None:
 
 
 def check_sources(sources: Any, lookahead: str, reuse_gradients: bool) -> None:
-    """Some tasks can be left out of a probe by this kind."""
+    """Check that a probe of this kind can leave tasks out."""
     if sources is None:
         return
     check_whole("sources_per_probe", sources)
@@ -91,7 +91,7 @@ def check_sources(sources: Any, lookahead: str, reuse_gradients: bool) -> None:
 
 
 def check_compiled(model: keras.Model, what: str) -> None:
-    """The model is compiled with a loss."""
+    """Check that the model is compiled with a loss."""
     if not model.compiled or model.loss is None:
         raise ValueError(
             f"Expected a model compiled with a loss before `{what}`. Call "
@@ -100,7 +100,7 @@ def check_compiled(model: keras.Model, what: str) -> None:
 
 
 def check_two_tasks(tasks: Sequence[str]) -> None:
-    """Affinity is between tasks."""
+    """Check that there are at least two tasks."""
     if len(tasks) < 2:
         raise ValueError(
             "Expected at least two tasks (outputs with a loss): affinity is between tasks. "
@@ -109,7 +109,7 @@ def check_two_tasks(tasks: Sequence[str]) -> None:
 
 
 def check_supported(model: Any) -> None:
-    """`fit` can do what was asked for; called before anything is traced.
+    """Check that `fit` supports the settings, before anything is traced.
 
     Args:
         model: A compiled `TAGModel`.

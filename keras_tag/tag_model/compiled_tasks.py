@@ -1,7 +1,7 @@
-"""What follows from a `TAGModel`'s present `compile`: its task losses, who shares what, the shadow.
+"""Task losses, shared variables and shadow optimizer of a `TAGModel` as it is compiled.
 
-Found when it is first needed, which may be while a step is traced, and forgotten at the next
-`compile`.
+They are found when they are first needed, which may be while a step is traced, and found anew
+after the next `compile`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class CompiledTasks:
     Args:
         model: The `TAGModel`.
         missing: A label value that means "not labelled"; None: NaN only.
-        moves: Says of a shared variable whether probes move it; None: all are.
+        moves: Returns whether probes move a shared variable; None: all are moved.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class CompiledTasks:
 
     @property
     def present(self) -> bool:
-        """Whether the model was not compiled again since."""
+        """Whether the model has not been compiled again since."""
         return self._loss is self._model.loss and self._optimizer is self._model.optimizer
 
     def losses_of(self, y_pred: Any) -> TaskLosses:
-        """The task losses of a model with these outputs.
+        """Return the task losses of a model with these outputs.
 
         Raises:
             ValueError: There are fewer than two.
@@ -55,7 +55,7 @@ class CompiledTasks:
         return self._losses
 
     def known_losses(self) -> TaskLosses | None:
-        """The task losses, if the outputs are known already or can be without data."""
+        """Return the task losses; None if the outputs can't be known before the model sees data."""
         wrapped = self._model.model
         if self._losses is None and getattr(wrapped, "inputs", None):
             return self.losses_of(wrapped.compute_output_spec(wrapped.inputs))
@@ -68,13 +68,13 @@ class CompiledTasks:
         sources: Sequence[tf.Tensor],
         tape: tf.GradientTape,
     ) -> Sharing:
-        """Who uses which trainable variable, seen from the losses and the tape they were taped on.
+        """Find which task uses which trainable variable, and keep it.
 
         Args:
             tasks: The n task names.
-            losses: Their losses, on the tape.
-            sources: The values of the trainable variables, on the tape.
-            tape: Persistent.
+            losses: The tasks' losses, recorded on the tape.
+            sources: The values of the trainable variables, recorded on the tape.
+            tape: A persistent tape.
         """
         known, trainable = self._sharing, self._model.trainable_variables
         # A layer may have been frozen since.
@@ -85,20 +85,20 @@ class CompiledTasks:
 
     @property
     def sharing(self) -> Sharing:
-        """What `find_sharing` found.
+        """The result of `find_sharing`.
 
         Raises:
             ValueError: Nothing was probed yet.
         """
         if self._sharing is None:
             raise ValueError(
-                "Expected a probed model: which variables are shared is seen when losses are "
-                "computed. Call `fit` or `measure_affinity` first."
+                "Expected a probed model: which variables are shared is found at the first probe. "
+                "Call `fit` or `measure_affinity` first."
             )
         return self._sharing
 
     def shadow(self) -> ShadowOptimizer:
-        """The shadow of the compiled optimizer; made when it is first asked for."""
+        """Return the shadow of the compiled optimizer; the first call makes it."""
         if self._shadow is None:
             trainable = self._model.trainable_variables
             with tf.init_scope():

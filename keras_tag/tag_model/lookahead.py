@@ -1,9 +1,9 @@
 """Look-ahead kinds: from one batch at one point of training to one matrix of affinities.
 
-Every kind is a function of a `ProbePoint`, which is all that a look-ahead may know: the losses
+Every kind is a function of a `ProbePoint`, which holds all that a look-ahead may use: the losses
 before, each task's gradient on the shared variables, and the losses at any other values of them,
-on one batch, in training mode, under the same random draws. A point can't change anything: the
-values it is asked about are used inside a `keras.StatelessScope`, and gone after it.
+on one batch, in training mode, under the same random draws. A point changes nothing: other values
+of the variables are used inside a `keras.StatelessScope` only.
 
 Reference:
     Fifty et al., NeurIPS 2021, arXiv:2109.04617, section 3.1, equations 1 and 2.
@@ -20,7 +20,7 @@ Values = Sequence[tf.Tensor]
 """One tensor per shared variable."""
 
 Task: TypeAlias = int | tf.Tensor
-"""Which task; a tensor where the graph decides."""
+"""A task's index; a tensor where the graph chooses the task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class ProbePoint:
 
     Args:
         values: The shared variables' values.
-        used: `[num_tasks, num_shared]` bool, which task's loss depends on which of them.
+        used: `[num_tasks, num_shared]` bool, whether a task's loss depends on a shared variable.
         losses: `[num_tasks]`, the losses before.
         gradient: Task index (a number, or a scalar tensor) -> the gradient of its loss at
             `values`, zeros where it does not depend on a variable.
@@ -48,17 +48,17 @@ class ProbePoint:
 
 
 Used: TypeAlias = np.ndarray | Sequence[tf.Tensor]
-"""`[num_shared]` bool: which variables an update moves; tensors where the task is one."""
+"""`[num_shared]` bool, whether an update moves a variable; tensors where the task is a tensor."""
 
 
 class Stepper(Protocol):
-    """How a task's update moves the shared variables."""
+    """The update rule that moves the shared variables along a task's gradient."""
 
     def begin(self) -> None:
         """Start from the weights and the optimizer as they are in training."""
 
     def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
-        """Values after one update along `gradient`; variables not `used` stay."""
+        """Return the values after one update along `gradient`; variables not `used` stay."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class GradientStepper:
     rate: tf.Tensor
 
     def begin(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: the step has no state."""
 
     def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
-        """See `Stepper`."""
+        """Return the moved values; see `Stepper`."""
         moved = [
             value - tf.cast(self.rate, value.dtype) * g
             for value, g in zip(values, gradient, strict=True)
@@ -80,7 +80,7 @@ class GradientStepper:
 
 
 def only_used(used: Used, moved: Values, values: Values) -> list[tf.Tensor]:
-    """The moved values of the variables that an update moves, the others as they were."""
+    """Return the moved values of the variables that an update moves, the others as they were."""
     chosen = []
     for moves, new, old in zip(used, moved, values, strict=True):
         if isinstance(moves, tf.Tensor):
@@ -93,7 +93,7 @@ def only_used(used: Used, moved: Values, values: Values) -> list[tf.Tensor]:
 def stepped_affinity(
     point: ProbePoint, stepper: Stepper, steps: int = 1, sources: Sequence[Task] | None = None
 ) -> tf.Tensor:
-    """Affinity by looking ahead: move by one task's update alone, measure every task.
+    """Compute affinity by looking ahead: move by one task's update alone, measure every task.
 
     `theta_i` = the shared variables after `steps` updates of task i alone (equation 1 for one
     gradient step); `Z[i, j] = 1 - L_j(theta_i) / L_j(theta)` (equation 2).
@@ -103,13 +103,13 @@ def stepped_affinity(
 
     Args:
         point: The batch and the weights.
-        stepper: How an update moves the shared variables.
+        stepper: The update rule.
         steps: How many successive updates of the same task.
-        sources: Whose updates, without repetition; None: every task's.
+        sources: The source tasks, without repetition; None: every task.
 
     Returns:
         `[num_tasks, num_tasks]`, rows = source, columns = target, in the losses' dtype. NaN in the
-        rows of the tasks that are no sources.
+        rows of the tasks that are not among the sources.
     """
     num_tasks = len(point.used)
     rows: list[tf.Tensor] = []
@@ -132,17 +132,17 @@ def stepped_affinity(
 
 
 def used_by(point: ProbePoint, task: Task) -> Used:
-    """Which shared variables a task's update moves."""
+    """Return which shared variables a task's update moves."""
     if not isinstance(task, tf.Tensor):
         return point.used[task]
     return tf.unstack(tf.gather(tf.constant(point.used), task), num=point.used.shape[1])
 
 
 def first_order_affinity(point: ProbePoint) -> tf.Tensor:
-    """The first-order term of "gradient": `Z[i, j] ~ rate * <grad L_i, grad L_j> / L_j`.
+    """Compute the first-order term of "gradient": `Z[i, j] ~ rate * <grad L_i, grad L_j> / L_j`.
 
     Cost: n backward passes, no look-ahead forward pass. Memory: n gradients of the shared
-    variables, because every pair is multiplied. Means something for plain gradient steps only.
+    variables, because every pair is multiplied. It approximates plain gradient steps only.
 
     Args:
         point: The batch and the weights.
@@ -155,10 +155,10 @@ def first_order_affinity(point: ProbePoint) -> tf.Tensor:
 
 
 def cosine_affinity(point: ProbePoint) -> tf.Tensor:
-    """Cosine similarity of the task gradients on the shared variables: the rival, not TAG.
+    """Compute the cosine similarity of the task gradients on the shared variables, TAG's rival.
 
-    `Z[i, j] = <g_i, g_j> / (|g_i| |g_j|)`: symmetric, 1 on the diagonal; it knows neither the
-    size of a step nor that of a loss. The cost is that of "first_order".
+    `Z[i, j] = <g_i, g_j> / (|g_i| |g_j|)`: symmetric, 1 on the diagonal, and independent of the
+    size of steps and losses. The cost is that of "first_order".
 
     Args:
         point: The batch and the weights.
@@ -175,11 +175,11 @@ def cosine_affinity(point: ProbePoint) -> tf.Tensor:
 
 
 def _inner_products(point: ProbePoint) -> tf.Tensor:
-    """`[num_tasks, num_tasks]`: <g_i, g_j> over all shared variables, in the losses' dtype."""
+    """Return `[num_tasks, num_tasks]`, <g_i, g_j> over all shared variables, as the losses."""
     total: Any = None
     gradients = [point.gradient(task) for task in range(len(point.used))]
     for column in zip(*gradients, strict=True):
-        # One variable after the other: what is stacked is a second copy of its n gradients.
+        # One variable after the other: stacking makes a second copy of its n gradients.
         with tf.control_dependencies([] if total is None else [total]):
             flat = tf.stack([tf.reshape(tf.cast(g, point.losses.dtype), [-1]) for g in column])
             product = tf.matmul(flat, flat, transpose_b=True)

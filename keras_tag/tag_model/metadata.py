@@ -1,4 +1,4 @@
-"""What a `TAGModel` measures with: the metadata of its affinities."""
+"""Metadata of a `TAGModel`'s affinities: the versions, seed and settings of its probes."""
 
 import json
 from typing import Any
@@ -11,14 +11,14 @@ from keras_tag.provenance import versions
 from keras_tag.tag_model.sharing import Sharing
 from keras_tag.training.task_losses import TaskLosses
 
-# What TensorFlow answers if no seed was set.
+# TensorFlow returns this if no seed was set.
 _UNSET = 87654321
 
 
 def measured_with(
     model: Any, losses: TaskLosses | None, sharing: Sharing | None, batch_size: int | None
 ) -> dict[str, Any]:
-    """Versions, seed and settings, as plain JSON types.
+    """Return versions, seed and settings, as plain JSON types.
 
     Args:
         model: The compiled `TAGModel`.
@@ -52,20 +52,20 @@ def measured_with(
         "replicas": model.distribute_strategy.num_replicas_in_sync,
     }
     found = {"versions": versions(), "seed": _seed(), "settings": settings}
-    # A number of NumPy's, or what only its owner can read, becomes what it prints as.
+    # NumPy's numbers and objects of the user become what they print as.
     plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return plain
 
 
 def batch_size_of(x: Any, batch_size: int | None) -> int | None:
-    """The batch size of a `fit`, as far as its arguments say.
+    """Return the batch size of a `fit`, as far as its arguments tell.
 
     Args:
-        x: What `fit` got as `x`.
-        batch_size: What it got as `batch_size`.
+        x: The argument `x` of `fit`.
+        batch_size: Its argument `batch_size`.
 
     Returns:
-        A number; None for data that make their own batches and don't say of how many.
+        A number; None for data that make batches of a size that is not declared.
     """
     if batch_size is not None:
         return int(batch_size)
@@ -78,9 +78,9 @@ def batch_size_of(x: Any, batch_size: int | None) -> int | None:
 
 
 def _seed() -> int | None:
-    """What `keras.utils.set_random_seed` or `tf.random.set_seed` was last given.
+    """Return the seed last given to `keras.utils.set_random_seed` or `tf.random.set_seed`.
 
-    Keras has no public way to read its seed; TensorFlow, which it hands the seed on to, has.
+    Keras has no public way to read its seed, but sets it in TensorFlow, which has one.
     """
     with tf.init_scope():
         seed = tf.compat.v1.random.get_seed(1)[0]

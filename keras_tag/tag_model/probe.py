@@ -1,4 +1,4 @@
-"""One probe: what a look-ahead may know of a model on one batch, with nothing of it changed."""
+"""One batch at one point of training, as a look-ahead uses it; the model is not changed."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ State = list[tuple[Any, tf.Tensor]]
 
 
 def state_of(model: keras.Model) -> State:
-    """The state that a forward pass in training mode changes: statistics and seeds.
+    """Return the state that a forward pass in training mode changes: statistics and seeds.
 
     Args:
         model: Any built Keras model.
@@ -30,15 +30,15 @@ def state_of(model: keras.Model) -> State:
 
 
 class SmallState:
-    """Counters, statistics, metrics and seeds of a model: what a step that raises must not keep.
+    """Counters, statistics, metrics and seeds of a model, put back after a step that raises.
 
     A compiled step does not roll back what it has assigned. Weights and slots wait for the probe
-    in the graph; this is the rest, all of it small.
+    in the graph; the other variables, all of them small, are copied before the step.
 
     Args:
         model: A compiled model.
-        finished: A variable of it that a step counts up when all else is done. An interrupt (a
-            signal) is seen by Python only when the step has returned: then it is kept.
+        finished: A variable of the model that a step counts up at its very end. Python sees an
+            interrupt (a signal) only when the step has returned; then the step is kept.
     """
 
     def __init__(self, model: keras.Model, finished: Any) -> None:
@@ -49,20 +49,20 @@ class SmallState:
 
     @contextlib.contextmanager
     def kept_if_raised(self) -> Iterator[None]:
-        """Put it back if the step inside raises."""
+        """Put the variables back if the step inside raises."""
         variables = self._find() if self._variables is None else self._variables
         copies = _values(variables) if self._read is None else self._read()
         try:
             yield
         except (StopIteration, tf.errors.OutOfRangeError):
-            raise  # The data ended: what Keras makes of a step that never came is its own.
+            raise  # The data ended: Keras decides what that changes.
         except BaseException:
             if int(self._finished.numpy()) == int(copies[0]):
                 for variable, copy in zip(variables, copies, strict=True):
                     variable.assign(copy)
             raise
         if self._variables is None:
-            # The first step makes Keras's metrics. Now all is there, and read in one call.
+            # The first step makes Keras's metrics. From now on one call reads all variables.
             self._variables = variables = self._find()
             if self._model.distribute_strategy.num_replicas_in_sync == 1:
                 self._read = tf.function(lambda: _values(variables), autograph=False)
@@ -79,7 +79,7 @@ def _values(variables: Sequence[Any]) -> list[tf.Tensor]:
 
 
 def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., list[tf.Tensor]]:
-    """A function that is called for every task, as one function of the graph.
+    """Return a function that is called for every task, traced only once.
 
     n look-ahead passes differ in the weights only: traced one by one, many tasks take minutes.
 
@@ -87,13 +87,14 @@ def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., 
         function: Values of the shared variables -> tensors.
 
     Returns:
-        The same. It is left as it is where there is no graph, and under a strategy, where layers
-        may reduce over the replicas: that can't be done in a function of its own.
+        A function with the same results. Without a graph it is `function` itself, and so under a
+        strategy, where a layer may reduce over the replicas, which TensorFlow can't do in a nested
+        function.
     """
     if tf.executing_eagerly() or tf.distribute.has_strategy():
         return function
-    # Copied into the graph at every call, n look-aheads of n losses would be n^2 losses to optimise
-    # and to keep.
+    # Inlined at every call, n look-aheads of n losses would be n^2 losses for the graph rewriter to
+    # optimise and for memory to hold.
     traced: Callable[..., list[tf.Tensor]] = tf.function(
         function, autograph=False, experimental_attributes={"_noinline": True}
     )
@@ -102,7 +103,7 @@ def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch with its labels sorted by task, and its part in the global batch.
+    """One batch with its labels sorted by task, and its share in the global batch.
 
     Args:
         x: The inputs.
@@ -116,12 +117,12 @@ class Batch:
 
     @classmethod
     def of(cls, x: Any, labels: Labels, losses: TaskLosses) -> "Batch":
-        """A batch that is about to be probed, in replica context."""
+        """Make one of a batch that is about to be probed, in replica context."""
         return cls(x, labels, losses.shares(labels))
 
 
 class JointGradient:
-    """The joint gradient as the weighted sum of the task gradients a probe computes anyway.
+    """The joint gradient as the weighted sum of the task gradients that a probe computes anyway.
 
     Args:
         trainable: The model's trainable variables.
@@ -141,7 +142,7 @@ class JointGradient:
         ]
 
     def in_place_of(self, loss: tf.Tensor, extra: Sequence[tf.Tensor]) -> tf.Tensor:
-        """A tensor with the loss's value whose gradient is this one plus that of `extra`.
+        """Return a tensor with the loss's value whose gradient is this one plus that of `extra`.
 
         `L + sum <G, v - v>`, the second v free and all else constant, is L with the gradient G.
 
@@ -162,7 +163,7 @@ class JointGradient:
 
 
 class Probe:
-    """A batch at one point of training, about to be looked ahead from.
+    """Makes a `ProbePoint` of a batch whose forward pass was recorded.
 
     Args:
         forward: Inputs -> outputs, in training mode.
@@ -198,19 +199,19 @@ class Probe:
         joint: JointGradient | None = None,
         source: Callable[[Any], tf.Tensor] = lambda v: v.value,
     ) -> ProbePoint:
-        """The `ProbePoint` of a batch whose forward pass was recorded.
+        """Return the `ProbePoint` of a batch.
 
         Args:
             batch: The batch the gradients are of.
             y_pred: Its outputs, computed under `tape`.
             tape: A persistent tape that is not recording any more.
-            find_sharing: Task losses, what was read of the trainable variables, and tape ->
-                which variables are shared.
+            find_sharing: Task losses, the values of the trainable variables that were read, tape
+                -> which variables are shared.
             rate: The step size.
             query: `(x, y, sample_weight)` of another batch on which losses before and after are
                 measured; None: the same batch.
             joint: Where to add up the gradients on all trainable variables, if anywhere.
-            source: Trainable variable -> what the forward pass read of it.
+            source: Trainable variable -> the value of it that the forward pass read.
 
         Returns:
             The point. Everything in it is of the global batch, under any strategy.
@@ -283,12 +284,12 @@ class Probe:
         )
 
     def _joined(self, batch: Batch, losses: Sequence[tf.Tensor]) -> tf.Tensor:
-        """`[num_tasks]`, the losses of the global batch."""
+        """Return `[num_tasks]`, the losses of the global batch."""
         own = [loss * tf.cast(s, loss.dtype) for loss, s in zip(losses, batch.shares, strict=True)]
         return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
 
     def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> dict[str, Any]:
-        """What the backward pass of a task starts from, as arguments for `tape.gradient`."""
+        """Return the start of a task's backward pass, as arguments for `tape.gradient`."""
 
         def weight(k: int) -> tf.Tensor:
             dtype = losses[k].dtype
@@ -296,12 +297,12 @@ class Probe:
 
         if not isinstance(task, tf.Tensor):
             return {"target": losses[task], "output_gradients": weight(task)}
-        # All losses, of which all but one weigh nothing: one graph for every task.
+        # All losses, all but one with weight 0: one graph for every task.
         chosen = [tf.where(task == k, weight(k), 0) for k in range(len(losses))]
         return {"target": list(losses), "output_gradients": chosen}
 
     def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
-        """Dense, unscaled gradients of the global batch."""
+        """Return dense, unscaled gradients of the global batch."""
         dense = [tf.convert_to_tensor(g) for g in gradients]
         summed = all_reduce_sum(dense)
         return [g / tf.cast(self._scale, g.dtype) for g in summed]

@@ -1,4 +1,4 @@
-"""What the probes of a run add up to: sums and counts that are saved with the weights."""
+"""Sums and counts of the affinities of a run, saved with the weights."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 
-# What the present block is saved as.
+# Names that the present block is saved under.
 _BLOCK = ("block_total", "block_count", "block_probes")
 
 
@@ -30,7 +30,7 @@ class ProbeRecord(keras.layers.Layer):
         self.step = self._variable("step", (), "int64")
         self.next_source = self._variable("next_source", (), "int64")
         self.probes_in_block = self._variable("probes", (), "int64")
-        # Counts probed steps that are whole; not saved.
+        # Counts the probed steps that ran to their end; not saved.
         self.finished = self._variable("finished", (), "int64")
         # A string, because Keras would copy a list or tuple set on a layer.
         self._task_names = ""
@@ -38,7 +38,7 @@ class ProbeRecord(keras.layers.Layer):
         self.count: Any = None
         self._recorder: HistoryRecorder | None = None
         self._epoch: int | None = None
-        # JSON, for the same reason; and whether that is of this epoch.
+        # JSON, for the same reason; and whether it was written in this epoch.
         self._measured_with = ""
         self._noted = False
         self._steps_in_block = 0
@@ -56,7 +56,7 @@ class ProbeRecord(keras.layers.Layer):
         return 0 if self._recorder is None else int(self.history().probes.sum())
 
     def prepare(self, tasks: Sequence[str]) -> None:
-        """Make the `[num_tasks, num_tasks]` sums, or check that they are of these tasks.
+        """Make the `[num_tasks, num_tasks]` sums, or check that they belong to these tasks.
 
         Args:
             tasks: The task names.
@@ -82,11 +82,11 @@ class ProbeRecord(keras.layers.Layer):
 
     @property
     def measured_with(self) -> dict[str, Any]:
-        """What `note` was last given; empty before."""
+        """The settings that `note` last kept; empty before."""
         return json.loads(self._measured_with) if self._measured_with else {}
 
     def note(self, describe: Callable[[], dict[str, Any]]) -> None:
-        """Keep what probes are made with; asked for at an epoch's first probe.
+        """Keep the settings of the present probes, once per epoch.
 
         Args:
             describe: Returns plain JSON types.
@@ -96,13 +96,13 @@ class ProbeRecord(keras.layers.Layer):
             self._noted = True
 
     def sources(self, count: int) -> list[tf.Tensor]:
-        """The next tasks in turn, in the training step: after the last comes the first again.
+        """Return the next source tasks in turn, within the training step.
 
         Args:
             count: How many.
 
         Returns:
-            Scalar int64 tensors, all different.
+            Scalar int64 tensors, all different; the first task follows the last.
         """
         num_tasks = len(self.tasks)
         first = self.next_source.value + 0
@@ -110,7 +110,7 @@ class ProbeRecord(keras.layers.Layer):
         return [(first + k) % num_tasks for k in range(count)]
 
     def add(self, affinity: tf.Tensor) -> None:
-        """Add one probe, in the training step; entries that are not finite are not counted.
+        """Add one probe, within the training step; entries that are not finite are not counted.
 
         Args:
             affinity: `[num_tasks, num_tasks]`.
@@ -123,24 +123,24 @@ class ProbeRecord(keras.layers.Layer):
         self.count.assign_add(tf.cast(finite, self.count.dtype))
 
     def finish(self, after: Sequence[Any]) -> None:
-        """The probed step is over, in the training step.
+        """Count the probed step as whole, within the training step.
 
         Args:
-            after: The variables that it trains.
+            after: The variables that the step trains; it is whole when they are updated.
         """
         with tf.control_dependencies([tf.identity(variable.value) for variable in after]):
             self.finished.assign_add(1)
 
     def history(self) -> AffinityHistory:
-        """All blocks; the present one too, as far as it goes."""
+        """Return all blocks, the present unfinished one included."""
         assert self._recorder is not None
         self.finish_closing()
         return self._recorder.history(*self._block())
 
-    # What the host does between steps.
+    # Called by the host, between steps.
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch of `fit` begins; see `HistoryRecorder.begin_epoch`."""
+        """Begin an epoch of `fit`; see `HistoryRecorder.begin_epoch`."""
         self._epoch = epoch
         self._noted = False
         if self._recorder is not None:
@@ -148,7 +148,7 @@ class ProbeRecord(keras.layers.Layer):
             self._recorder.begin_epoch(epoch)
 
     def end_epoch(self) -> None:
-        """The epoch is over, and its last block with it.
+        """End the epoch, and its last block with it.
 
         So between epochs the variables are 0, and callbacks that put back the weights of an
         earlier epoch (`EarlyStopping`) put back no sums.
@@ -159,18 +159,18 @@ class ProbeRecord(keras.layers.Layer):
             self._recorder.end_epoch()
 
     def close_full_block(self, steps: int) -> None:
-        """Begin a new block if the present one is full.
+        """Close the present block if it is full.
 
         Args:
-            steps: How many steps were probed since the last call.
+            steps: How many steps have been probed since the last call.
         """
-        # Counted here, so that an accelerator is waited for only when there is much to fetch.
+        # Counted on the host, so that it waits for an accelerator only when a block is full.
         self._steps_in_block += steps
         if self._recorder is not None and self._steps_in_block >= self._recorder.block_size:
             self._close_block()
 
     def reset(self) -> None:
-        """Forget the affinities; the step goes on."""
+        """Forget the affinities; the step counter stays."""
         if self._recorder is not None:
             self._recorder.clear()
             self._empty_block()
@@ -189,7 +189,7 @@ class ProbeRecord(keras.layers.Layer):
                 store[name] = array
 
     def load_own_variables(self, store: Any) -> None:
-        """Read what `save_own_variables` wrote; the file says which tasks it is of."""
+        """Read what `save_own_variables` wrote, the names of the tasks among it."""
         self.step.assign(np.asarray(store["step"]))
         self.next_source.assign(np.asarray(store["next_source"]))
         if "tasks" not in store:
@@ -197,7 +197,7 @@ class ProbeRecord(keras.layers.Layer):
             return
         self.prepare(json.loads(bytes(np.asarray(store["tasks"])).decode("utf-8")))
         assert self._recorder is not None
-        # Not in files of weights saved before this was kept.
+        # Older files do not have it.
         noted = store["measured_with"] if "measured_with" in store else np.zeros(0, "uint8")
         self._measured_with = bytes(np.asarray(noted)).decode("utf-8")
         variables = (self.total, self.count, self.probes_in_block)
@@ -207,7 +207,7 @@ class ProbeRecord(keras.layers.Layer):
         self._recorder.restore(store)
 
     def _block(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Total, count and probes of the present block."""
+        """Return total, count and probes of the present block."""
         probes = int(self.probes_in_block.numpy())
         return self.total.numpy(), self.count.numpy(), probes
 
@@ -220,7 +220,7 @@ class ProbeRecord(keras.layers.Layer):
             self.finish_closing()
 
     def finish_closing(self) -> None:
-        """Move the block that is being closed to the host; also after an interrupt in between."""
+        """Move the block that is being closed to the host; completes what an interrupt left."""
         if self._recorder is not None and self._recorder.expects:
             self._empty_block()
             self._recorder.receive()
@@ -231,7 +231,7 @@ class ProbeRecord(keras.layers.Layer):
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-        # Every replica holds the same affinity already: taking the first does not count it twice.
+        # Every replica holds the same affinity: the first replica's counts it once.
         return self.add_weight(
             shape=shape,
             initializer="zeros",
@@ -241,43 +241,3 @@ class ProbeRecord(keras.layers.Layer):
             aggregation="only_first_replica",
             name=name,
         )
-
-
-class RecordEpochs(keras.callbacks.Callback):
-    """Tells a record which epoch `fit` is in.
-
-    Args:
-        record: The record.
-    """
-
-    def __init__(self, record: ProbeRecord) -> None:
-        super().__init__()
-        self.record = record
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """An epoch begins."""
-        self.record.begin_epoch(epoch)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """An epoch is over."""
-        self.record.end_epoch()
-
-
-def with_first(callback: keras.callbacks.Callback, callbacks: Any) -> Any:
-    """The `callbacks` argument of `fit` with one more, called before all others.
-
-    First, so that what the others save at the end of an epoch has the whole epoch.
-
-    Args:
-        callback: The one more.
-        callbacks: None, a callback, a nested list of them, or a `CallbackList`.
-
-    Returns:
-        A list, or the `CallbackList`.
-    """
-    if not isinstance(callbacks, keras.callbacks.CallbackList):
-        return [callback, *keras.tree.flatten(callbacks or [])]
-    others = [own for own in callbacks.callbacks if type(own) is not type(callback)]
-    callbacks.callbacks = [callback, *others]
-    callbacks.set_params(callbacks.params)
-    return callbacks

@@ -1,29 +1,30 @@
-"""Keras's train function twice, plain and probing, and the host's choice between them.
+"""Plain and probed training steps: one train function of each kind, and the choice between them.
 
 The choice is made in Python, not in the graph: a collective inside `tf.cond` fails under a
-distribution strategy, and convolutions there are many times slower.
+distribution strategy, and convolutions in it are many times slower.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keras
+import tensorflow as tf
 
-from keras_tag.tag_model.probe import SmallState
+from keras_tag.tag_model.probe import SmallState, State
 from keras_tag.tag_model.probe_record import ProbeRecord
-from keras_tag.tag_model.schedule import OFTEN, OverheadClock, every_by_length
+from keras_tag.tag_model.schedule import OFTEN, OverheadClock
 
 
 @dataclass
 class ProbeSwitch:
-    """How the host and the step that it traces talk to each other.
+    """The choices about probing that the host makes and that a traced step reads.
 
     Args:
         paused: No step is probed.
         every: How often the present or latest `fit` probes, where the model's own `every` is None.
-        on: The step now traced, or run eagerly, is to be probed.
-        last_step_probed: The latest step was.
+        on: The step that is traced, or run eagerly, is probed.
+        last_step_probed: The latest step was probed.
     """
 
     paused: bool = False
@@ -32,38 +33,54 @@ class ProbeSwitch:
     last_step_probed: bool = False
 
 
-class EveryByLength(keras.callbacks.Callback):
-    """Tells a switch how often to probe, by the length of the `fit` that begins.
+@dataclass(frozen=True, eq=False)
+class OpenProbe:
+    """A probe in a training step between its forward pass and its loss.
 
     Args:
-        switch: The switch.
-        executed: Steps per execution.
+        tape: Persistent; it records the step's forward pass.
+        stop_recording: Closes the tape.
+        state: The model's state before the forward pass.
+        query: A batch of `probe_data`, or None.
     """
 
-    def __init__(self, switch: ProbeSwitch, executed: int) -> None:
-        super().__init__()
-        self._switch = switch
-        self._executed = executed
+    tape: tf.GradientTape
+    stop_recording: Callable[[], None]
+    state: State
+    query: Any
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        """`fit` begins, and Keras knows its length if the data, or a `CallbackList`, say it."""
-        known = self.params or {}
-        steps, epochs = known.get("steps"), known.get("epochs")
-        length = steps * epochs if steps and epochs else None
-        self._switch.every = every_by_length(length, self._executed)
+
+class OpenProbes:
+    """The open probe of every replica: TensorFlow traces each in a thread of its own.
+
+    A layer that reduces over the replicas in its forward pass (a synchronised BatchNormalization)
+    makes the threads take turns, so several probes are open at once.
+    """
+
+    def __init__(self) -> None:
+        self._by_thread: dict[int, OpenProbe] = {}
+
+    def open(self, probe: OpenProbe) -> None:
+        """Keep the probe of this replica's step."""
+        self._by_thread[threading.get_ident()] = probe
+
+    def take(self) -> OpenProbe | None:
+        """Return the probe of this replica's step, once; None if there is none."""
+        return self._by_thread.pop(threading.get_ident(), None)
 
 
 class TrainFunctions:
-    """What Keras calls for every training step of a `TAGModel`.
+    """The function that Keras calls for every training step of a `TAGModel`.
 
     Args:
-        model: The compiled `TAGModel`; its `every` is set when it is "auto" and the clock knows.
+        model: The compiled `TAGModel`; its `every` is set when it is "auto" and the clock has
+            timed enough steps.
         record: Where its steps are counted.
         switch: Turned on for the probing function.
         plain: Keras's train function, traced with the switch off.
         probing: Keras's train function, traced with the switch on.
         queries: Batches of `probe_data`, or None.
-        describe: Says what probes are made with, as plain JSON types.
+        describe: Returns what probes are made with, as plain JSON types.
     """
 
     def __init__(
@@ -88,11 +105,11 @@ class TrainFunctions:
         self._next_step: int | None = None
 
     def begin(self) -> None:
-        """A `fit` begins: a callback may restore the step counter before its first step."""
+        """Begin a `fit`: a callback may restore the step counter before its first step."""
         self._next_step = None
 
     def __call__(self, iterator: Any) -> Any:
-        """One training step, or `steps_per_execution` of them."""
+        """Run one training step, or `steps_per_execution` of them."""
         model, clock = self._model, self._clock
         if model.every != "auto" or self._switch.paused:
             return self._step(iterator)
@@ -114,7 +131,7 @@ class TrainFunctions:
         if probe and self._queries is not None:
             iterator = iter([(next(iterator), next(self._queries))])
         logs = self._probed(iterator) if probe else self._plain(iterator)
-        # Here, because the end of the data is no step.
+        # Counted after the step: the end of the data raises, and is no step.
         self._next_step += executed
         if probe:
             self._record.close_full_block(executed)

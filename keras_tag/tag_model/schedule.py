@@ -1,4 +1,4 @@
-"""Which training steps are probed: every k-th, k given, by the length of `fit`, or by the clock."""
+"""Choice of `every`, the distance between probed steps: by the length of `fit`, or by the clock."""
 
 import math
 import statistics
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# What is timed before k is chosen: a probe after some plain steps, a few times. The very first
-# probe and the very first plain step are traced and not timed.
+# Timed before `every` is chosen: a probe after some plain steps, a few times. The very first probe
+# and the very first plain step are traced and not timed.
 PLAIN_PER_PROBE = 4
 TIMED_PROBES = 5
 
-# Unless told otherwise: often in short runs, seldom in long ones, and in between as often as makes
-# enough probes. docs/cost.md has what that costs and what groups it finds.
+# The default: often in short runs, seldom in long ones, and in between as often as makes enough
+# probes. docs/cost.md says what that costs and what groups it finds.
 OFTEN, SELDOM = 10, 50
 ENOUGH_PROBES = 100
 
 
 def every_by_length(steps: int | None, executed: int = 1) -> int:
-    """How often to probe a run of so many steps.
+    """Return how often to probe a run, by its length.
 
     Args:
         steps: Training steps; None if that is not known.
@@ -38,7 +38,7 @@ class OverheadClock:
     Args:
         overhead: The fraction, such as 0.1.
         wait: Called after every timed step; returns when the step is really done.
-        clock: Seconds, from anywhere.
+        clock: Returns seconds since any fixed moment.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class OverheadClock:
         self._seconds: dict[bool, list[float]] = {False: [], True: []}
 
     def probes_next(self) -> bool:
-        """Whether the next step shall be probed."""
+        """Return whether the next step is to be probed."""
         return self._steps == 0 or (self._steps - 1) % (PLAIN_PER_PROBE + 1) == PLAIN_PER_PROBE
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Around every step, until `every` is known."""
+        """Time the step inside; used until `every` is known."""
         probes = self.probes_next()
         begun = self._clock()
         yield
         self._wait()
-        if self._steps > 1:  # Before that, steps are traced.
+        if self._steps > 1:  # The first two steps are traced.
             self._seconds[probes].append(self._clock() - begun)
         self._steps += 1
 

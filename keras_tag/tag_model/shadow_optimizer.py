@@ -1,9 +1,9 @@
 """The compiled optimizer's real step, taken on copies.
 
-Applying and reverting the optimizer on the model itself would be right as long as nothing raises
-in between: a compiled function does not roll assignments back. So the step is applied to shadow
-copies of the weights and of every slot, which are loaded anew before every task ("reverted"). The
-model's own variables are read and never written.
+The step could be applied to the model itself and reverted, as long as nothing raises in between: a
+compiled function does not roll assignments back. So the step is applied to shadow copies of the
+weights and of every slot, which are loaded anew before every task. The model's own variables are
+read and never written.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class ShadowOptimizer:
         self._moved: list[Any] = []
 
     def of(self, shared: Sequence[Any], variables: Sequence[Any]) -> "ShadowOptimizer":
-        """Say which of the trainable variables a step moves.
+        """Set which of the trainable variables a step moves.
 
         Args:
             shared: The shared variables.
@@ -83,8 +83,8 @@ class ShadowOptimizer:
         tf.distribute.get_replica_context().merge_call(load)
 
     def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
-        """See `Stepper`. Successive calls go on from the shadow's own state."""
-        # Where a tensor says who moves, all do, and the others' moves are not looked at.
+        """Return the moved values; see `Stepper`. Each call continues from the shadow's state."""
+        # Where tensors say which variables move, all are moved, and `only_used` picks those.
         moving = [isinstance(moves, tf.Tensor) or bool(moves) for moves in used]
         if not any(moving):
             return list(values)

@@ -1,4 +1,4 @@
-"""Which trainable variables are shared, and by whom.
+"""The shared variables of a model, and the tasks that share each.
 
 A variable is shared when the losses of at least two tasks depend on it. Dependence is found by
 gradient connection, not by looking at layers, so it holds for subclassed and nested models too.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """Who uses which trainable variables, and which of them a probe moves.
+    """The tasks that use each trainable variable, and which variables a probe moves.
 
     Args:
         tasks: The n task names.
@@ -43,7 +43,7 @@ class Sharing:
         return self.used[:, self.shared]
 
     def report(self) -> "pd.DataFrame":
-        """One row per trainable variable: its path, size, users, and whether probes move it."""
+        """Return one row per trainable variable: path, size, whether probes move it, its tasks."""
         import pandas as pd
 
         frame = pd.DataFrame(self.used.T, columns=list(self.tasks))
@@ -66,7 +66,7 @@ def find_sharing(
         trainable: The model's trainable variables.
         used: `[num_tasks, num_trainable]`, from `connections`.
         chosen: None for every variable that two tasks depend on; otherwise only those of them
-            for which this says yes.
+            for which this is true.
 
     Returns:
         The `Sharing`.
@@ -96,11 +96,11 @@ def find_sharing(
 def connections(
     losses: Sequence[tf.Tensor], sources: Sequence[Any], tape: tf.GradientTape
 ) -> np.ndarray:
-    """Which of the losses depend on which variables, through the recorded operations.
+    """Find which losses depend on which variables, through the recorded operations.
 
     Args:
         losses: One scalar per task, computed under `tape`.
-        sources: What the forward pass read of the trainable variables.
+        sources: The values of the trainable variables that the forward pass read.
         tape: A persistent tape that is not recording any more.
 
     Returns:
@@ -113,7 +113,7 @@ def connections(
 
 
 def shared_filter(shared: Any) -> Callable[[Any], bool] | None:
-    """What the user's `shared=` argument means, as a predicate on variables.
+    """Return the user's `shared=` argument as a predicate on variables.
 
     Args:
         shared: None; a predicate `variable -> bool`; or a sequence whose entries are layers,
@@ -152,9 +152,9 @@ def shared_filter(shared: Any) -> Callable[[Any], bool] | None:
 
 
 def serialize_shared(shared: Any) -> Any:
-    """The user's `shared=` argument for `get_config`: names stay, layers become variable paths.
+    """Return the user's `shared=` argument for `get_config`: layers become variable paths.
 
-    A layer would be another object after loading; the paths of its variables are the same.
+    A layer is another object after loading; the paths of its variables are the same.
     """
     if shared is None or isinstance(shared, str):
         return shared
