@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_tag
-from keras_tag.datasets.dense.dense_model import dense_model
+from keras_tag.datasets.dense import dense_model
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=30)

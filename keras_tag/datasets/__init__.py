@@ -1,4 +1,11 @@
-"""Data sets as `tf.data`, with dict labels by task. TensorFlow loads when one is asked for."""
+"""Data sets as `tf.data` with dict labels by task, and published tables of affinities.
+
+TensorFlow is imported when a data set is made, or `keras_tag.datasets.dense` (a network and losses
+for tasks with a label for every pixel) is first named.
+"""
+
+import importlib
+from typing import Any
 
 from keras_tag.datasets.celeb_a_attributes import NINE_ATTRIBUTES, CelebA, celeb_a
 from keras_tag.datasets.celeb_a_files import prepare_celeb_a
@@ -24,3 +31,9 @@ __all__ = [
     "taskonomy",
     "write_scenes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "dense":  # It imports Keras.
+        return importlib.import_module("keras_tag.datasets.dense")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

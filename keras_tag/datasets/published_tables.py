@@ -4,11 +4,10 @@ import json
 import warnings
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from keras_tag.affinity import Affinity
-    from keras_tag.selection import GroupScores
+from keras_tag.affinity import Affinity
+from keras_tag.selection import GroupScores
 
 TABLES = (
     "celeba_cosine",
@@ -39,8 +38,8 @@ class PublishedTable:
 
     name: str
     tasks: tuple[str, ...]
-    affinity: "Affinity | None"
-    scores: "GroupScores | None"
+    affinity: Affinity | None
+    scores: GroupScores | None
     quantity: str
     orientation: str
     rows: str | None
@@ -98,8 +97,6 @@ def published(name: str, *, rows: Literal["source", "target"] | None = None) -> 
     table: dict[str, Any] = json.loads(file.read_text("utf-8"))
     affinity, scores = None, None
     if table["kind"] == "affinity":
-        from keras_tag.affinity import Affinity
-
         if table["doubt"] and rows is None:
             warnings.warn(
                 f"The orientation of the published table {name!r} is doubtful. "
@@ -117,8 +114,6 @@ def published(name: str, *, rows: Literal["source", "target"] | None = None) -> 
             f"rows={rows!r}."
         )
     else:
-        from keras_tag.selection import GroupScores
-
         groups = [(tuple(e["tasks"]), e["values"], e["cost"]) for e in table["groups"]]
         scores = GroupScores(groups, sense=table["sense"])
     return PublishedTable(

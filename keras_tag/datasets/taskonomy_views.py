@@ -63,7 +63,7 @@ class Taskonomy:
         Returns:
             Task -> a Keras loss, for `compile(loss=...)`.
         """
-        from keras_tag.datasets.dense.labelled_loss import dense_loss
+        from keras_tag.datasets.dense import dense_loss
 
         return {task: dense_loss(classes=task == SEGMENTATION) for task in self.tasks}
 

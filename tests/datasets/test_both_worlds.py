@@ -7,7 +7,7 @@ import pytest
 
 import keras_tag
 from keras_tag.datasets import celeb_a, taskonomy, write_scenes
-from keras_tag.datasets.dense.dense_model import dense_model, xception_encoder
+from keras_tag.datasets.dense import dense_model, xception_encoder
 
 
 @pytest.mark.slow

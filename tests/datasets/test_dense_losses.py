@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_tag import GroupedModel, TAGModel
-from keras_tag.datasets.dense.labelled_loss import LabelledLoss, dense_loss
+from keras_tag.datasets.dense import LabelledLoss, dense_loss
 from keras_tag.selection import Grouping
 
 rng = np.random.default_rng(0)

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from keras_tag import GroupedModel, Grouping, TAGModel, build_from
-from keras_tag.datasets.dense.dense_model import dense_model, xception_encoder
-from keras_tag.datasets.dense.labelled_loss import dense_loss
+from keras_tag.datasets.dense import dense_loss, dense_model, xception_encoder
 
 CHANNELS = {"depth": 1, "normal": 3}
 

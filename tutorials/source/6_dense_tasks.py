@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_tag
-from keras_tag.datasets.dense.dense_model import dense_model, xception_encoder
+from keras_tag.datasets.dense import dense_model, xception_encoder
 
 keras.utils.set_random_seed(0)
 side = 16 if FAST else 32

@@ -45,7 +45,7 @@ def dense_model(
 
     Example:
         >>> model = dense_model({"depth": 1, "normal": 3}, (64, 64, 3))
-        >>> from keras_tag.datasets.dense.labelled_loss import dense_loss
+        >>> from keras_tag.datasets.dense import dense_loss
         >>> model.compile("adam", loss=dense_loss(classes=False))
 
     Reference:
