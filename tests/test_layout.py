@@ -21,10 +21,6 @@ IN_CIRCLES_TODAY = {
     "keras_tag.grouped_model": {
         "grouped_model.model", "grouped_model.one_by_one", "grouped_model.report",
     },
-    "keras_tag.selection": {
-        "selection.budget_curves", "selection.many_tasks", "selection.problem", "selection.scores",
-        "selection.select",
-    },
 }  # fmt: skip
 
 

@@ -13,10 +13,9 @@ import numpy as np
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
 from keras_tag import Affinity, GroupScores, budget_curve, select_groups
-from keras_tag.baselines import extrapolate_pairs
+from keras_tag.baselines import extrapolate_pairs, shared_step, shortlist
 from keras_tag.selection import Grouping, groups_to_train
 from keras_tag.selection.few_trainings.gain_model import Prior
-from keras_tag.selection.scores.shared_step import shared_step, shortlist
 
 
 @dataclass(frozen=True, eq=False)

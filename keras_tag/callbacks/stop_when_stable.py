@@ -1,6 +1,6 @@
 """`StopWhenStable`: ends probing, or training, when it is clear which groups to choose."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.callbacks.tag_models import check_tag_model
 from keras_tag.resampling import Stability, stability
+from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
 from keras_tag.selection.grouping import Grouping
 
 
@@ -35,7 +36,7 @@ class StopWhenStable(keras.callbacks.Callback):
         replicates: How many draws.
         seed: Of the draws.
         verbose: 1 says when it has settled.
-        **choice: Other arguments of `select_groups`: `score`, `alone`, `overlap`, ...
+        **choice: The other arguments of `select_groups`: `score`, `alone`, `overlap`, ...
 
     Attributes:
         stopped_epoch: The epoch after which the choice had settled; None as long as it has not.
@@ -51,6 +52,7 @@ class StopWhenStable(keras.callbacks.Callback):
         >>> stop.stopped_epoch, stop.grouping
     """
 
+    @lists_arguments(ChoiceArguments)
     def __init__(
         self,
         budget: float,
@@ -63,7 +65,7 @@ class StopWhenStable(keras.callbacks.Callback):
         replicates: int = 100,
         seed: int = 0,
         verbose: int = 0,
-        **choice: Any,
+        **choice: Unpack[ChoiceArguments],
     ) -> None:
         super().__init__()
         if not 0 < confidence <= 1:
@@ -80,7 +82,16 @@ class StopWhenStable(keras.callbacks.Callback):
         self.patience = patience
         self.stop_training = stop_training
         self.verbose = verbose
-        self._choice = {"replicates": replicates, "seed": seed, **choice}
+        score = Choice.of("StopWhenStable", choice).score
+        if not isinstance(score, str):
+            raise ValueError(
+                "Expected `score` to be 'members' or 'partners'. Received: a function, which does "
+                "not read the affinities, so nothing about it is unsure."
+            )
+        self._score = score
+        self.replicates = replicates
+        self.seed = seed
+        self._choice = choice
         self.on_train_begin()
 
     @property
@@ -145,10 +156,14 @@ class StopWhenStable(keras.callbacks.Callback):
         probes = int(history.probes.sum())
         key = (len(set(history.row.tolist())), probes)
         if key not in self._found:
-            score = self._choice.get("score", "members")
-            told = probes >= self.min_probes and _can_be_told(affinity, score)
-            self._found[key] = stability(affinity, self.budget, **self._choice) if told else None
+            told = probes >= self.min_probes and _can_be_told(affinity, self._score)
+            self._found[key] = self._resampled(affinity) if told else None
         return self._found[key]
+
+    def _resampled(self, affinity: Affinity) -> Stability:
+        return stability(
+            affinity, self.budget, replicates=self.replicates, seed=self.seed, **self._choice
+        )
 
 
 def _can_be_told(affinity: Affinity, score: str) -> bool:

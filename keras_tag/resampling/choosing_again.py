@@ -13,30 +13,27 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.baselines import random_groups
-from keras_tag.selection.arguments.lone_tasks import lone_scores
-from keras_tag.selection.arguments.robust_affinity import check_errors
+from keras_tag.selection.arguments.affinities import check_errors
+from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
+from keras_tag.selection.draws import DrawnChoice, Networks, grouping_of, networks_of
 from keras_tag.selection.grouping import Grouping
-from keras_tag.selection.select import build_problem, select_groups
-from keras_tag.selection.solver.columns import bits, mask_of
-from keras_tag.selection.solver.listed_groups import GroupTable
+from keras_tag.selection.problem import build_problem
+from keras_tag.selection.scores.closed_form import FloatScore
+from keras_tag.selection.select import select_groups, solve_problem
+from keras_tag.selection.task_masks import bits, mask_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Units of budget times different costs up to which the subset programme is the quick way.
-_MOST_UNITS = 100
 _RANDOM_GROUPINGS = 100
-
-# A network as bit masks over the sorted tasks: whom it trains, whom it serves.
-_Networks = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +62,7 @@ class Stability:
     best: tuple[tuple[Grouping, float], ...]
     regret: np.ndarray
     gain: float
-    _scores: "_Scores"
+    _scores: FloatScore
 
     def regret_of(self, grouping: Grouping) -> float:
         """By the mean affinities, how much less a grouping scores than the chosen one.
@@ -78,8 +75,8 @@ class Stability:
             lowered affinities (`risk`) and the given one is better by the mean ones.
         """
         tasks = tuple(sorted(self.tasks))
-        chosen, other = _networks(self.grouping, tasks), _networks(grouping, tasks)
-        return self._scores.of(chosen) - self._scores.of(other)
+        chosen, other = networks_of(self.grouping, tasks), networks_of(grouping, tasks)
+        return _value(self._scores, chosen) - _value(self._scores, other)
 
     @property
     def expected_regret(self) -> float:
@@ -152,14 +149,14 @@ class Stability:
     __repr__ = __str__
 
 
+@lists_arguments(ChoiceArguments)
 def stability(
     affinity: Affinity,
     budget: float,
     *,
     replicates: int = 200,
     seed: int = 0,
-    risk: float = 0.0,
-    **choice: Any,
+    **choice: Unpack[ChoiceArguments],
 ) -> Stability:
     """Choose groups, and again for every draw of affinities within their errors.
 
@@ -170,10 +167,9 @@ def stability(
         budget: As for `select_groups`.
         replicates: How many draws.
         seed: Of the draws; the same seed gives the same answer, on any order of the tasks.
-        risk: As for `select_groups`: how the judged grouping is chosen. The best grouping of a
-            draw is always chosen without.
-        **choice: Other arguments of `select_groups`: `score` ("members" or "partners"), `alone`,
-            `overlap`, `min_size`, `max_size`, `weights`, `costs`, `must_link`, `cannot_link`.
+        **choice: The other arguments of `select_groups`: `score` ("members" or "partners"),
+            `alone`, `overlap`, `min_size`, ... With `risk` the judged grouping is chosen; the best
+            grouping of a draw is always chosen without.
 
     Returns:
         A `Stability`.
@@ -183,33 +179,35 @@ def stability(
     """
     if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
         raise ValueError(f"Expected `replicates` to be an integer >= 1. Received: {replicates!r}.")
-    settings = {
-        "score": "members", "alone": None, "overlap": True, "min_size": 1, "max_size": None,
-        "weights": None, "costs": None, "must_link": (), "cannot_link": (), **choice,
-    }  # fmt: skip
-    if callable(settings["score"]):
+    asked = Choice.of("stability", choice)
+    if callable(asked.score):
         raise ValueError(
             "Expected `score` to be 'members' or 'partners'. Received: a function, which does not "
             "read the affinities, so nothing about it is unsure."
         )
-    errors = check_errors(affinity, "stability", settings["score"])
-    grouping = select_groups(affinity, budget, risk=risk, **settings)
+    errors = check_errors(affinity, "stability", asked.score)
+    grouping = select_groups(affinity, budget, **choice)
     # Sorted, so that the order of the caller's tasks plays no part.
     tasks = tuple(sorted(affinity.tasks))
     index = np.array([affinity.tasks.index(task) for task in tasks])
     mean = affinity.mean[np.ix_(index, index)]
     draws = mean + errors.take(index).draw(replicates, np.random.default_rng(seed))
-    judge = _Judge(affinity, tasks, budget, settings)
-    chosen = _networks(grouping, tasks)
-    regret, found = np.full(replicates, np.inf), Counter[_Networks]()
+    plain = replace(asked, risk=0.0)
+    judge = DrawnChoice(build_problem(affinity, plain)[0], plain, budget)
+    chosen = networks_of(grouping, tasks)
+    regret, found = np.full(replicates, np.inf), Counter[Networks]()
     together = np.zeros(mean.shape)
     rounding = 1e-9 * max(1e-300, abs(grouping.objective))
     for replicate, draw in enumerate(draws):
         scores = judge.scores(draw)
         if scores is None:
             continue
-        best, value = judge.choose(scores, draw)
-        lost = value - scores.of(chosen)
+        if judge.listed:
+            best, value = judge.choose(scores)
+        else:
+            best = _selected(tasks, draw, budget, plain)
+            value = _value(scores, best)
+        lost = value - _value(scores, chosen)
         regret[replicate] = lost if lost > rounding else 0.0
         found[best] += 1
         together += _pairs(best, len(tasks))
@@ -221,130 +219,31 @@ def stability(
         grouping,
         affinity.tasks,
         together[np.ix_(place, place)] / told,
-        tuple((_grouping(networks, tasks), n / replicates) for networks, n in found.most_common()),
+        tuple(
+            (grouping_of(networks, tasks), n / replicates) for networks, n in found.most_common()
+        ),
         regret,
         _gain(scores, chosen, len(tasks)),
         scores,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Scores:
-    """The group scores of one draw: the closed form of `selection.group_score`, in floats."""
-
-    terms: np.ndarray
-    lone: np.ndarray
-    left_out: int
-
-    def of(self, networks: _Networks) -> float:
-        """The value of a set of networks; minus infinity with a lone task that is forbidden."""
-        return float(sum(self._of_network(trained, served) for trained, served in networks))
-
-    def _of_network(self, trained: int, served: int) -> float:
-        members, targets = bits(trained), bits(served)
-        if len(members) == 1:
-            return float(self.lone[members[0]])
-        total = self.terms[np.ix_(members, targets)].sum()
-        return float(total) / (len(members) - self.left_out)
-
-    def table(self, member: np.ndarray) -> np.ndarray:
-        """`[num_groups, num_tasks]`, what each task scores in each group, from who is a member."""
-        sizes = member.sum(axis=1)
-        scores: np.ndarray = member @ self.terms / np.maximum(sizes - self.left_out, 1)[:, None]
-        single = np.flatnonzero(sizes == 1)
-        scores[single] = np.where(member[single] > 0, self.lone, 0.0)
-        return scores
+def _value(scores: FloatScore, networks: Networks) -> float:
+    return sum(scores.network(trained, served) for trained, served in networks)
 
 
-class _Judge:
-    """Chooses groups for many affinities of the same tasks, under the same constraints."""
-
-    def __init__(
-        self, affinity: Affinity, tasks: tuple[str, ...], budget: float, settings: dict[str, Any]
-    ) -> None:
-        self._tasks, self._budget, self._settings = tasks, budget, settings
-        problem, _ = build_problem(affinity, **settings)
-        self._weights = np.ones(len(tasks))
-        for task, weight in (settings["weights"] or {}).items():
-            self._weights[tasks.index(task)] = weight
-        self._overlap = problem.constraints.overlap
-        self._whole_budget = problem.whole_budget(budget)
-        self._groups = np.zeros(0, np.int64)
-        if isinstance(problem.source, GroupTable):
-            self._list(problem.source)
-
-    def _list(self, table: GroupTable) -> None:
-        costs, level = np.unique(np.array(table.costs, np.int64), return_inverse=True)
-        # More budget than a network of the dearest kind for every task buys nothing.
-        self._whole_budget = min(self._whole_budget, len(self._tasks) * int(costs.max(initial=0)))
-        if self._whole_budget * len(costs) > _MOST_UNITS:
-            return
-        self._groups = np.array(table.groups, np.int64)
-        self._level_cost, self._level = costs, level.astype(np.int64)
-        member = self._groups[:, None] >> np.arange(len(self._tasks)) & 1
-        self._member = member.astype(np.float64)
-
-    def scores(self, matrix: np.ndarray) -> _Scores | None:
-        """The scores by one draw; None if it leaves a diagonal that can't be divided by."""
-        score, diagonal = self._settings["score"], np.diagonal(matrix)
-        if score == "members":
-            if not (diagonal > 0).all():
-                return None
-            terms = matrix / diagonal
-        else:
-            terms = np.where(np.eye(len(matrix), dtype=bool), 0.0, matrix)
-        lone = lone_scores(self._settings["alone"], score, self._tasks, matrix)
-        alone = np.array([-np.inf if value is None else value for value in lone])
-        # Forbidden stays forbidden with weight 0.
-        weighted = np.where(np.isinf(alone), alone, 0.0)
-        np.multiply(alone, self._weights, out=weighted, where=~np.isinf(alone))
-        return _Scores(terms * self._weights, weighted, int(score == "partners"))
-
-    def choose(self, scores: _Scores, matrix: np.ndarray) -> tuple[_Networks, float]:
-        """The best networks by one draw, and their value."""
-        if not len(self._groups):
-            draw = Affinity(self._tasks, matrix, np.where(np.isnan(matrix), 0, 1))
-            networks = _networks(select_groups(draw, self._budget, **self._settings), self._tasks)
-            return networks, scores.of(networks)
-        from keras_tag.resampling.subset_programme import best_cover
-
-        chosen, served = np.full((2, len(self._tasks)), -1, np.int64)
-        value = best_cover(
-            self._groups,
-            scores.table(self._member),
-            self._level,
-            self._level_cost,
-            self._whole_budget,
-            self._overlap,
-            chosen,
-            served,
-        )
-        rows = chosen[chosen >= 0]
-        pairs = zip(self._groups[rows].tolist(), served[: len(rows)].tolist(), strict=True)
-        return tuple(sorted(pairs)), value
+def _selected(tasks: tuple[str, ...], draw: np.ndarray, budget: float, choice: Choice) -> Networks:
+    """Return the best networks by one draw, where the groups are too many to be listed."""
+    affinity = Affinity(tasks, draw, np.where(np.isnan(draw), 0, 1))
+    problem, _ = build_problem(affinity, choice)
+    return networks_of(solve_problem(problem, tasks, budget)[0], tasks)
 
 
-def _networks(grouping: Grouping, tasks: tuple[str, ...]) -> _Networks:
-    place = {task: position for position, task in enumerate(tasks)}
-    return tuple(
-        sorted(
-            (mask_of([place[t] for t in group]), mask_of([place[t] for t in grouping.served(i)]))
-            for i, group in enumerate(grouping.groups)
-        )
-    )
+def _key(grouping: Grouping) -> Networks:
+    return networks_of(grouping, tuple(sorted(grouping.tasks)))
 
 
-def _grouping(networks: _Networks, tasks: tuple[str, ...]) -> Grouping:
-    groups = [tuple(tasks[i] for i in bits(trained)) for trained, _ in networks]
-    serves = {tasks[i]: index for index, (_, served) in enumerate(networks) for i in bits(served)}
-    return Grouping.from_groups(groups, {task: serves[task] for task in tasks})
-
-
-def _key(grouping: Grouping) -> _Networks:
-    return _networks(grouping, tuple(sorted(grouping.tasks)))
-
-
-def _pairs(networks: _Networks, num_tasks: int) -> np.ndarray:
+def _pairs(networks: Networks, num_tasks: int) -> np.ndarray:
     """`[num_tasks, num_tasks]`, whether some network trains both."""
     together = np.zeros((num_tasks, num_tasks))
     for trained, _ in networks:
@@ -353,7 +252,7 @@ def _pairs(networks: _Networks, num_tasks: int) -> np.ndarray:
 
 
 @lru_cache
-def _random_networks(num_tasks: int, number: int) -> tuple[_Networks, ...]:
+def _random_networks(num_tasks: int, number: int) -> tuple[Networks, ...]:
     names = [str(task) for task in range(num_tasks)]
     drawn = []
     for seed in range(_RANDOM_GROUPINGS):
@@ -363,11 +262,11 @@ def _random_networks(num_tasks: int, number: int) -> tuple[_Networks, ...]:
     return tuple(drawn)
 
 
-def _gain(scores: _Scores, chosen: _Networks, num_tasks: int) -> float:
+def _gain(scores: FloatScore, chosen: Networks, num_tasks: int) -> float:
     """How much better the chosen networks are than random partitions into as many groups."""
-    values = [scores.of(networks) for networks in _random_networks(num_tasks, len(chosen))]
+    values = [_value(scores, networks) for networks in _random_networks(num_tasks, len(chosen))]
     allowed = [value for value in values if np.isfinite(value)]
     if not allowed:
         everything = (1 << num_tasks) - 1
-        allowed = [scores.of(((everything, everything),))]
-    return scores.of(chosen) - float(np.mean(allowed))
+        allowed = [_value(scores, ((everything, everything),))]
+    return _value(scores, chosen) - float(np.mean(allowed))

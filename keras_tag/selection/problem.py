@@ -1,24 +1,28 @@
 """One selection problem, checked and translated: name-sorted tasks, whole costs, maximise."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from keras_tag.affinity import Affinity
+from keras_tag.selection.arguments.affinities import check_affinity, check_measured, pessimistic
+from keras_tag.selection.arguments.choice import Choice, ScoreFunction
 from keras_tag.selection.arguments.constraints import Constraints
-from keras_tag.selection.arguments.costs import GroupCost, exact_number
+from keras_tag.selection.arguments.costs import Costs, GroupCost, by_size, exact_number, group_cost
+from keras_tag.selection.arguments.lone_tasks import lone_scores
 from keras_tag.selection.many_tasks.searched_groups import ServedSets
 from keras_tag.selection.scores.closed_form import GroupScore, power_of_two_above
 from keras_tag.selection.scores.measured_groups import GroupScores
-from keras_tag.selection.solver.columns import ColumnSource, bits
+from keras_tag.selection.solver.columns import ColumnSource
 from keras_tag.selection.solver.listed_groups import GroupTable
+from keras_tag.selection.task_masks import bits
 
-# A score given as a function: (sorted names of the group, task) -> value.
-ScoreFunction = Callable[[tuple[str, ...], str], float]
-
+# Up to here all 2**n - 1 groups are listed.
+MOST_TASKS_LISTED = 15
 # A budget for all tasks of such costs is still a float.
 _MOST_COST_BITS = 900
 
@@ -66,6 +70,80 @@ class Problem:
         return min(math.floor(amount / self.cost_unit), len(self.tasks) * self.source.most_cost)
 
 
+def build_problem(
+    affinity: Affinity | GroupScores, choice: Choice
+) -> tuple[Problem, tuple[str, ...]]:
+    """Check a choice against the affinities and translate it.
+
+    Args:
+        affinity: What was measured.
+        choice: What is asked, besides the budget.
+
+    Returns:
+        The problem, and the tasks in the caller's order.
+
+    Raises:
+        TypeError: `affinity` is neither an `Affinity` nor a `GroupScores`.
+        ValueError: Affinities that the score can't be computed from, or arguments that do not fit
+            the tasks.
+    """
+    measured = isinstance(affinity, GroupScores)
+    score, costs = choice.score, choice.costs
+    if choice.risk and (measured or callable(score)):
+        raise ValueError(
+            "`risk` lowers affinities, which neither GroupScores nor a score function read. "
+            f"Received: risk={choice.risk}."
+        )
+    if not measured:
+        affinity = check_affinity(affinity)
+    names = affinity.tasks
+    tasks = tuple(sorted(names))
+    constraints = choice.constraints(tasks)
+    weight = choice.weights_of(tasks)
+    if isinstance(affinity, GroupScores):
+        if score != "members" or choice.alone is not None or costs is not None:
+            raise ValueError(
+                "`score`, `alone` and `costs` don't apply to GroupScores: a measured lone task is "
+                "an ordinary group, and costs belong into GroupScores(groups, costs=...)."
+            )
+        table, scale, unit = measured_table(affinity, constraints, weight)
+        return Problem(tasks, table, scale, unit, constraints, "measured"), names
+    _check_reach(score, costs, len(tasks))
+    order = sorted(range(len(names)), key=lambda index: names[index])
+    matrix = affinity.mean[np.ix_(order, order)]
+    cost = None if costs is None else group_cost(costs, tasks)
+    if not isinstance(score, str):
+        lone = lone_scores(choice.alone, "function", tasks, matrix)
+        table, scale, unit = function_table(score, constraints, lone, weight, cost)
+        return Problem(tasks, table, scale, unit, constraints, "function"), names
+    check_measured(affinity, score)
+    matrix = pessimistic(affinity, score, choice.risk)[np.ix_(order, order)]
+    group_score = GroupScore.build(
+        tasks, matrix, score, lone_scores(choice.alone, score, tasks, matrix), weight
+    )
+    scale = Fraction(2) ** group_score.exponent
+    if len(tasks) > MOST_TASKS_LISTED:
+        source, unit = affinity_search(group_score, constraints, by_size(costs))
+        return Problem(tasks, source, scale, unit, constraints, score), names
+    table, unit = affinity_table(group_score, constraints, cost)
+    return Problem(tasks, table, scale, unit, constraints, score), names
+
+
+def _check_reach(score: Any, costs: Costs, num_tasks: int) -> None:
+    if num_tasks <= MOST_TASKS_LISTED:
+        return
+    if callable(score):
+        raise ValueError(
+            f"A score function is asked for every group, which takes at most {MOST_TASKS_LISTED} "
+            f"tasks. Received: {num_tasks} tasks. Use 'members' or 'partners'."
+        )
+    if costs is not None and by_size(costs) is None:
+        raise ValueError(
+            f"Costs by group are listed for every group, which takes at most {MOST_TASKS_LISTED} "
+            f"tasks. Received: {num_tasks} tasks. Give costs by size."
+        )
+
+
 def affinity_table(
     score: GroupScore, constraints: Constraints, cost: GroupCost | None
 ) -> tuple[GroupTable, Fraction | None]:
@@ -85,11 +163,7 @@ def affinity_table(
     forbidden = [1 << task for task, lone in enumerate(score.lone) if lone is None]
     groups = groups[~np.isin(groups, forbidden)]
     groups, costs, unit = _bought(groups, score.tasks, cost)
-    member = (groups[:, None] >> np.arange(num_tasks) & 1).astype(np.float64)
-    sizes = member.sum(axis=1)
-    scores = member @ score.array / np.maximum(sizes - score.left_out, 1)[:, None]
-    single = np.flatnonzero(sizes == 1)
-    scores[single] = np.where(member[single] > 0, score.lone_array, 0.0)
+    scores = score.table((groups[:, None] >> np.arange(num_tasks) & 1).astype(np.float64))
     masks = groups.tolist()
 
     def exact(row: int, task: int) -> Fraction:

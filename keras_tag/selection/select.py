@@ -1,59 +1,34 @@
-"""`select_groups`: the exact optimum, through CP-SAT."""
+"""`select_groups` and `budget_curve`: the exact optimum, through CP-SAT."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection.arguments.affinities import check_affinity, check_measured
-from keras_tag.selection.arguments.constraints import Constraints, check_weights
-from keras_tag.selection.arguments.costs import Costs, by_size, group_cost
-from keras_tag.selection.arguments.lone_tasks import Alone, lone_scores
-from keras_tag.selection.arguments.robust_affinity import check_risk, pessimistic
-from keras_tag.selection.chosen_with import chosen_with
+from keras_tag.provenance import made_with
+from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
 from keras_tag.selection.grouping import Grouping
-from keras_tag.selection.problem import (
-    Problem,
-    ScoreFunction,
-    affinity_search,
-    affinity_table,
-    function_table,
-    measured_table,
-)
-from keras_tag.selection.scores.closed_form import GroupScore
+from keras_tag.selection.problem import Problem, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.column_generation import Solution, solve
-from keras_tag.selection.solver.columns import Column, bits
+from keras_tag.selection.solver.columns import Column
 from keras_tag.selection.solver.listed_groups import Uncoverable
-
-Score = Literal["members", "partners"] | ScoreFunction
-Pairs = Iterable[tuple[str, str]]
-
-# Up to here all 2**n - 1 groups are listed.
-MOST_TASKS_LISTED = 15
+from keras_tag.selection.task_masks import bits
 
 
+@lists_arguments(ChoiceArguments)
 def select_groups(
     affinity: Affinity | GroupScores,
     budget: float,
     *,
-    score: Score = "members",
-    alone: Alone = None,
-    overlap: bool = True,
-    min_size: int = 1,
-    max_size: int | None = None,
-    weights: Mapping[str, float] | None = None,
-    costs: Costs = None,
-    must_link: Pairs = (),
-    cannot_link: Pairs = (),
-    risk: float = 0.0,
     time_limit: float | None = None,
+    **choice: Unpack[ChoiceArguments],
 ) -> Grouping:
     """The best groups of tasks to train together within a budget, by proof.
 
@@ -74,6 +49,8 @@ def select_groups(
             groups (then `score`, `alone` and `costs` don't apply).
         budget: How many networks may be served, at least 1. More than there are tasks is fine.
             With costs: what the networks may cost together.
+        time_limit: Seconds after which the best found is returned with its bound. By default the
+            answer is proven, however long it takes.
         score: "members", "partners", or for up to 15 tasks a function (sorted names of the group,
             task) -> float.
         alone: The score of a task that is trained alone: "forbid", a number, "self" (its diagonal
@@ -94,8 +71,6 @@ def select_groups(
             anything is chosen. Above 0, friends that may be so by chance count for less; the
             objective is then that of the lowered affinities. It needs standard errors: see
             `Affinity`.
-        time_limit: Seconds after which the best found is returned with its bound. By default the
-            answer is proven, however long it takes.
 
     Returns:
         The `Grouping`. Among equally good ones it is one of fewest networks, then of smallest
@@ -119,22 +94,55 @@ def select_groups(
         2021, arXiv:2109.04617, section 3.2.
     """
     deadline = deadline_of(time_limit)
-    choice: dict[str, Any] = {
-        "score": score,
-        "alone": alone,
-        "overlap": overlap,
-        "min_size": min_size,
-        "max_size": max_size,
-        "weights": weights,
-        "costs": costs,
-        "must_link": must_link,
-        "cannot_link": cannot_link,
-        "risk": risk,
-    }
-    problem, tasks = build_problem(affinity, **choice)
+    asked = Choice.of("select_groups", choice)
+    problem, tasks = build_problem(affinity, asked)
     grouping = solve_problem(problem, tasks, budget, deadline)[0]
-    metadata = chosen_with(affinity, {"budget": budget, **choice, "time_limit": time_limit})
-    return replace(grouping, metadata=metadata)
+    settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
+    return replace(grouping, metadata=made_with(settings, affinity))
+
+
+@lists_arguments(ChoiceArguments)
+def budget_curve(
+    affinity: Affinity | GroupScores,
+    budgets: Iterable[float],
+    *,
+    time_limit: float | None = None,
+    **choice: Unpack[ChoiceArguments],
+) -> dict[Any, Grouping]:
+    """Choose groups for several budgets, to see what every further network would buy.
+
+    The problem is checked and translated once, and networks that were useful at one budget are
+    where the next one starts. Every answer is what `select_groups` gives.
+
+    Args:
+        affinity: See `select_groups`.
+        budgets: The budgets.
+        time_limit: Seconds for each budget.
+        **choice: The other arguments of `select_groups`: `score`, `alone`, `overlap`, ...
+
+    Returns:
+        Budget -> `Grouping`, in the order given.
+
+    Raises:
+        TypeError: See `select_groups`.
+        ValueError: See `select_groups`; also no budgets at all.
+        TimeoutError: See `select_groups`.
+
+    Example:
+        >>> curve = budget_curve(affinity, [1, 2, 3])
+        >>> [round(grouping.objective, 3) for grouping in curve.values()]
+        [1.5, 2.7, 3.0]
+    """
+    asked = list(budgets)
+    if not asked:
+        raise ValueError("Expected at least one budget. Received: budgets=[].")
+    problem, tasks = build_problem(affinity, Choice.of("budget_curve", choice))
+    curve: dict[Any, Grouping] = {}
+    known: list[Column] = []
+    for budget in asked:
+        deadline = deadline_of(time_limit)
+        curve[budget], known = solve_problem(problem, tasks, budget, deadline, known)
+    return curve
 
 
 def deadline_of(time_limit: Any) -> float:
@@ -152,92 +160,11 @@ def deadline_of(time_limit: Any) -> float:
     return monotonic() + float(time_limit)
 
 
-def build_problem(
-    affinity: Affinity | GroupScores,
-    *,
-    score: Score,
-    alone: Alone,
-    overlap: bool,
-    min_size: int,
-    max_size: int | None,
-    weights: Mapping[str, float] | None,
-    costs: Costs,
-    must_link: Pairs,
-    cannot_link: Pairs,
-    risk: float = 0.0,
-) -> tuple[Problem, tuple[str, ...]]:
-    """Validate everything but the budget; see `select_groups`.
-
-    Returns:
-        The problem, and the tasks in the caller's order.
-    """
-    measured = isinstance(affinity, GroupScores)
-    risk = check_risk(risk)
-    if risk and (measured or callable(score)):
-        raise ValueError(
-            "`risk` lowers affinities, which neither GroupScores nor a score function read. "
-            f"Received: risk={risk}."
-        )
-    if not measured:
-        affinity = check_affinity(affinity)
-    names = affinity.tasks
-    tasks = tuple(sorted(names))
-    constraints = Constraints.check(tasks, overlap, min_size, max_size, must_link, cannot_link)
-    weight = check_weights(weights, tasks)
-    if isinstance(affinity, GroupScores):
-        if score != "members" or alone is not None or costs is not None:
-            raise ValueError(
-                "`score`, `alone` and `costs` don't apply to GroupScores: a measured lone task is "
-                "an ordinary group, and costs belong into GroupScores(groups, costs=...)."
-            )
-        table, scale, unit = measured_table(affinity, constraints, weight)
-        return Problem(tasks, table, scale, unit, constraints, "measured"), names
-    _check_reach(score, costs, len(tasks))
-    order = sorted(range(len(names)), key=lambda index: names[index])
-    matrix = affinity.mean[np.ix_(order, order)]
-    cost = None if costs is None else group_cost(costs, tasks)
-    if not isinstance(score, str):
-        lone = lone_scores(alone, "function", tasks, matrix)
-        table, scale, unit = function_table(score, constraints, lone, weight, cost)
-        return Problem(tasks, table, scale, unit, constraints, "function"), names
-    check_measured(affinity, score)
-    matrix = pessimistic(affinity, score, risk)[np.ix_(order, order)]
-    group_score = GroupScore.build(
-        tasks, matrix, score, lone_scores(alone, score, tasks, matrix), weight
-    )
-    scale = Fraction(2) ** group_score.exponent
-    if len(tasks) > MOST_TASKS_LISTED:
-        source, unit = affinity_search(group_score, constraints, by_size(costs))
-        return Problem(tasks, source, scale, unit, constraints, score), names
-    table, unit = affinity_table(group_score, constraints, cost)
-    return Problem(tasks, table, scale, unit, constraints, score), names
-
-
-def _check_reach(score: Any, costs: Costs, num_tasks: int) -> None:
-    if not callable(score) and score not in ("members", "partners"):
-        raise ValueError(
-            "Expected `score` to be 'members', 'partners' or a function (group, task) -> float. "
-            f"Received: score={score!r}."
-        )
-    if num_tasks <= MOST_TASKS_LISTED:
-        return
-    if callable(score):
-        raise ValueError(
-            f"A score function is asked for every group, which takes at most {MOST_TASKS_LISTED} "
-            f"tasks. Received: {num_tasks} tasks. Use 'members' or 'partners'."
-        )
-    if costs is not None and by_size(costs) is None:
-        raise ValueError(
-            f"Costs by group are listed for every group, which takes at most {MOST_TASKS_LISTED} "
-            f"tasks. Received: {num_tasks} tasks. Give costs by size."
-        )
-
-
 def solve_problem(
     problem: Problem,
     tasks: tuple[str, ...],
     budget: Any,
-    deadline: float,
+    deadline: float = math.inf,
     known: Iterable[Column] = (),
 ) -> tuple[Grouping, list[Column]]:
     """Solve for one budget.

@@ -16,7 +16,7 @@ from hostile_names import names
 from hypothesis import strategies as st
 
 from keras_tag import Affinity, select_groups
-from keras_tag.selection import select as exact_selection
+from keras_tag.selection import problem as selection_problem
 
 D = decimal.Decimal
 CELLS = {
@@ -164,7 +164,7 @@ def test_select_groups_refuses_by_name_or_answers_as_the_oracle_does(drawn):
         assert any(math.isinf(value) for row in z for value in row)
         return refused(error, "infinite")
     try:
-        with mock.patch.object(exact_selection, "MOST_TASKS_LISTED", drawn["listed"]):
+        with mock.patch.object(selection_problem, "MOST_TASKS_LISTED", drawn["listed"]):
             grouping = select_groups(affinity, **drawn["call"])
     except (ValueError, TypeError) as error:
         why = reason(tasks, z, meaning)

@@ -7,7 +7,7 @@ import pytest
 import subset_programme
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection import select as exact_selection
+from keras_tag.selection import problem as selection_problem
 from keras_tag.selection import select_groups
 from keras_tag.selection.arguments.costs import by_size
 
@@ -190,7 +190,7 @@ def test_equals_the_subset_programme_in_exact_arithmetic(seed):
     "seeds", [*(range(k, k + 60) for k in (0, 60)), [2091, 2611, 2781, 3186, 3464]]
 )
 def test_search_equals_the_subset_programme_too(seeds, monkeypatch):
-    monkeypatch.setattr(exact_selection, "MOST_TASKS_LISTED", 0)
+    monkeypatch.setattr(selection_problem, "MOST_TASKS_LISTED", 0)
     solved = 0
     for seed in seeds:
         call, oracle = draw(np.random.default_rng([seed, 991]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection import select as exact_selection
+from keras_tag.selection import problem as selection_problem
 from keras_tag.selection import select_groups, verify
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.solver.first_solution import feasible_cover
@@ -72,7 +72,7 @@ def test_search_agrees_with_the_table_of_all_groups(seed, monkeypatch):
         affinity, call = instance(rng, n, family), draw_call(rng, n)
         listed = answer(affinity, call)
         with monkeypatch.context() as patch:
-            patch.setattr(exact_selection, "MOST_TASKS_LISTED", 0)
+            patch.setattr(selection_problem, "MOST_TASKS_LISTED", 0)
             searched = answer(affinity, call)
         assert searched == listed, (family, n, call)
 

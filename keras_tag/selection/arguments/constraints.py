@@ -37,16 +37,13 @@ class Constraints:
         must_link: Any,
         cannot_link: Any,
     ) -> "Constraints":
-        """Validate the arguments of `select_groups` and refuse contradictions.
+        """Validate the arguments against the tasks and refuse contradictions.
 
         Raises:
             ValueError: Names the argument, or the constraints that contradict each other.
         """
-        if not isinstance(overlap, bool):
-            raise ValueError(f"Expected `overlap` to be True or False. Received: {overlap!r}.")
         count = len(tasks)
-        least = _size("min_size", min_size)
-        most = count if max_size is None else min(count, _size("max_size", max_size))
+        least, most = int(min_size), count if max_size is None else min(count, int(max_size))
         if least > most:
             raise ValueError(
                 f"Expected min_size <= max_size and no more than the {count} tasks there are. "
@@ -155,20 +152,49 @@ def _weight(task: str, weight: Any) -> float:
     return value
 
 
-def _size(name: str, value: Any) -> int:
+def check_overlap(overlap: Any) -> None:
+    """Check that `overlap` is True or False.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if not isinstance(overlap, bool):
+        raise ValueError(f"Expected `overlap` to be True or False. Received: {overlap!r}.")
+
+
+def check_sizes(min_size: Any, max_size: Any) -> None:
+    """Check that both limits are numbers of tasks.
+
+    Raises:
+        ValueError: Anything else; None is allowed for `max_size` only.
+    """
+    _check_size("min_size", min_size)
+    if max_size is not None:
+        _check_size("max_size", max_size)
+
+
+def as_pairs(name: str, pairs: Any) -> tuple[Any, ...]:
+    """Return the pairs of an argument as a tuple, as they are.
+
+    Raises:
+        ValueError: Not a sequence.
+    """
+    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+        raise ValueError(f"Expected `{name}` to be a sequence of pairs. Received: {pairs!r}.")
+    return tuple(pairs)
+
+
+def _check_size(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(
             f"Expected `{name}` to be a number of tasks, an integer of at least 1. Received: "
             f"{name}={value!r}."
         )
-    return int(value)
 
 
 def _pairs(name: str, pairs: Any, tasks: Sequence[str]) -> tuple[tuple[int, int], ...]:
     position = {task: index for index, task in enumerate(tasks)}
     found = set()
-    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
-        raise ValueError(f"Expected `{name}` to be a sequence of pairs. Received: {pairs!r}.")
     for pair in pairs:
         named = [] if isinstance(pair, str) or not isinstance(pair, Iterable) else list(pair)
         unknown = [task for task in named if not isinstance(task, str) or task not in position]

@@ -4,16 +4,18 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 
 from keras_tag.affinity import Affinity
+from keras_tag.selection.arguments.affinities import affinity_shares
+from keras_tag.selection.arguments.choice import Choice, GroupArguments, lists_arguments
 from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
-from keras_tag.selection.grouping import Grouping
+from keras_tag.selection.problem import MOST_TASKS_LISTED, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
-from keras_tag.selection.scores.shared_step import affinity_shares
-from keras_tag.selection.select import MOST_TASKS_LISTED, select_groups
+from keras_tag.selection.select import deadline_of, solve_problem
 
 # How many standard deviations a group that was not trained may turn out better than expected.
 _OPTIMISM = 1.0
@@ -22,6 +24,7 @@ _OPTIMISM = 1.0
 _OPTIMISM_OF_PAIRS = 0.25
 
 
+@lists_arguments(GroupArguments)
 def groups_to_train(
     affinity: Affinity,
     measured: GroupScores | Mapping[tuple[str, ...], Mapping[str, float]],
@@ -29,7 +32,8 @@ def groups_to_train(
     *,
     trainings: int | None = None,
     prior: Prior | None = None,
-    **constraints: Any,
+    time_limit: float | None = None,
+    **constraints: Unpack[GroupArguments],
 ) -> tuple[tuple[str, ...], ...]:
     """The groups to train next, to choose among all that were trained; none when it is enough.
 
@@ -52,8 +56,9 @@ def groups_to_train(
             budget.
         prior: What is believed before; None: what was fitted to the sets of
             `benchmarks/grouping_quality`.
-        **constraints: As in `select_groups`: `min_size`, `max_size`, `overlap`, `must_link`,
-            `cannot_link`, `weights`, `time_limit`.
+        time_limit: Seconds, as for `select_groups`.
+        **constraints: As for `select_groups`: `overlap`, `min_size`, `max_size`, `weights`,
+            `must_link`, `cannot_link`.
 
     Returns:
         Distinct groups that are not in `measured`, the least certain first, each with its tasks in
@@ -78,6 +83,7 @@ def groups_to_train(
         The idea to correct affinities by a few trained groups is that of ETAP, ICLR 2026,
         arXiv:2602.18591; model and search are our own.
     """
+    asked = Choice.of("groups_to_train", constraints, GroupArguments)
     shares = affinity_shares(affinity)
     losses = _checked(affinity, measured)
     tasks = affinity.tasks
@@ -90,8 +96,10 @@ def groups_to_train(
     trained = np.array([[task in group for task in tasks] for group in losses])
     reached = np.array([[values.get(t, np.nan) for t in tasks] for values in losses.values()])
     model = GainModel(shares, prior or Prior(), trained, np.log(reached / reference))
-    choose = _from_list if len(tasks) <= MOST_TASKS_LISTED else _from_pairs
-    found = choose(model, tasks, joint, losses, budget, constraints)
+    plausible = _listed_choice if len(tasks) <= MOST_TASKS_LISTED else _pairs_choice
+    believed, choice = plausible(model, tasks, joint, losses, asked)
+    problem, _ = build_problem(believed, choice)
+    found = solve_problem(problem, tasks, budget, deadline_of(time_limit))[0]
     new = [group for group in map(frozenset, found.groups) if group not in losses]
     if not new:
         return ()
@@ -103,15 +111,14 @@ def groups_to_train(
 Losses = dict[frozenset[str], Mapping[str, float]]
 
 
-def _from_list(
+def _listed_choice(
     model: GainModel,
     tasks: tuple[str, ...],
     joint: Mapping[str, float],
     losses: Losses,
-    budget: int,
-    constraints: dict[str, Any],
-) -> Grouping:
-    """The optimum over all 2**n - 1 groups: measured losses, and plausible ones."""
+    asked: Choice,
+) -> tuple[Affinity, Choice]:
+    """Return a choice by what all 2**n - 1 groups reach: measured losses, and plausible ones."""
     position = {task: k for k, task in enumerate(tasks)}
     masks = np.arange(1, 1 << len(tasks))
     groups = (masks[:, None] >> np.arange(len(tasks)) & 1).astype(bool)
@@ -126,27 +133,26 @@ def _from_list(
         return -joint[task] * float(plausible[row, position[task]])
 
     any_affinity = Affinity.from_array(np.eye(len(tasks)), tasks, rows="source")
-    return select_groups(any_affinity, budget, score=score, **constraints)
+    return any_affinity, replace(asked, score=score)
 
 
-def _from_pairs(
+def _pairs_choice(
     model: GainModel,
     tasks: tuple[str, ...],
     joint: Mapping[str, float],
     losses: Losses,
-    budget: int,
-    constraints: dict[str, Any],
-) -> Grouping:
-    """The optimum by what one task does to another: the score "members", at any number of tasks.
+    asked: Choice,
+) -> tuple[Affinity, Choice]:
+    """Return a choice by what one task does to another, which any number of tasks allows.
 
-    To first order a loss is its task's in the joint run times 1 + the mean over the group of T.
-    The score is one minus that mean, weighted by the loss in the joint run.
+    To first order a task's loss in a group is its loss in the joint run times 1 + the mean over
+    the group of T. The score is one minus that mean, weighted by the loss in the joint run.
     """
     mean, spread = model.pairs()
-    company = Affinity.from_array(1.0 - (mean - _OPTIMISM_OF_PAIRS * spread), tasks, rows="source")
-    asked = constraints.pop("weights", None) or {}
-    weights = {task: asked.get(task, 1.0) * joint[task] for task in tasks}
-    return select_groups(company, budget, weights=weights, **constraints)
+    company = 1.0 - (mean - _OPTIMISM_OF_PAIRS * spread)
+    weights = dict(zip(tasks, asked.weights_of(tasks), strict=True))
+    weighted = {task: weights[task] * joint[task] for task in tasks}
+    return Affinity.from_array(company, tasks, rows="source"), replace(asked, weights=weighted)
 
 
 def _checked(affinity: Affinity, measured: Any) -> Losses:

@@ -7,10 +7,9 @@ most from.
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-import numpy as np
-
 from keras_tag.selection.scores.closed_form import GroupScore
-from keras_tag.selection.solver.columns import Column, bits, mask_of
+from keras_tag.selection.solver.columns import Column
+from keras_tag.selection.task_masks import bits, mask_of
 
 
 class BestGroups:
@@ -29,13 +28,8 @@ class BestGroups:
 
     def column(self, served: int, group: int) -> Column:
         """The network that trains `group` and serves `served`."""
-        size = group.bit_count()
-        if size == 1:
-            value = float(self._score.lone_array[bits(group)[0]])
-        else:
-            total = self._score.array[np.ix_(bits(group), bits(served))].sum()
-            value = float(total) / (size - self._score.left_out)
-        return Column(served, group, value, self._costs[size])
+        value = self._score.network(group, served)
+        return Column(served, group, value, self._costs[group.bit_count()])
 
     def exact(self, column: Column) -> Fraction:
         """The sum of the served members' exact scores."""

@@ -5,7 +5,8 @@ import numpy as np
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.decisions import FREE, HELPER, SERVED, UNSERVED
 from keras_tag.selection.scores.closed_form import GroupScore
-from keras_tag.selection.solver.columns import Column, Duals, bits, mask_of
+from keras_tag.selection.solver.columns import Column, Duals
+from keras_tag.selection.task_masks import bits, mask_of
 
 # Networks found in one step; a step ends when they are about this many.
 _MOST_FOUND = 2_048

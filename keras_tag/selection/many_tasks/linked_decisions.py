@@ -1,9 +1,9 @@
-"""Train a task, or don't, with all that the links make of it, compiled."""
+"""Decisions about a task together with all that links make of them, compiled."""
 
 import numpy as np
 
 from keras_tag.selection.many_tasks.decisions import FREE, HELPER, OUT, SERVED, TRAINED, UNSERVED
-from keras_tag.selection.many_tasks.numba_jit import compiled
+from keras_tag.selection.numba_jit import compiled
 
 
 @compiled

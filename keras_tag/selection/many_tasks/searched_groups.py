@@ -16,7 +16,8 @@ from keras_tag.selection.many_tasks.best_helpers import BestGroups
 from keras_tag.selection.many_tasks.group_search import GroupSearch
 from keras_tag.selection.scores.closed_form import GroupScore
 from keras_tag.selection.solver.best_choice import OutOfTime
-from keras_tag.selection.solver.columns import Column, Duals, Listing, bits, mask_of
+from keras_tag.selection.solver.columns import Column, Duals, Listing
+from keras_tag.selection.task_masks import bits, mask_of
 
 # Kicks of the local search, which must not take more than about a second for many tasks either.
 _MOST_KICKS, _KICK_EFFORT = 300, 800_000_000

@@ -1,4 +1,4 @@
-"""The two group scores, as exact rationals and as normalised floats.
+"""The closed forms of the two group scores, as exact rationals and in floats.
 
 With A[i, j] the weighted affinity of source i for target j, a group S gives its member j
 
@@ -14,29 +14,100 @@ from fractions import Fraction
 
 import numpy as np
 
-from keras_tag.selection.solver.columns import bits
+from keras_tag.selection.task_masks import bits
 
 
-@dataclass(frozen=True, eq=False)
-class GroupScore:
-    """Scores of every group, closed form in the affinities.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FloatScore:
+    """The scores of every group in floats.
+
+    Args:
+        array: `[num_tasks, num_tasks]`, rows source, columns target: A in the formula, with a zero
+            diagonal for "partners".
+        lone_array: `[num_tasks]`, the weighted score of every lone task; -inf where it is
+            forbidden.
+        left_out: 1 for "partners" (the mean leaves out the task itself), 0 for "members".
+    """
+
+    array: np.ndarray
+    lone_array: np.ndarray
+    left_out: int
+
+    @classmethod
+    def of(
+        cls,
+        affinity: np.ndarray,
+        score: str,
+        lone: Sequence[float | None],
+        weights: Sequence[float],
+    ) -> "FloatScore":
+        """Compute the scores without normalising them.
+
+        Args:
+            affinity: `[num_tasks, num_tasks]`, finite where the score reads it.
+            score: "members", which needs a positive diagonal, or "partners".
+            lone: The unweighted score of every lone task, None to forbid it.
+            weights: How much each task matters.
+
+        Returns:
+            The scores.
+        """
+        if score == "members":
+            terms = affinity / np.diagonal(affinity)
+        else:
+            terms = np.where(np.eye(len(affinity), dtype=bool), 0.0, affinity)
+        # Forbidden stays forbidden with weight 0.
+        alone = [-np.inf if v is None else v * w for v, w in zip(lone, weights, strict=True)]
+        return FloatScore(
+            array=terms * np.array(weights),
+            lone_array=np.array(alone),
+            left_out=int(score == "partners"),
+        )
+
+    def network(self, trained: int, served: int) -> float:
+        """Return the sum of the scores of the served tasks; -inf for a forbidden lone task.
+
+        Args:
+            trained: The group, as a bit mask.
+            served: The tasks whose scores are added, as a bit mask.
+        """
+        members = bits(trained)
+        if len(members) == 1:
+            return float(self.lone_array[members[0]])
+        total = self.array[np.ix_(members, bits(served))].sum()
+        return float(total) / (len(members) - self.left_out)
+
+    def table(self, member: np.ndarray) -> np.ndarray:
+        """Return the score of every task in every group; of a task outside a group, anything.
+
+        Args:
+            member: `[num_groups, num_tasks]`, 1.0 where a group trains a task, else 0.0.
+
+        Returns:
+            `[num_groups, num_tasks]`.
+        """
+        sizes = member.sum(axis=1)
+        scores: np.ndarray = member @ self.array / np.maximum(sizes - self.left_out, 1)[:, None]
+        single = np.flatnonzero(sizes == 1)
+        scores[single] = np.where(member[single] > 0, self.lone_array, 0.0)
+        return scores
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroupScore(FloatScore):
+    """The scores of every group as exact rationals, and in floats.
 
     Args:
         tasks: The task names, sorted.
-        terms: Exact `[num_tasks][num_tasks]`, rows source, columns target: A in the formula, with
-            a zero diagonal for "partners".
+        terms: Exact `[num_tasks][num_tasks]`, what `array` holds in floats.
         lone: The exact weighted score of every lone task; None where it is forbidden.
-        left_out: 1 for "partners" (the mean leaves out the task itself), 0 for "members".
         exponent: Normalised units are 2**exponent: the largest number in `array` is about 1.
     """
 
     tasks: tuple[str, ...]
     terms: tuple[tuple[Fraction, ...], ...]
     lone: tuple[Fraction | None, ...]
-    left_out: int
     exponent: int
-    array: np.ndarray
-    lone_array: np.ndarray
 
     @classmethod
     def build(
@@ -47,11 +118,12 @@ class GroupScore:
         lone: Sequence[float | None],
         weights: Sequence[float],
     ) -> "GroupScore":
-        """Normalise the affinities (rows source, columns target, in the order of `tasks`).
+        """Compute the scores exactly and normalise them.
 
         Args:
             tasks: The task names, sorted.
-            affinity: `[num_tasks, num_tasks]` float64, finite where the score reads it.
+            affinity: `[num_tasks, num_tasks]` float64, rows source, columns target, in the order
+                of `tasks`; finite where the score reads it.
             score: "members" or "partners".
             lone: The unweighted score of every lone task, None to forbid it.
             weights: How much each task matters.
@@ -93,7 +165,7 @@ class GroupScore:
         )
 
     def member(self, group: int, task: int) -> Fraction:
-        """The exact score of one member of a group (a bit mask), in normalised units."""
+        """Return the exact score of one member of a group (a bit mask), in normalised units."""
         members = bits(group)
         if len(members) == 1:
             lone = self.lone[task]
@@ -104,7 +176,7 @@ class GroupScore:
 
 
 def power_of_two_above(value: Fraction) -> int:
-    """An e with value <= 2**e, hardly larger; 0 for 0. Also for values that no float can hold."""
+    """Return an e with value <= 2**e, hardly larger; 0 for 0. The value may be beyond any float."""
     if not value:
         return 0
     return value.numerator.bit_length() - value.denominator.bit_length() + 1

@@ -18,8 +18,9 @@ from time import monotonic
 import numpy as np
 
 from keras_tag.selection.solver.best_choice import Cover, OutOfTime
-from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing, bits
+from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
 from keras_tag.selection.solver.linear_programme import MasterProblem
+from keras_tag.selection.task_masks import bits
 
 _FINGERPRINT_BITS = 24
 # Limit of the second listing, whose threshold is lower than that of the first by next to nothing.

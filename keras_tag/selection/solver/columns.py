@@ -1,7 +1,6 @@
 """Columns: one network each, with the tasks it serves and the group it trains."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -93,21 +92,3 @@ class ColumnSource(Protocol):
 
     def member_score(self, column: Column, task: int) -> Fraction:
         """One served task's part of the value."""
-
-
-def bits(mask: int) -> list[int]:
-    """The positions of the ones of a bit mask, ascending."""
-    positions = []
-    while mask:
-        low = mask & -mask
-        positions.append(low.bit_length() - 1)
-        mask ^= low
-    return positions
-
-
-def mask_of(positions: Sequence[int]) -> int:
-    """The bit mask with ones at these positions."""
-    mask = 0
-    for position in positions:
-        mask |= 1 << int(position)
-    return mask

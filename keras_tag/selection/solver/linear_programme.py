@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from keras_tag.selection.solver import or_tools
-from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, bits
+from keras_tag.selection.solver.columns import Column, ColumnSource, Duals
+from keras_tag.selection.task_masks import bits
 
 
 class MasterProblem:

@@ -11,7 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 from keras_tag.selection.solver.best_choice import Cover
-from keras_tag.selection.solver.columns import Column, Duals, Listing, bits, mask_of
+from keras_tag.selection.solver.columns import Column, Duals, Listing
+from keras_tag.selection.task_masks import bits, mask_of
 
 # How many columns one round of pricing hands to the linear programme.
 _COLUMNS_PER_ROUND = 60

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_tag import Affinity, select_groups
-from keras_tag.selection.scores.shared_step import shared_step, shortlist
+from keras_tag.baselines import shared_step, shortlist
 
 TASKS = ("a", "b", "c", "d", "e")
 

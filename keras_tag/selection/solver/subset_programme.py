@@ -8,7 +8,7 @@ of the best network for some T in U, plus the best value of serving the rest wit
 
 import numpy as np
 
-from keras_tag.selection.many_tasks.numba_jit import compiled
+from keras_tag.selection.numba_jit import compiled
 
 
 @compiled

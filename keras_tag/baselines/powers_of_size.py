@@ -1,36 +1,22 @@
-"""Group scores as functions, for `select_groups(affinity, budget, score=...)`, up to 15 tasks.
+"""Group scores by a power of the group's size, and the groups that several powers choose.
 
+The scores are functions for `select_groups(affinity, budget, score=...)`, for up to 15 tasks.
 This module knows arrays only. It never imports TensorFlow.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Unpack
 
 from keras_tag.affinity import Affinity
-from keras_tag.selection.arguments.affinities import check_measured
-from keras_tag.selection.budget_curves import budget_curve
-
-ScoreFunction = Callable[[tuple[str, ...], str], float]
-
-
-def affinity_shares(affinity: Affinity) -> np.ndarray:
-    """A[i, j] = Z[i, j] / Z[j, j], `[num_tasks, num_tasks]`: what a task gets of its own progress.
-
-    Args:
-        affinity: As a `TAGModel` measured it.
-
-    Returns:
-        A; rows source, columns target.
-
-    Raises:
-        ValueError: Unmeasured pairs, or a diagonal that is not positive.
-    """
-    check_measured(affinity, "members")
-    shares: np.ndarray = affinity.mean / np.diagonal(affinity.mean)
-    return shares
+from keras_tag.selection import budget_curve
+from keras_tag.selection.arguments.affinities import affinity_shares
+from keras_tag.selection.arguments.choice import (
+    Choice,
+    GroupArguments,
+    ScoreFunction,
+    lists_arguments,
+)
 
 
 def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
@@ -79,12 +65,14 @@ def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
     return score
 
 
+@lists_arguments(GroupArguments)
 def shortlist(
     affinity: Affinity,
     budget: int,
     *,
     powers: Sequence[float] = (1.0, 0.75, 0.5, 0.25, 0.0),
-    **constraints: Any,
+    time_limit: float | None = None,
+    **constraints: Unpack[GroupArguments],
 ) -> tuple[tuple[str, ...], ...]:
     """The few groups worth training, to choose among them by what they really reach.
 
@@ -100,8 +88,9 @@ def shortlist(
         affinity: As a `TAGModel` measured it.
         budget: b, how many networks may be served.
         powers: What company may cost, see `shared_step`; 0 leads to large groups, 1 to small.
-        **constraints: As in `select_groups`: `min_size`, `max_size`, `overlap`, `must_link`,
-            `cannot_link`, `weights`, `time_limit`.
+        time_limit: Seconds for each choice, as for `select_groups`.
+        **constraints: As for `select_groups`: `overlap`, `min_size`, `max_size`, `weights`,
+            `must_link`, `cannot_link`.
 
     Returns:
         Distinct groups, small ones first, each with its tasks in the order of `affinity.tasks`.
@@ -116,14 +105,19 @@ def shortlist(
         >>> shortlist(affinity, budget=2)
         (('a',), ('b',), ('c',), ('a', 'b'), ('a', 'b', 'c'))
     """
+    Choice.of("shortlist", constraints, GroupArguments)
     found: set[frozenset[str]] = set()
     for power in powers:
         score = shared_step(affinity, power)
-        curve = budget_curve(affinity, [budget, budget + 1], score=score, **constraints)
+        curve = budget_curve(
+            affinity, [budget, budget + 1], score=score, time_limit=time_limit, **constraints
+        )
         if budget > 1:
             # Under constraints one network less may not reach every task: then it proposes nothing.
             with contextlib.suppress(ValueError):
-                curve |= budget_curve(affinity, [budget - 1], score=score, **constraints)
+                curve |= budget_curve(
+                    affinity, [budget - 1], score=score, time_limit=time_limit, **constraints
+                )
         for grouping in curve.values():
             found |= {frozenset(group) for group in grouping.groups}
     position = {task: k for k, task in enumerate(affinity.tasks)}
