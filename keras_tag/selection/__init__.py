@@ -8,7 +8,7 @@
 - `solver/`: the proof. `column_generation` runs it over the networks of a `ColumnSource`: either
   `listed_groups` (up to 15 tasks) or `many_tasks/`.
 - `many_tasks/`: the search for networks of more than 15 tasks; `searched_groups` is its source.
-- `few_trainings/`: corrections of affinities by a few trained groups, and which groups to train next.
+- `few_trainings/`: what a few trained groups correct, and which groups to train next.
 """
 
 from keras_tag.selection.arguments.choice import Choice
