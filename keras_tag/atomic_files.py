@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of it."""
+"""Atomic writing of files: after a crash a file is the old one or the new one, never a part."""
 
 import os
 import tempfile
@@ -29,7 +29,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files; give this one what an ordinary open() would have.
+        # mkstemp makes private files. Set the permissions that open() would have set.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)

@@ -1,12 +1,12 @@
-"""What may be a task's name."""
+"""Validation of task names."""
 
 from typing import Any
 
 
 def is_task_name(value: Any) -> bool:
-    """Whether it is a string that is not empty and can be written to a file.
+    """Return whether a value is a string that is not empty and can be written to a file.
 
-    Half a surrogate pair is no text: neither UTF-8 nor pandas nor a font can hold it.
+    A lone surrogate is refused: UTF-8, pandas and fonts have no place for it.
     """
     if not isinstance(value, str) or not value:
         return False

@@ -1,4 +1,4 @@
-"""Affinities as arrays: means, errors, history, files. Never imports TensorFlow."""
+"""Affinities as arrays: means, standard errors, history, files. Never imports TensorFlow."""
 
 from keras_tag.affinity.affinity import Affinity
 

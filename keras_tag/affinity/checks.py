@@ -1,4 +1,4 @@
-"""What an `Affinity` lets through its doors, and what it says to the rest.
+"""Validation of the arguments of `Affinity`.
 
 This module knows arrays only. It never imports TensorFlow.
 """
@@ -15,7 +15,7 @@ Rows = Literal["source", "target"]
 
 
 def check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    """Task names, unique and in an order.
+    """Check that task names are unique strings in an order.
 
     Args:
         tasks: Whatever the caller passed.
@@ -42,7 +42,7 @@ def check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_metadata(metadata: Any) -> dict[str, Any]:
-    """Metadata as they will be read from a file.
+    """Return metadata as they will be read from a file.
 
     Args:
         metadata: Whatever the caller passed.
@@ -51,7 +51,7 @@ def check_metadata(metadata: Any) -> dict[str, Any]:
         A mapping of plain JSON types.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no mapping of plain JSON types.
     """
     try:
         plain = json.loads(json.dumps(metadata))
@@ -65,7 +65,7 @@ def check_metadata(metadata: Any) -> dict[str, Any]:
 
 
 def check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndarray:
-    """A square of numbers, copied.
+    """Return a copy of a square matrix of numbers.
 
     Args:
         name: What the caller calls it.
@@ -74,7 +74,7 @@ def check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndar
         dtype: `np.float64` or `np.int64`.
 
     Returns:
-        `[num_tasks, num_tasks]` of this dtype; what is masked is NaN.
+        `[num_tasks, num_tasks]` of this dtype; masked entries are NaN.
 
     Raises:
         ValueError: Another shape, or values that the dtype can't hold.
@@ -83,7 +83,7 @@ def check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndar
         if isinstance(matrix, np.ma.MaskedArray):
             matrix = np.ma.filled(matrix.astype(np.float64), np.nan)
         given = np.asarray(matrix)
-        # What would lose a part of it, and times, which would become numbers of nanoseconds.
+        # Complex numbers would lose a part; times would become numbers of nanoseconds.
         lossy = given.dtype.kind in "cmM"
         if dtype is np.int64 and given.dtype.kind == "f":
             lossy = not np.isfinite(given).all() or bool((given != np.trunc(given)).any())
@@ -101,7 +101,7 @@ def check_square(name: str, matrix: Any, num_tasks: int, dtype: type) -> np.ndar
 
 
 def check_fit(name: str, matrices: np.ndarray, tasks: tuple[str, ...]) -> None:
-    """Matrices over time that are of these tasks.
+    """Check that matrices over time are of these tasks.
 
     Args:
         name: What the caller calls them.
@@ -119,7 +119,7 @@ def check_fit(name: str, matrices: np.ndarray, tasks: tuple[str, ...]) -> None:
 
 
 def source_rows(matrix: np.ndarray, rows: Rows) -> np.ndarray:
-    """The matrix with rows = source.
+    """Return the matrix with rows = source.
 
     Args:
         matrix: `[num_tasks, num_tasks]`.
@@ -142,7 +142,7 @@ def source_rows(matrix: np.ndarray, rows: Rows) -> np.ndarray:
 
 
 def name_pairs(mask: np.ndarray, tasks: Sequence[str]) -> list[tuple[str, str]]:
-    """The (source, target) names of marked pairs.
+    """Return the (source, target) names of marked pairs.
 
     Args:
         mask: `[num_tasks, num_tasks]` bool.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-# An epoch has at most this many blocks; when they are full, neighbours are merged, so that a long
-# epoch has between half of this number and all of it.
+# An epoch has at most this many blocks. When that number is reached, each two successive blocks are
+# merged, so a long epoch has between half of this number and all of it.
 MOST_BLOCKS = 16
 # The number of an epoch outside of `fit` (`train_on_batch`).
 NO_EPOCH = -1
@@ -49,11 +49,15 @@ class AffinityHistory:
 
     @property
     def num_runs(self) -> int:
-        """How many runs were pooled."""
+        """The number of pooled runs."""
         return int(self.run.max(initial=0)) + 1
 
     def part(self, blocks: np.ndarray) -> "AffinityHistory":
-        """Some of the blocks, by a boolean or an index."""
+        """Return some of the blocks.
+
+        Args:
+            blocks: A mask or an index.
+        """
         return AffinityHistory(
             self.row[blocks],
             self.epoch[blocks],
@@ -64,14 +68,14 @@ class AffinityHistory:
         )
 
     def take(self, index: np.ndarray) -> "AffinityHistory":
-        """Some of the tasks, in this order."""
+        """Return the history of some of the tasks, in this order."""
         total = self.total[:, index][:, :, index]
         count = self.count[:, index][:, :, index]
         return AffinityHistory(self.row, self.epoch, total, count, self.probes, self.run)
 
     @classmethod
     def empty(cls, num_tasks: int) -> "AffinityHistory":
-        """No block yet."""
+        """Return a history without blocks."""
         none = np.zeros(0, "int64")
         shape = (0, num_tasks, num_tasks)
         return cls(none, none, np.zeros(shape), np.zeros(shape, "int64"), none)
@@ -93,14 +97,14 @@ class AffinityHistory:
 
 
 class HistoryRecorder:
-    """Collects blocks while a model trains.
+    """A recorder of blocks while a model trains.
 
     An epoch that is repeated because training was resumed from inside of it replaces what was
     recorded of it: no probe counts twice. Any other epoch is added, so that a second `fit` never
     loses what the first measured.
 
     Args:
-        num_tasks: n.
+        num_tasks: The number of tasks.
     """
 
     def __init__(self, num_tasks: int) -> None:
@@ -109,18 +113,18 @@ class HistoryRecorder:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was measured; an epoch in progress goes on."""
+        """Forget all blocks. An epoch in progress stays open."""
         self._closed = AffinityHistory.empty(self.num_tasks)
         self._open_blocks: list[_Block] = []
         self._row = 0
-        # A block on its way here, and the blocks before it.
+        # The block that `expect` announced, and the blocks before it.
         self._coming: tuple[_Block, list[_Block]] | None = None
-        # Whether the open epoch came from a file: if it begins once more, it is a repetition.
+        # Whether the open epoch came from a file. If it begins once more, it is a repetition.
         self._restored = False
         self.block_size = 1
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch begins.
+        """Begin an epoch.
 
         Args:
             epoch: Its number in `fit`.
@@ -132,9 +136,9 @@ class HistoryRecorder:
         self._open_epoch = epoch
 
     def end_epoch(self) -> None:
-        """The epoch in progress, if any, is over."""
+        """End the epoch in progress, if there is one."""
         closed = self.history()
-        # Nothing is called from here on, so an interrupt comes before or after all of it.
+        # Nothing is called from here on, so an interrupt comes before or after all of these lines.
         self._row += len(self._open_blocks) > 0
         self._closed = closed
         self._open_blocks = []
@@ -142,16 +146,16 @@ class HistoryRecorder:
         self.block_size = 1
 
     def add(self, total: np.ndarray, count: np.ndarray, probes: int | None = None) -> None:
-        """Add a block to the epoch in progress; a full one is of `block_size` probes.
+        """Add a block to the epoch in progress. A full block is of `block_size` probes.
 
         Args:
             total: `[num_tasks, num_tasks]` float64, sums of the measured affinities.
             count: `[num_tasks, num_tasks]` int64, how many were measured.
-            probes: How many probes were made; None if the largest count says so.
+            probes: How many probes were made; None: as many as the largest count.
         """
         probes = int(np.max(count)) if probes is None else probes
         block = np.array(total, "float64"), np.array(count, "int64"), probes
-        # A new list, set at once: after an interrupt it is the one before or the one after.
+        # A new list, set in one step: after an interrupt it is the old one or the new one.
         blocks = [*self._open_blocks, block]
         if len(blocks) == MOST_BLOCKS:
             pairs = zip(blocks[::2], blocks[1::2], strict=True)
@@ -161,14 +165,15 @@ class HistoryRecorder:
 
     @property
     def expects(self) -> bool:
-        """Whether a block was announced that has not come."""
+        """Whether a block was announced and has not been received."""
         return self._coming is not None
 
     def expect(self, *block: Any) -> None:
-        """Announce a block, before it is taken from where it is.
+        """Announce a block, before it is removed from where it was summed.
 
-        A signal can raise between any two lines. Who finds an announced block takes it away from
-        where it was, again if need be, and calls `receive`: it is counted, and once.
+        A signal can raise an exception between any two lines. A caller that finds an announced
+        block (`expects`) resets the sums it came from, again if need be, and calls `receive`. So
+        the block is counted exactly once.
 
         Args:
             *block: Total, count and probes, as for `add`.
@@ -176,7 +181,7 @@ class HistoryRecorder:
         self._coming = block, self._open_blocks
 
     def receive(self) -> None:
-        """Add the announced block, if that has not been done."""
+        """Add the announced block, unless it has been added."""
         assert self._coming is not None
         block, before = self._coming
         if self._open_blocks is before:
@@ -184,10 +189,10 @@ class HistoryRecorder:
         self._coming = None
 
     def history(self, *present: Any) -> AffinityHistory:
-        """All blocks so far, those of the epoch in progress too.
+        """Return all blocks so far, those of the epoch in progress included.
 
         Args:
-            *present: Nothing, or the total, count and probes of a block that is not full yet.
+            *present: Nothing, or the total, count and probes of a block that is not yet full.
 
         Returns:
             An `AffinityHistory` that later calls don't change.
@@ -208,7 +213,7 @@ class HistoryRecorder:
         )
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything, as arrays to be saved."""
+        """Return the whole state as arrays, for `restore`."""
         epoch = self._open_epoch
         history = self.history()
         return {
@@ -217,15 +222,15 @@ class HistoryRecorder:
             "total": history.total,
             "count": history.count,
             "probes": history.probes,
-            # How many blocks at the end are of an epoch that is not over, whether it has a number,
-            # that number, and the block size.
+            # The number of blocks of the open epoch (they are the last ones), whether that epoch
+            # has a number, this number, and the block size.
             "open": np.array(
                 [len(self._open_blocks), epoch is not None, epoch or 0, self.block_size], "int64"
             ),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned.
+        """Restore what `state` returned.
 
         Args:
             state: Arrays by name.

@@ -18,8 +18,7 @@ _FORMAT = "keras_tag.Affinity"
 _FORMAT_VERSION = 2
 _HISTORY = ("row", "epoch", "total", "count", "probes", "run")
 _ERRORS = ("standard_error", "freedom", "pieces")
-# What is in a file: the kind of its dtype, and its axes (n tasks, b blocks, p pieces of time; t, m
-# bytes of text).
+# Array -> kind of its dtype, and its axes: n tasks, b blocks, p pieces of time; t, m bytes of text.
 _AXES = {
     "format_version": ("i", ""),
     "between_runs": ("b", ""),
@@ -37,7 +36,7 @@ _AXES = {
     "errors_freedom": ("f", "nn"),
     "errors_pieces": ("f", "pnn"),
 }
-# A hundred tasks, probed for more than a thousand epochs: a file that claims more is a bomb.
+# Enough for a hundred tasks and a thousand epochs. A file that claims more is a zip bomb.
 _MOST_BYTES = 2**32
 
 
@@ -70,7 +69,7 @@ def load(path: str | os.PathLike[str]) -> Measurement:
     except FileNotFoundError:
         raise
     except Exception as error:
-        # Damage shows as anything: zlib, zipfile, tokenizer and memory errors among others.
+        # A damaged file raises zlib, zipfile, tokenizer, memory and other errors.
         raise _no_affinity(
             path, f"can't be read as one ({type(error).__name__}: {error})"
         ) from error
@@ -97,7 +96,7 @@ def load(path: str | os.PathLike[str]) -> Measurement:
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of the archive that an affinity has; what else is in it is not looked at."""
+    """Return those arrays of the archive that belong to an affinity; others are not read."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -114,7 +113,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _misshapen(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """The arrays whose dtype, or shape next to the others, is not that of an affinity."""
+    """Return the names of arrays whose dtype, or shape beside the others, is wrong."""
     sizes: dict[str, int] = {}
     wrong = []
     for name, (kind, axes) in _AXES.items():
@@ -159,7 +158,7 @@ def _measurement(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) ->
 
 
 def _metadata(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    if "metadata" not in arrays:  # Saved before there was any.
+    if "metadata" not in arrays:  # Files of earlier versions have none.
         return {}
     try:
         metadata = json.loads(arrays["metadata"].tobytes())
@@ -171,7 +170,7 @@ def _metadata(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
 
 
 def _json_bytes(value: Any) -> np.ndarray:
-    """Text as an array. Not of strings: NumPy drops a string's last NUL."""
+    """Return a value as JSON in an array of bytes. An array of strings would lose a last NUL."""
     return np.frombuffer(json.dumps(value).encode("ascii"), "uint8")
 
 

@@ -1,15 +1,15 @@
-"""How sure a mean affinity is: standard errors from probes that follow each other in time.
+"""Standard errors of mean affinities, from probes that follow each other in time.
 
-What is estimated is the *run's* mean: the mean over the steps of this training run of what a probe
-at that step would give on average. That affinities drift while the model learns is part of this
-mean and no error of it. Its error is that only some batches were probed.
+What is estimated is the *run's* mean: the mean, over the steps of this training run, of what a
+probe at that step would give on average. Affinities drift while the model learns; this drift is
+part of the mean and no error of it. The error is that only some batches were probed.
 
 Probes of neighbouring steps are correlated, so the usual s / sqrt(count) is wrong. We use
 orthonormal cosine series (see Lazarus et al.): the run is cut into strata of whole epochs, each
-stratum's own mean is taken out (with it, the drift between strata), and what is left is projected
+stratum's own mean is subtracted (and with it the drift between strata), and the rest is projected
 on the slowest cosine of the stratum. The squared projections are nearly independent estimates of
 the noise at low frequencies, which is what the error of a mean is made of, whatever the
-correlation; so their mean goes with Student's t with about as many degrees of freedom as there are
+correlation. So the error follows Student's t with about as many degrees of freedom as there are
 projections. They are few on purpose: many would reach into frequencies where correlated noise is
 weaker, and intervals would be too short.
 
@@ -30,15 +30,15 @@ import numpy as np
 
 from keras_tag.affinity.history import AffinityHistory
 
-# With fewer probes of a pair nothing is said about its error.
+# With fewer probes of a pair its standard error is NaN.
 FEWEST_PROBES = 8
-# About so many projections; more only where every stratum is long.
+# About this many projections; more only where every stratum is long.
 _PROJECTIONS = 8
-# A stratum is long enough, for noise that forgets within ten probes or so, with this many probes.
+# A stratum of this many probes is long enough for noise that is correlated over some ten probes.
 _LONG_STRATUM = 100
-# A stratum is never shorter, if there are so many probes at all.
+# A stratum is never shorter, unless the run is.
 _SHORT_STRATUM = 8
-# About so many pieces of time are kept apart for the bootstrap.
+# About this many pieces of time are kept for the bootstrap.
 _PIECES = 64
 
 
@@ -48,11 +48,11 @@ class SamplingErrors:
 
     Args:
         standard_error: `[num_tasks, num_tasks]`, rows = source, columns = target; NaN where too
-            few probes were made to say.
+            few probes were made.
         freedom: `[num_tasks, num_tasks]`, degrees of freedom for Student's t; 0 where it is NaN.
-        pieces: `[num_pieces, num_tasks, num_tasks]`: what each piece of time moves the means by.
-            Means plus pieces, each times an independent standard normal number, are other means
-            that might have been measured; pairs err together as they did in the probes.
+        pieces: `[num_pieces, num_tasks, num_tasks]`: how far each piece of time moves the means.
+            The means plus the pieces, each times an independent standard normal number, are other
+            means that might have been measured. Pairs err together as they did in the probes.
     """
 
     standard_error: np.ndarray
@@ -61,11 +61,11 @@ class SamplingErrors:
 
     @classmethod
     def of_run(cls, history: AffinityHistory, weight: np.ndarray) -> "SamplingErrors":
-        """The errors of one run's weighted mean.
+        """Return the errors of one run's weighted mean.
 
         Args:
             history: Blocks of one run.
-            weight: `[num_blocks]`, what a probe in each block weighs, alike within an epoch.
+            weight: `[num_blocks]`, what a probe in each block weighs, the same within an epoch.
 
         Returns:
             The errors of `sum(weight * total) / sum(weight * count)`.
@@ -75,7 +75,8 @@ class SamplingErrors:
         strata = list(_strata(blocks))
         probes = blocks.size.sum()
         projections = max(1, int(_projections(probes) / max(1, len(strata))))
-        # Over an eighth of a run and more, drift shows; short runs can't afford to care.
+        # A stratum of an eighth of a run or more contains drift. Short runs have too few
+        # projections to spare one for it.
         drifting = len(strata) < _PROJECTIONS and probes >= _LONG_STRATUM
         variance = np.zeros(shape[0] * shape[1])
         squares, sure = np.zeros_like(variance), np.zeros_like(variance)
@@ -87,7 +88,8 @@ class SamplingErrors:
             sure += number
         known = (blocks.count.sum(axis=0) >= FEWEST_PROBES) & (sure >= 2)
         whole = (blocks.weight[:, None] * blocks.count).sum(axis=0)
-        # Welch's own formula: its correction matters where every part is known so badly.
+        # Welch's own formula: its correction matters where the variance of every part is this
+        # uncertain.
         freedom = np.divide(variance**2, squares, out=sure + 2, where=squares > 0) - 2
         freedom = np.where(known, np.maximum(freedom, 1.0), 0.0)
         error = np.full(len(variance), np.nan)
@@ -96,17 +98,17 @@ class SamplingErrors:
         return cls(error.reshape(shape), freedom.reshape(shape), pieces.reshape(-1, *shape))
 
     def take(self, index: np.ndarray) -> "SamplingErrors":
-        """Those of some tasks, in this order."""
+        """Return the errors of some of the tasks, in this order."""
         where = np.ix_(index, index)
         pieces = self.pieces[:, index][:, :, index]
         return SamplingErrors(self.standard_error[where], self.freedom[where], pieces)
 
     def draw(self, number: int, generator: np.random.Generator) -> np.ndarray:
-        """Random errors.
+        """Draw random errors.
 
         Args:
-            number: How many.
-            generator: Where randomness comes from.
+            number: How many draws.
+            generator: The source of randomness.
 
         Returns:
             `[number, num_tasks, num_tasks]`, to be added to the means.
@@ -116,7 +118,7 @@ class SamplingErrors:
 
 
 def t_quantile(confidence: float, freedom: np.ndarray) -> np.ndarray:
-    """How many standard errors a two-sided interval reaches; NaN where freedom is 0."""
+    """Return the half-width of a two-sided interval in standard errors; NaN where freedom is 0."""
     from scipy.special import stdtrit
 
     quantile: np.ndarray = stdtrit(np.where(freedom > 0, freedom, np.nan), (1 + confidence) / 2)
@@ -140,7 +142,7 @@ class _Blocks:
         keep = (history.probes > 0) & (weight > 0)
         total = history.total.reshape(len(history.row), pairs)
         relative = weight[keep] / weight[keep].max(initial=0.0)
-        # A probe that weighs little makes up little of a stratum.
+        # A probe that weighs little adds little to a stratum.
         size = history.probes[keep] * relative**2
         return cls(history.row[keep], total[keep], count[keep], relative, size)
 
@@ -154,7 +156,7 @@ class _Blocks:
         )
 
     def residuals(self) -> np.ndarray:
-        """`[blocks, pairs]`: the sums without the mean."""
+        """Return the sums without the mean, `[blocks, pairs]`."""
         count = self.count.sum(axis=0)
         mean = np.divide(self.total.sum(axis=0), count, out=np.zeros(len(count)), where=count > 0)
         return self.total - mean * self.count
@@ -162,19 +164,20 @@ class _Blocks:
     def low_frequency_noise(
         self, projections: int, drifting: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The noise of a probe at the lowest frequencies, per pair, and from how many projections.
+        """Return the noise of a probe at the lowest frequencies, and the number of projections.
 
-        It is the variance that a probe would have were probes independent with means as unsure.
+        Both are per pair. The noise is the variance of a probe, were probes independent and the
+        means as uncertain as they are.
         """
         time = (np.cumsum(self.size) - self.size / 2) / self.size.sum()
         noise, number = np.zeros(self.total.shape[1]), np.zeros(self.total.shape[1])
         known = [np.ones_like(time), time] if drifting else [np.ones_like(time)]
-        # Drift is as slow as the slowest cosine: that one would see little else.
+        # Drift is as slow as the slowest cosine, which would measure little else.
         first = len(known)
         for frequency in range(first, min(first + projections, len(time))):
             contrast = self._without(known, np.cos(np.pi * frequency * time))
             norm = (self.count * contrast**2).sum(axis=0)
-            # Below a probe's worth of contrast there is none, only rounding.
+            # A smaller norm is rounding.
             seen = norm > 0.25
             square = (self.total * contrast).sum(axis=0) ** 2
             noise += np.divide(square, norm, out=np.zeros_like(noise), where=seen)
@@ -182,7 +185,10 @@ class _Blocks:
         return np.divide(noise, number, out=noise, where=number > 0), number
 
     def _without(self, known: list[np.ndarray], contrast: np.ndarray) -> np.ndarray:
-        """`[blocks, pairs]`: a contrast made orthogonal to what is known, by each pair's counts."""
+        """Return a contrast, orthogonal to the known vectors by each pair's counts.
+
+        `[blocks, pairs]`.
+        """
         kept = np.repeat(contrast[:, None], self.total.shape[1], axis=1)
         basis: list[np.ndarray] = []
         for vector in known:
@@ -204,16 +210,16 @@ def _projections(probes: float) -> float:
 
 
 def _strata(blocks: _Blocks) -> Iterator[_Blocks]:
-    """Runs of whole epochs, each of at least an eighth of the probes, or of so many that it's long.
+    """Yield strata: whole epochs, with at least an eighth of the probes or `_LONG_STRATUM`.
 
-    An epoch is never cut: between two epochs the affinities may have moved for good.
+    An epoch is never cut. Between two epochs the affinities may have changed for good.
     """
     length = float(np.clip(blocks.size.sum() / _PROJECTIONS, _SHORT_STRATUM, _LONG_STRATUM))
     ends = np.flatnonzero(np.diff(blocks.row, append=-1)) + 1
     first, left = 0, float(blocks.size.sum())
     for end in ends.tolist():
         inside = float(blocks.size[first:end].sum())
-        # A rest that is too short for a stratum joins the last one.
+        # A rest that is too short for a stratum is added to the last one.
         if end == len(blocks.size) or (
             inside >= 0.99 * length and left - inside >= 0.5 * length and end - first > 1
         ):
@@ -224,10 +230,10 @@ def _strata(blocks: _Blocks) -> Iterator[_Blocks]:
 def _pieces(
     strata: list[_Blocks], known: np.ndarray, whole: np.ndarray, error: np.ndarray
 ) -> np.ndarray:
-    """Residuals of short stretches of time, scaled to the standard errors.
+    """Return the residuals of short stretches of time, scaled to the standard errors.
 
-    There are more of these than projections, so that errors of different pairs can be as different
-    as they were. Short stretches don't see slow noise; one factor for all pairs makes up for it.
+    They are more than the projections, so that the errors of different pairs can differ as they
+    did. Short stretches miss slow noise; one factor for all pairs makes up for it.
     """
     pieces = [np.zeros((0, len(known)))]
     each = max(2, _PIECES // max(1, len(strata)))

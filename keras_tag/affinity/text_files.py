@@ -1,4 +1,4 @@
-"""Affinities from files that people write: CSV and JSON. Never imports TensorFlow."""
+"""Affinities from text files: CSV and JSON. Never imports TensorFlow."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ _NOTHING = {"", "nan", "na", "null", "none", "-"}
 
 
 def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Affinity:
-    """Read an affinity from a `.npz`, `.json` or text file, by the end of its name.
+    """Read an affinity from a `.npz`, `.json` or text file, told apart by the end of its name.
 
     - `.npz`: what `Affinity.save` wrote.
     - `.json`: `{row: {column: number}}`, or `{"tasks": [names], "matrix": [[numbers]]}`.
@@ -34,7 +34,7 @@ def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Aff
 
     Raises:
         OSError: The file can't be read.
-        ValueError: It is not of that form, or `rows` is missing or too much.
+        ValueError: It is not of that form, or `rows` is missing or not wanted.
     """
     end = os.path.splitext(os.fspath(path))[1].lower()
     if end == ".npz":
@@ -103,7 +103,7 @@ def _from_table(path: str | os.PathLike[str], text: str, rows: Rows | None) -> A
                 f"Expected {len(header)} cells in line {number} of {os.fspath(path)!r}, as in its "
                 f"first line. Received: {len(cells)}."
             )
-    if separator == ";":  # Where a comma is the decimal point, semicolons part the cells.
+    if separator == ";":  # Where a comma is the decimal point, semicolons separate the cells.
         lines = [(n, [cells[0], *(c.replace(",", ".") for c in cells[1:])]) for n, cells in lines]
     if set(_LONG) <= set(header):
         _check_rows(path, rows, needed=False)
@@ -117,7 +117,7 @@ def _from_table(path: str | os.PathLike[str], text: str, rows: Rows | None) -> A
         }
         for number, cells in lines[1:]
     }
-    # A mapping may leave out columns; a table that has a row without its column is half a table.
+    # A mapping may leave out columns. A table with a row but no column of a task is incomplete.
     if set(table) != set(header[1:]):
         raise ValueError(
             f"Expected rows and columns of {os.fspath(path)!r} to be of the same tasks. Received: "

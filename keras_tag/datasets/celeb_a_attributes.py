@@ -1,4 +1,4 @@
-"""CelebA as `tf.data`: one binary task per attribute."""
+"""CelebA as `tf.data`, with one binary task per attribute."""
 
 import os
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ NINE_ATTRIBUTES = (
     "Wearing_Hat",
 )
 _SPLITS = ("train", "validation", "test")
-# How many images wait to be drawn from when not all of them are kept in memory.
+# The size of the shuffle buffer where not all images are kept in memory.
 _SHUFFLE_BUFFER = 10_000
 
 
 @dataclass(frozen=True, repr=False)
 class CelebA:
-    """The three splits and the names of the tasks.
+    """The three splits of CelebA and the names of the tasks.
 
     Args:
         train: `tf.data.Dataset` of batches `(x, y)`: `x` float32 `[batch, size, size, 3]` in
@@ -65,7 +65,7 @@ def celeb_a(
     cache: bool | str | os.PathLike[str] = True,
     seed: int = 0,
 ) -> CelebA:
-    """CelebA through TensorFlow Datasets: faces, and one binary task per attribute.
+    """Load CelebA through TensorFlow Datasets: faces, and one binary task per attribute.
 
     The splits are CelebA's own (162,770, 19,867 and 19,962 images; no person is in two of them).
     Images are resized as in the paper's code: bilinear, without antialiasing, to a square.
@@ -86,8 +86,8 @@ def celeb_a(
         A `CelebA`.
 
     Raises:
-        FileNotFoundError: The data are not prepared; says how to get them, at once.
-        ImportError: tensorflow-datasets is not installed; names the command.
+        FileNotFoundError: The data are not prepared. The message says how to get them.
+        ImportError: tensorflow-datasets is not installed. The message has the command.
         ValueError: An argument out of range, an unknown or repeated attribute.
 
     Example:
@@ -103,7 +103,7 @@ def celeb_a(
     names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     folder = prepared_celeb_a(data_dir)
     tfds = import_tfds()
-    # From the files alone: `tfds.builder("celeb_a")` may ask the network for what is known here.
+    # `tfds.builder("celeb_a")` may use the network; the files alone suffice.
     builder = tfds.builder_from_directory(folder)
     known = list(builder.info.features["attributes"])
     if not names or not set(names) <= set(known) or len(set(names)) != len(names):
@@ -135,7 +135,7 @@ def _read(
     import tensorflow as tf
 
     def decode(example: Any) -> tuple[Any, Any]:
-        # Not by tf.io.decode_jpeg: of a corrupt image it does not say which one it is.
+        # tf.io.decode_jpeg does not say which image is corrupt.
         image = tf.numpy_function(
             lambda data, name: read_image(data, f"{builder.data_path}, {name.decode()}"),
             [example["image"], example["tfds_id"]],
@@ -163,7 +163,7 @@ def _read(
         shuffle_files=False,
     )
     size = int(builder.info.splits[split].num_examples)
-    # Images in memory are there anyway: a buffer for all of them costs nothing.
+    # The images are in memory anyway, so a buffer of all of them costs nothing.
     buffer = size if cache is True else min(size, _SHUFFLE_BUFFER)
     shuffled = split == "train"
     if shuffled and cache is False:
@@ -178,7 +178,7 @@ def _read(
 
 
 def _cache_file(folder: Any, split: str, tasks: tuple[str, ...], side: int) -> str:
-    """A file name that tells what is in the cache, because tf.data reads whatever it finds."""
+    """Return a file name that tells what is in the cache: tf.data reads whatever it finds."""
     import zlib
 
     os.makedirs(folder, exist_ok=True)

@@ -1,14 +1,14 @@
-"""CelebA on disk: where TensorFlow Datasets keeps it, and how to get it there.
+"""CelebA on disk, as TensorFlow Datasets prepares it.
 
-Nothing here touches the network or imports TensorFlow before it is needed.
+This module never uses the network, and imports TensorFlow only where it is needed.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
-# What the public page of CelebA offers ("Align&Cropped Images" and the lists beside them), under
-# the names that TensorFlow Datasets knows them by.
+# The files on CelebA's public page ("Align&Cropped Images" and the lists beside them), under the
+# names that TensorFlow Datasets expects.
 FILES = (
     "img_align_celeba.zip",
     "list_attr_celeba.txt",
@@ -25,11 +25,11 @@ def prepare_celeb_a(
     """Prepare CelebA from files that you downloaded by hand.
 
     The automatic download from Google Drive often fails because the file's daily quota is used up.
-    In a browser it usually works: from "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html" get the
+    A browser usually succeeds: from "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html" get the
     five files `img_align_celeba.zip` (1.4 GB), `list_attr_celeba.txt`, `list_eval_partition.txt`,
     `list_landmarks_align_celeba.txt` and `identity_CelebA.txt`. They are checked against the
-    checksums of TensorFlow Datasets, and converted by its own CelebA builder, which meanwhile holds
-    all images in memory, compressed. No network is used.
+    checksums of TensorFlow Datasets and converted by its own CelebA builder, which holds all images
+    in memory, compressed, until it is done. No network is used.
 
     Args:
         folder: Where the five files are.
@@ -65,12 +65,12 @@ def prepare_celeb_a(
 
 
 def default_data_dir(data_dir: str | os.PathLike[str] | None) -> Path:
-    """Where TensorFlow Datasets keeps its data."""
+    """Return the folder in which TensorFlow Datasets keeps its data."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def prepared_celeb_a(data_dir: str | os.PathLike[str] | None) -> Path:
-    """The folder with the newest prepared version of CelebA.
+    """Return the folder with the newest prepared version of CelebA.
 
     Args:
         data_dir: As in `celeb_a`.
@@ -79,8 +79,8 @@ def prepared_celeb_a(data_dir: str | os.PathLike[str] | None) -> Path:
         The folder that holds `dataset_info.json`.
 
     Raises:
-        FileNotFoundError: CelebA is not prepared there. Says so at once: what TensorFlow Datasets
-            does instead is to try a download for minutes.
+        FileNotFoundError: CelebA is not prepared there. (TensorFlow Datasets itself would try a
+            download for minutes.)
     """
     place = default_data_dir(data_dir)
     for parent in (place, place / "celeb_a"):
@@ -102,9 +102,9 @@ def prepared_celeb_a(data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def import_tfds() -> Any:
-    """TensorFlow Datasets, or an error that says how to install it."""
+    """Return TensorFlow Datasets, or raise an error that says how to install it."""
     try:
-        import importlib_resources  # noqa: F401  tensorflow-datasets forgets to require it.
+        import importlib_resources  # noqa: F401  tensorflow-datasets does not require it.
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(

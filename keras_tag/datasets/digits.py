@@ -1,4 +1,4 @@
-"""Overlaid handwritten digits, as arrays: which digits, which properties, which split.
+"""Overlaid handwritten digits as arrays.
 
 The digits are the 1,797 of 8 x 8 pixels in scikit-learn's `load_digits` (a part of the UCI
 "Optical Recognition of Handwritten Digits"). This module never imports TensorFlow.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Which of the ten digits have the property.
+# Property -> the digits that have it.
 PROPERTIES: dict[str, frozenset[int]] = {
     "loop": frozenset({0, 4, 6, 8, 9}),
     "prime": frozenset({2, 3, 5, 7}),
@@ -22,8 +22,8 @@ _SIDE = 8  # A digit is 8 x 8 pixels ...
 _STEP = 5  # ... and the next one starts 5 columns further right, so 3 columns overlap.
 _INK = 16.0  # load_digits counts ink from 0 to 16.
 
-# The share of the digit images that belongs to training and to validation; the rest is for
-# testing. The split is a fact of the data set, the same for every seed.
+# The shares of the digit images for training and for validation; the rest is for testing. The split
+# belongs to the data set and is the same for every seed.
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.6, 0.2
 _SPLIT_SEED = 20211206
 _SPLITS = ("train", "validation", "test")
@@ -31,7 +31,7 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, repr=False)
 class ComposedDigits:
-    """One split as arrays.
+    """One split of overlaid digits as arrays.
 
     Args:
         images: float32 `[size, 8, width]` in [0, 1].
@@ -53,7 +53,7 @@ def compose_digits(
     validation_size: int = 500,
     test_size: int = 2000,
 ) -> dict[str, ComposedDigits]:
-    """What `overlaid_digits` serves, as NumPy arrays and without TensorFlow.
+    """Compose the images and labels of `overlaid_digits` as NumPy arrays, without TensorFlow.
 
     Args:
         positions: See `overlaid_digits`.
@@ -77,7 +77,7 @@ def compose_digits(
     if seed < 0:
         raise ValueError(f"Expected `seed` >= 0. Received: seed={seed}.")
     pixels, digits = _load()
-    # A generator of its own for every split: a longer training set leaves the test set alone.
+    # Every split has its own generator, so a longer training set does not change the test set.
     composed = {}
     for index, (split, pool) in enumerate(_split(len(digits)).items()):
         sources = np.random.default_rng([seed, index]).choice(pool, (sizes[split], positions))
@@ -86,7 +86,7 @@ def compose_digits(
 
 
 def task_names(positions: int, tasks: Sequence[str]) -> tuple[str, ...]:
-    """The names of the tasks, position by position from left to right.
+    """Return the names of the tasks, position by position from left to right.
 
     Args:
         positions: How many digits an image shows.

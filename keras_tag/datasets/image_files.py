@@ -1,4 +1,4 @@
-"""Images as arrays, with errors that name the file."""
+"""Reading of images as arrays, with errors that name the file."""
 
 import io
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Pillow's modes whose pixels arrays hold as they are; others (palettes, bits) are converted.
+# Pillow's modes for one channel of 16 bits or more.
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I")
 
 
@@ -34,7 +34,7 @@ def read_image(data: bytes, name: str) -> np.ndarray:
 
 
 def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a PNG whose numbers mean something, as they are.
+    """Read a PNG of labels without converting its numbers.
 
     Args:
         path: The file.

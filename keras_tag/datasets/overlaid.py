@@ -1,4 +1,4 @@
-"""Overlaid handwritten digits as `tf.data`: real pixels, several tasks, no download."""
+"""Overlaid handwritten digits as `tf.data`, with several binary tasks and without a download."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from keras_tag.datasets.digits import compose_digits
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Evaluation keeps nothing for a backward pass; larger batches save a third of a small fit's time.
+# Evaluation needs no memory for a backward pass, and larger batches save a third of a small fit's
+# time.
 _EVALUATION_BATCHES = 8
 
 
 @dataclass(frozen=True, repr=False)
 class OverlaidDigits:
-    """The three data sets and the names of their tasks.
+    """The three splits of overlaid digits and the names of the tasks.
 
     Args:
         train: `tf.data.Dataset` of batches `(x, y)`: `x` float32 `[batch, 8, width]` in [0, 1],
@@ -51,18 +52,18 @@ def overlaid_digits(
     validation_size: int = 500,
     test_size: int = 2000,
 ) -> OverlaidDigits:
-    """Real digits side by side, overlapping, with one binary task per position and property.
+    """Make images of overlapping digits, with one binary task per position and property.
 
-    An image shows one digit per position. Neighbours overlap by 3 of their 8 columns, where the
-    brighter pixel wins. A task asks whether the digit at one position has one property. The
+    An image shows one digit per position. Adjacent digits overlap by 3 of their 8 columns, where
+    the brighter pixel is taken. A task asks whether the digit at one position has one property. The
     digits are split before the images are composed: a digit seen in training is never in a
     validation or test image, whatever the seed.
 
-    Be aware that this default has *planted structure*: the tasks of one position look at the same
-    pixels and `loop`, `prime` and `composite` nearly determine each other, so that grouping by
-    position is the right answer by construction. It shows that a method finds a structure that is
-    there, not that your tasks have one. `tasks=("odd", "loop", "prime")` is the harder case: `odd`
-    is nobody's good friend.
+    Be aware that this default has *planted structure*: the tasks of one position depend on the same
+    pixels, and `loop`, `prime` and `composite` nearly determine each other, so grouping by position
+    is the right answer by construction. It shows that a method finds a structure that is there, not
+    that your tasks have one. `tasks=("odd", "loop", "prime")` is the harder case: `odd` helps no
+    other task much.
 
     Args:
         positions: How many digits an image shows; it is 8 x (8 + 5 * (positions - 1)) pixels.

@@ -1,4 +1,4 @@
-"""The papers' own tables, with where they are from and how they are to be read."""
+"""Published tables of affinities and group losses, with their sources and orientations."""
 
 import json
 import warnings
@@ -21,7 +21,7 @@ TABLES = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PublishedTable:
-    """A table from a paper.
+    """A table from a paper, with its source.
 
     Args:
         name: See `published`.
@@ -29,10 +29,10 @@ class PublishedTable:
         affinity: The `Affinity`, rows = source whatever the orientation in print; None if the
             table holds measured groups.
         scores: The `GroupScores`, for `select_groups`; None if the table is an affinity.
-        quantity: What was measured, in which unit.
-        orientation: What a row and a column of the table in print are.
+        quantity: What was measured, and its unit.
+        orientation: What a row and a column of the printed table are.
         rows: How the printed table was read: "source" or "target"; None if it holds groups.
-        doubt: Why the orientation may be wrong; None if it is not in doubt.
+        doubt: Why the orientation may be wrong; None if it is certain.
         citation: "paper", "repository", "path", "commit" and "licence".
     """
 
@@ -60,7 +60,7 @@ class PublishedTable:
 
 
 def published(name: str, *, rows: Literal["source", "target"] | None = None) -> PublishedTable:
-    """Numbers that were published, to select from without training anything.
+    """Load a published table, to select groups without training anything.
 
     - "celeba_tag": TAG's affinity of the nine CelebA attributes.
     - "celeba_cosine": the cosine similarity of their gradients.
@@ -72,14 +72,14 @@ def published(name: str, *, rows: Literal["source", "target"] | None = None) -> 
 
     Args:
         name: One of the above.
-        rows: How to read an affinity in print: a row is whose update it was ("source") or whose
-            loss ("target"). None: as the paper's selection code reads it.
+        rows: How to read a printed affinity: a row is the task whose update it was ("source") or
+            the task whose loss was measured ("target"). None: as the paper's selection code does.
 
     Returns:
         A `PublishedTable` with an `affinity` (always rows = source) or measured `scores`.
 
     Raises:
-        ValueError: An unknown name; `rows` for a table that is no affinity, or another word.
+        ValueError: An unknown name; `rows` for a table that is no affinity; another `rows`.
 
     Warns:
         UserWarning: The orientation of the table is doubtful, and `rows` was not given.

@@ -1,4 +1,4 @@
-"""Generated rooms in Taskonomy's layout and encodings."""
+"""Files of generated rooms, in Taskonomy's layout and encodings."""
 
 import csv
 import os
@@ -10,7 +10,7 @@ from keras_tag.datasets.scenes import View, furnish, place_camera, render
 
 NO_GEOMETRY = 65535  # Taskonomy's largest depth: nothing there.
 _DEPTH_UNITS = 512  # to the metre
-# Of the size of Taskonomy's own: keypoints2d are below about 0.005 * 2**16, and edge_texture is
+# Of the same size as in Taskonomy: keypoints2d are below about 0.005 * 2**16, and edge_texture is
 # mostly below 0.08 * 2**16.
 _KEYPOINT_PEAK = 1_000
 _EDGE_PEAK = 6_000
@@ -40,7 +40,7 @@ def write_scenes(
         points: How many rooms a building has.
         views: How many images there are of a room.
         image_size: The side of an image in pixels.
-        seed: Decides everything.
+        seed: Determines all images and labels.
 
     Returns:
         The file with the split list, in Taskonomy's own format, for `taskonomy(splits=...)`.
@@ -83,10 +83,10 @@ def write_scenes(
 
 
 def encode_view(view: View) -> dict[str, np.ndarray]:
-    """A view as the pixels of Taskonomy's files.
+    """Return a view as the pixels of Taskonomy's files.
 
     Args:
-        view: What a camera sees.
+        view: A rendered view.
 
     Returns:
         Domain -> uint8 or uint16 array; "rgb" and the five tasks.
@@ -109,7 +109,7 @@ def _write(root: Path, building: str, stem: str, view: View) -> None:
     for domain, pixels in encode_view(view).items():
         folder = root / domain / building
         folder.mkdir(parents=True, exist_ok=True)
-        # As in Taskonomy, whose files of this one domain are spelled otherwise than its folder.
+        # In Taskonomy the files of this one domain are spelled otherwise than its folder.
         spelled = domain.replace("segment_semantic", "segmentsemantic")
         Image.fromarray(pixels).save(folder / f"{stem}_domain_{spelled}.png")
 

@@ -1,7 +1,8 @@
-"""Rooms of simple geometry, seen by a camera: what can be seen is computed, not annotated.
+"""Rooms of simple geometry and their views, rendered by casting rays.
 
 A room is the inside of a box with a window in its far wall; boxes and spheres stand on its floor.
-For every pixel a ray is cast, and depth, normal, class, edges and corners follow from what it hits.
+For every pixel a ray is cast; depth, normal, class, edges and corners follow from the surface that
+it hits, so that labels are exact.
 World and camera coordinates: x right, y up; the camera looks along +z. NumPy only.
 """
 
@@ -42,7 +43,7 @@ class Sphere:
 
 @dataclass(frozen=True)
 class Room:
-    """What there is to see.
+    """A room with its furniture.
 
     Args:
         walls: The room itself, a `Box` seen from inside.
@@ -64,7 +65,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where from, and where to.
+    """The position and the direction of a camera.
 
     Args:
         position: `[3]`, metres.
@@ -87,7 +88,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class View:
-    """What a camera sees, as arrays of `[size, size]` pixels.
+    """An image with its labels, as arrays of `[size, size]` pixels.
 
     Args:
         rgb: float `[size, size, 3]` in [0, 1].
@@ -109,7 +110,7 @@ class View:
 
 @dataclass(frozen=True)
 class _Hits:
-    """Per pixel, the nearest surface."""
+    """The nearest surface of every pixel."""
 
     depth: np.ndarray
     point: np.ndarray
@@ -120,11 +121,11 @@ class _Hits:
 
 
 def furnish(rng: np.random.Generator, style: np.random.Generator) -> Room:
-    """A room with furniture by chance.
+    """Make a room with random furniture.
 
     Args:
-        rng: Decides the furniture.
-        style: Decides size and colours of the room: the same for the rooms of a building.
+        rng: Determines the furniture.
+        style: Determines the size and colours of the room, which the rooms of a building share.
 
     Returns:
         A `Room`.
@@ -151,11 +152,11 @@ def furnish(rng: np.random.Generator, style: np.random.Generator) -> Room:
 
 
 def place_camera(room: Room, rng: np.random.Generator) -> Camera:
-    """A camera near the front wall that looks into the room.
+    """Place a camera near the front wall, directed into the room.
 
     Args:
-        room: Where it stands.
-        rng: Decides where exactly.
+        room: The room.
+        rng: Determines position and direction.
 
     Returns:
         A `Camera`.
@@ -166,17 +167,17 @@ def place_camera(room: Room, rng: np.random.Generator) -> Camera:
 
 
 def render(room: Room, camera: Camera, size: int) -> View:
-    """What the camera sees.
+    """Render a view.
 
     Args:
-        room: What there is to see.
-        camera: Where it is seen from.
-        size: How many pixels a side of the image has.
+        room: The room.
+        camera: The camera in it.
+        size: The side of the image in pixels.
 
     Returns:
         A `View`.
     """
-    # Colours are the mean of four rays, as a real camera's are; what has no mean is of one ray.
+    # A colour is the mean of four rays, as in a real camera. Labels have no mean: one ray each.
     fine = _shade(_cast(room, camera, 2 * size), room)
     rgb = fine.reshape(size, 2, size, 2, 3).mean((1, 3))
     hits = _cast(room, camera, size)
@@ -193,7 +194,7 @@ def render(room: Room, camera: Camera, size: int) -> View:
 
 
 def _cast(room: Room, camera: Camera, size: int) -> _Hits:
-    """The nearest surface of every pixel's ray."""
+    """Return the nearest surface that every pixel's ray hits."""
     across = np.tan(_FIELD_OF_VIEW / 2) * ((np.arange(size) + 0.5) / size * 2 - 1)
     x, y = np.meshgrid(across, -across)
     # With z = 1 in the camera, the ray's parameter is the depth along the camera's axis.
@@ -206,7 +207,7 @@ def _cast(room: Room, camera: Camera, size: int) -> _Hits:
     point = origin + depth[..., None] * rays
     kind = np.full(depth.shape, BACKGROUND)
     colour, patch = _decorate(room, point, face)
-    # Through the window: nothing.
+    # Behind the window there is no geometry.
     (left, low), (right, high) = room.window
     inside = (point[..., 0] > left) & (point[..., 0] < right)
     inside &= (point[..., 1] > low) & (point[..., 1] < high) & (face == _FAR)
@@ -229,7 +230,7 @@ def _cast(room: Room, camera: Camera, size: int) -> _Hits:
 def _leave(
     to_low: np.ndarray, to_high: np.ndarray, rays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rays from inside a box leave it: depth, normal (inwards) and number of the face."""
+    """Return where rays from inside a box leave it: depth, inward normal, number of the face."""
     ends = np.maximum(to_low, to_high)
     axis = ends.argmin(-1)
     depth = np.take_along_axis(ends, axis[..., None], -1)[..., 0]
@@ -241,7 +242,7 @@ def _leave(
 def _meet(
     thing: Box | Sphere, origin: np.ndarray, rays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rays meet a thing: depth (infinite if not), normal and number of the face."""
+    """Return where rays hit an object: depth (infinite if not), normal, number of the face."""
     if isinstance(thing, Box):
         return _meet_box(thing, origin, rays)
     return _meet_sphere(thing, origin, rays)
@@ -250,7 +251,7 @@ def _meet(
 def _meet_box(
     box: Box, origin: np.ndarray, rays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rays meet a box from outside: depth (infinite if not), normal and face."""
+    """Return where rays hit a box from outside: depth (infinite if not), normal, face."""
     to_low, to_high = (box.low - origin) / rays, (box.high - origin) / rays
     starts, ends = np.minimum(to_low, to_high), np.maximum(to_low, to_high)
     axis = starts.argmax(-1)
@@ -264,7 +265,7 @@ def _meet_box(
 def _meet_sphere(
     sphere: Sphere, origin: np.ndarray, rays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rays meet a sphere: depth (infinite if not), normal, and 0 for its only face."""
+    """Return where rays hit a sphere: depth (infinite if not), normal, 0 for its only face."""
     to_centre = sphere.centre - origin
     a = (rays**2).sum(-1)
     b = rays @ to_centre
@@ -276,7 +277,7 @@ def _meet_sphere(
 
 
 def _decorate(room: Room, point: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tiles on the floor, stripes on the walls: colours, and numbers of the patches."""
+    """Return colours and patch numbers: tiles on the floor, stripes on the walls."""
     tile = np.floor(point[..., [0, 2]] / _CHECK).astype(int)
     side = np.where(face == _FAR, point[..., 0], point[..., 2])
     stripe = np.floor(side / _STRIPE).astype(int)
@@ -291,7 +292,7 @@ def _decorate(room: Room, point: np.ndarray, face: np.ndarray) -> tuple[np.ndarr
 
 
 def _shade(hits: _Hits, room: Room) -> np.ndarray:
-    """Diffuse light from a lamp under the ceiling, and some from everywhere."""
+    """Return colours under diffuse light from a lamp and some ambient light."""
     lamp = np.array([0.0, 0.95, 0.45]) * room.walls.high
     with np.errstate(invalid="ignore"):
         away = lamp - hits.point
@@ -302,7 +303,7 @@ def _shade(hits: _Hits, room: Room) -> np.ndarray:
 
 
 def _edges(patch: np.ndarray) -> np.ndarray:
-    """Where a pixel and its right or lower neighbour are of different patches."""
+    """Return where a pixel and its right or lower neighbour are of different patches."""
     edge = np.zeros(patch.shape)
     edge[:, :-1] += patch[:, :-1] != patch[:, 1:]
     edge[:-1] += patch[:-1] != patch[1:]
@@ -313,7 +314,7 @@ def _edges(patch: np.ndarray) -> np.ndarray:
 
 
 def _keypoints(room: Room, camera: Camera, depth: np.ndarray) -> np.ndarray:
-    """A bump at every corner that is in sight."""
+    """Return bumps at the corners that are not hidden."""
     size = len(depth)
     (left, low), (right, high) = room.window
     far = room.walls.high[2]
@@ -335,13 +336,13 @@ def _keypoints(room: Room, camera: Camera, depth: np.ndarray) -> np.ndarray:
         if not (0 <= column < size and 0 <= row < size):
             continue
         if z > 1.05 * _farthest_around(depth, int(row), int(column)):
-            continue  # Something stands before it.
+            continue  # It is hidden.
         squares = (rows - row) ** 2 + (columns - column) ** 2
         bumps = np.maximum(bumps, np.exp(-squares / (2 * sigma**2)))
     return bumps
 
 
 def _farthest_around(depth: np.ndarray, row: int, column: int) -> float:
-    """A corner's own pixel may just miss it; one of its neighbours does not."""
+    """Return the largest depth around a pixel: the ray of a corner's own pixel may just miss it."""
     rows, columns = slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2)
     return float(depth[rows, columns].max())

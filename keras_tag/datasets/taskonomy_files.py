@@ -1,4 +1,4 @@
-"""Taskonomy on disk: the layout, the split lists, and what a pixel's number means."""
+"""Taskonomy on disk: the layout, the split lists and the encodings of labels."""
 
 import csv
 import os
@@ -21,13 +21,13 @@ _COLUMNS = {"train": "train", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Domain:
-    """How to read one kind of label image: `(number - mean) / scale`.
+    """The encoding of one kind of label image: a label is `(number - mean) / scale`.
 
     Args:
         channels: How many channels a label has. A file may have more; then the first are taken.
         mean: Per channel, or one for all.
         scale: Per channel, or one for all.
-        bits: 8 or 16, of a number in the file.
+        bits: 8 or 16, of the numbers in the file.
         masked: Whether a pixel without geometry has no label.
         smooth: Whether numbers may be averaged when the image is made smaller.
     """
@@ -40,7 +40,7 @@ class Domain:
     smooth: bool = False
 
 
-# Class indices are handled apart: 17 of them, and "uncertain", which is no label.
+# Class indices have no mean and scale. There are 17, and "uncertain", which is no label.
 SEGMENTATION = "segment_semantic"
 NUM_CLASSES = 17
 # Means and scales are those of the training code of Standley et al. (ICML 2020), which the paper's
@@ -72,14 +72,14 @@ class Building:
     spelled: Mapping[str, str]
 
     def file(self, root: Path, domain: str, view: str) -> Path:
-        """One image of one view."""
+        """Return the file of one domain and view."""
         return root / domain / self.folder / f"{view}_domain_{self.spelled[domain]}.png"
 
 
 def read_splits(
     splits: str | os.PathLike[str] | Mapping[str, Sequence[str] | str | os.PathLike[str]],
 ) -> dict[str, tuple[str, ...]]:
-    """Which building is in which split.
+    """Read which building is in which split.
 
     Args:
         splits: See `taskonomy`.
@@ -126,12 +126,12 @@ def read_splits(
 def find_buildings(
     root: Path, names: Sequence[str], domains: Sequence[str], limit: int | None, skip: bool
 ) -> list[Building]:
-    """The images of some buildings, each with a file of every domain.
+    """Find the images of some buildings, each with a file of every domain.
 
     Args:
         root: The folder with a folder for each domain.
-        names: Of buildings.
-        domains: What has to be there for every view, besides the image itself.
+        names: The names of the buildings.
+        domains: The domains that every view must have, besides the image itself.
         limit: The most views of a building; None: all.
         skip: Leave out views without a file of some domain, instead of raising.
 
@@ -152,7 +152,7 @@ def find_buildings(
 
 
 def _building_folders(root: Path) -> dict[str, Path]:
-    """Name of a building -> its folder, relative to a domain's folder."""
+    """Return the name of a building -> its folder, relative to a domain's folder."""
     rgb = root / "rgb"
     if not rgb.is_dir():
         found = sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else None
@@ -162,7 +162,7 @@ def _building_folders(root: Path) -> dict[str, Path]:
             f"Received: root={str(root)!r}, which "
             + ("does not exist." if found is None else f"has no folder 'rgb'; it holds {found}.")
         )
-    # One level deep, or two: the Omnidata tool puts a folder "taskonomy" in between.
+    # One or two levels deep: the Omnidata tool puts a folder "taskonomy" in between.
     folders = {
         folder.name: folder.relative_to(rgb) for folder in rgb.glob("*/*/") if folder.is_dir()
     }
@@ -193,12 +193,12 @@ def _read_building(
                 "split list, or pass skip_incomplete=True."
             )
         views = [view for view in views if view in listed[domain]]
-    # As bytes: Taskonomy has 4.6 million images.
+    # As bytes, to save memory: Taskonomy has 4.6 million images.
     return Building(folder, np.array(views[:limit], dtype=np.bytes_), spelled)
 
 
 def _list(folder: Path) -> Iterator[tuple[str, str]]:
-    """Of every image in a folder, what its name begins and ends with."""
+    """Yield what the name of every image in a folder begins and ends with."""
     if folder.is_dir():
         for entry in os.scandir(folder):
             match = _FILE.match(entry.name)
@@ -216,10 +216,10 @@ def _open(path: str | os.PathLike[str]) -> str:
 
 
 def has_geometry(depth: np.ndarray, farthest: float) -> np.ndarray:
-    """Which pixels have geometry, and not too far away.
+    """Return which pixels have geometry that is not too far away.
 
     Args:
-        depth: `[height, width]`, as it is in a file.
+        depth: `[height, width]`, as stored in a file.
         farthest: In metres.
 
     Returns:
@@ -229,11 +229,11 @@ def has_geometry(depth: np.ndarray, farthest: float) -> np.ndarray:
 
 
 def read_domain(path: Path, domain: str) -> np.ndarray:
-    """The numbers of one label image.
+    """Read the numbers of one label image.
 
     Args:
         path: The file.
-        domain: What is in it.
+        domain: Its domain.
 
     Returns:
         `[height, width, channels]`, or `[height, width]` for classes; whole numbers.

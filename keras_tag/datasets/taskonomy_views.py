@@ -1,4 +1,4 @@
-"""Taskonomy as `tf.data`: dense tasks, with a label or none for every pixel."""
+"""Taskonomy as `tf.data`: dense tasks, in which pixels may lack a label."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ FIVE_TASKS = (SEGMENTATION, DEPTH, "normal", "keypoints2d", "edge_texture")
 
 @dataclass(frozen=True, repr=False)
 class Taskonomy:
-    """The three splits and what the tasks are.
+    """The three splits of Taskonomy and the tasks.
 
     Args:
         train: `tf.data.Dataset` of batches `(x, y)`: `x` float32 `[batch, size, size, 3]` in
@@ -56,7 +56,7 @@ class Taskonomy:
     sizes: dict[str, int]
 
     def losses(self) -> dict[str, Any]:
-        """The paper's losses: cross-entropy of logits for classes, L1 for all else.
+        """Return the paper's losses: cross-entropy of logits for classes, L1 for all else.
 
         Pixels without a label are left out, also in a plain Keras model.
 
@@ -85,11 +85,11 @@ def taskonomy(
     skip_incomplete: bool = False,
     seed: int = 0,
 ) -> Taskonomy:
-    """Taskonomy's images and dense labels, streamed from their files.
+    """Stream Taskonomy's images and dense labels from their files.
 
     The layout is the public one, `root/rgb/<building>/point_X_view_Y_domain_rgb.png` and the same
     for every task (`depth_zbuffer`, ...); a folder `taskonomy` between task and building, as the
-    Omnidata tool makes it, is fine. Nothing is kept in memory but the names of the views.
+    Omnidata tool makes it, is fine. Only the names of the views are kept in memory.
 
     A pixel without a label is NaN, for its task alone: class "uncertain"; and for depth, normals
     and other tasks about geometry a pixel without geometry or farther away than `farthest` (as
@@ -173,7 +173,7 @@ def taskonomy(
 
 
 class _Reader:
-    """The views of some buildings by number."""
+    """A reader of the views of some buildings, by number."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Reader:
         return int(self.ends[-1])
 
     def read(self, number: int) -> list[np.ndarray]:
-        """The image and the labels of one view, in the order of the tasks."""
+        """Return the image and the labels of one view, in the order of the tasks."""
         index = int(np.searchsorted(self.ends, number, side="right"))
         building = self.buildings[index]
         # Counted from the building's end: number - ends[index] is negative.
@@ -217,7 +217,7 @@ class _Reader:
         return [np.round(image).astype(np.uint8), *labels]
 
     def batches(self, batch_size: int, seed: int, shuffled: bool) -> "tf.data.Dataset":
-        """All views, in batches."""
+        """Return all views, in batches."""
         import tensorflow as tf
 
         shapes = [
@@ -233,7 +233,7 @@ class _Reader:
                 zip(self.tasks, labels, strict=True)
             )
 
-        # Numbers are shuffled, not images: all of them, in no memory to speak of.
+        # Shuffling numbers instead of images needs hardly any memory for a full shuffle.
         numbers = tf.data.Dataset.range(len(self))
         if shuffled:
             numbers = numbers.shuffle(len(self), seed=seed, reshuffle_each_iteration=True)
@@ -245,7 +245,7 @@ class _Reader:
 
 
 def _resize(pixels: np.ndarray, side: int, *, smooth: bool) -> np.ndarray:
-    """To `[side, side]` or `[side, side, channels]`: the mean over an area, or nearest pixels."""
+    """Resize to `[side, side(, channels)]`: to the mean over an area, or to nearest pixels."""
     height, width = pixels.shape[:2]
     if (height, width) == (side, side):
         return pixels
@@ -264,7 +264,7 @@ def _resize(pixels: np.ndarray, side: int, *, smooth: bool) -> np.ndarray:
 
 
 def _classes(numbers: np.ndarray, file: Path) -> np.ndarray:
-    """Class indices from 0 ("background"); NaN for "uncertain"."""
+    """Return class indices from 0 ("background"); NaN for "uncertain"."""
     if numbers.max() > NUM_CLASSES:
         raise ValueError(
             f"Expected classes from 0 to {NUM_CLASSES} in the segmentation of {str(file)!r}. "

@@ -1,4 +1,4 @@
-"""Pictures of affinities, groups, budgets and stability, on matplotlib `Axes`. No TensorFlow."""
+"""Plots of affinities, groups, budgets and stability, on matplotlib `Axes`. No TensorFlow."""
 
 from keras_tag.plotting.budgets import plot_budget_curve
 from keras_tag.plotting.dynamics import plot_dynamics

@@ -1,4 +1,4 @@
-"""What every further network buys."""
+"""The plot of the best objective over the budget."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ _MOST_NUMBERS = 12
 
 
 def plot_budget_curve(curve: Mapping[Any, Grouping], ax: "Axes | None" = None) -> "Axes":
-    """The objective of the best groups over the budget.
+    """Plot the objective of the best groups over the budget.
 
-    A filled point is proven; at an open one the time ran out, and a bar reaches from it to the
-    bound that no groups can pass.
+    A filled point is proven to be optimal. At an open point the time ran out; a bar reaches from it
+    to the bound that no groups can pass.
 
     Args:
         curve: Budget -> `Grouping`, as `budget_curve` returns.
-        ax: Where to. None: a new figure.
+        ax: Where to draw. None: a new figure.
 
     Returns:
         The matplotlib `Axes`. Nothing is shown or saved.
@@ -63,7 +63,7 @@ def plot_budget_curve(curve: Mapping[Any, Grouping], ax: "Axes | None" = None) -
             zorder=3,
         )
     if len(budgets) <= _MOST_NUMBERS:
-        # Above the line on its free side.
+        # Above the line, on its free side.
         rises = objective[-1] >= objective[0]
         for budget, value in zip(budgets, objective, strict=True):
             ax.annotate(

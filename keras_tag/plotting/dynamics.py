@@ -1,4 +1,4 @@
-"""How affinities change while a model learns."""
+"""The plot of affinities over epochs."""
 
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,18 @@ _OTHERS = "#a8a8a8"
 def plot_dynamics(
     affinity: Affinity, target: str | None = None, ax: "Axes | None" = None, *, most: int = 7
 ) -> "Axes":
-    """Affinities of pairs of different tasks, epoch by epoch, as lines.
+    """Plot the affinities of pairs of different tasks, epoch by epoch, as lines.
 
-    The pairs of the largest affinity over all epochs, whether it helps or harms, have colours and
-    markers of their own and stand in the legend in the order of their last values; all others are
-    thin and grey, so that forty tasks can be read. A gap: not measured in that epoch. Several runs
-    (`combine`, `merge`) are averaged probe by probe.
+    The pairs with the largest affinity over all epochs, whether it helps or harms, have colours and
+    markers of their own. The legend lists them in the order of their last values. All others are
+    thin and grey, so that forty tasks can be read. A line has a gap where an epoch did not measure
+    the pair. Several runs (`combine`, `merge`) are averaged over all their probes.
 
     Args:
         affinity: With a history, as `tag.affinity()` has.
-        target: Only what is done to the loss of this task; None for all pairs.
-        ax: Where to. None: a new figure.
-        most: How many pairs stand in the legend, up to 7.
+        target: Only the pairs with this target; None: all pairs.
+        ax: Where to draw. None: a new figure.
+        most: How many pairs the legend lists, up to 7.
 
     Returns:
         The matplotlib `Axes`. Nothing is shown or saved.
@@ -61,7 +61,7 @@ def plot_dynamics(
         (i, j) for i in range(n) for j in range(n) if i != j and target in (None, affinity.tasks[j])
     ]
     pairs.sort(key=lambda pair: -np.nan_to_num(abs(affinity.mean[pair]), nan=-1.0))
-    # Many lines on top of each other shall still show where most of them are.
+    # Transparent, so that many lines on top of each other still show where most of them are.
     faint = min(1.0, max(0.12, 40 / max(1, len(pairs) - most)))
     for i, j in pairs[most:]:
         ax.plot(epochs + 1, values[:, i, j], color=_OTHERS, linewidth=0.6, alpha=faint, zorder=1)

@@ -1,4 +1,4 @@
-"""Who trains with whom."""
+"""The plot of a grouping."""
 
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def groups_size(grouping: Grouping) -> tuple[float, float]:
-    """The size in inches at which `plot_groups` draws a grouping when it makes the figure."""
+    """Return the size, in inches, of the figure that `plot_groups` makes for a grouping."""
     return max(1.1 * len(grouping.groups) + 2.4, 5.2), max(0.3 * len(grouping.tasks), 0.9) + 1.5
 
 
 def plot_groups(grouping: Grouping, ax: "Axes | None" = None) -> "Axes":
-    """Who trains with whom: a row per task, a column per network.
+    """Plot which tasks train together: a row per task, a column per network.
 
     A filled square: the network trains the task and serves it (the number is the task's score
     there, where it has one). An open square: the task is only trained there, to help the others.
@@ -25,7 +25,7 @@ def plot_groups(grouping: Grouping, ax: "Axes | None" = None) -> "Axes":
 
     Args:
         grouping: What to draw.
-        ax: Where to. None: a new figure of `groups_size`.
+        ax: Where to draw. None: a new figure of `groups_size`.
 
     Returns:
         The matplotlib `Axes`. Nothing is shown or saved.

@@ -1,4 +1,4 @@
-"""The affinities as a heatmap."""
+"""The heatmap of an affinity."""
 
 import math
 from typing import TYPE_CHECKING, Literal
@@ -20,32 +20,31 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 # A number such as -0.12 in 8 points needs a cell this wide, in points (1/72 inch), and a line of
-# text so much height.
+# text is this high.
 _LEAST_CELL_WITH_NUMBER = 26.0
 _LINE = 10.0
 
 
 def affinity_size(num_tasks: int) -> tuple[float, float]:
-    """The size in inches at which `plot_affinity` draws so many tasks when it makes the figure."""
+    """Return the size, in inches, of the figure that `plot_affinity` makes for this many tasks."""
     return matrix_size(num_tasks)
 
 
 def plot_affinity(
     affinity: Affinity, ax: "Axes | None" = None, *, errors: bool = False, counts: bool = False
 ) -> "Axes":
-    """A heatmap: rows are sources (whose update), columns targets (whose loss).
+    """Plot a heatmap: rows are sources (whose update), columns targets (whose loss).
 
-    Blue helps, red harms. The colours span the largest value *off* the diagonal, because what a
-    task's update does for itself is much larger and would leave all else pale. Diagonal cells stand
-    apart in white frames and have the scale's last colour. Up to 12 tasks the numbers are written
-    into the cells, in units of the power of ten that the colour bar names. Grey: not measured.
+    Blue helps, red harms. The colours span the values *off* the diagonal: a task's effect on itself
+    is much larger and would leave all other cells pale. Diagonal cells have white frames; where
+    they exceed the scale they have its last colour. Up to 12 tasks the numbers are written into the
+    cells, in units of the power of ten that the colour bar names. Grey cells were not measured.
 
     Args:
         affinity: What to draw.
-        ax: Where to. None: a new figure of `affinity_size`.
+        ax: Where to draw. None: a new figure of `affinity_size`.
         errors: Write each standard error under its number. A dot marks a pair whose 95% interval
-            holds 0, so that nobody knows whether it helps or harms; the dots are also drawn
-            where there is no room for numbers.
+            contains 0: it may help or harm. The dots are drawn where numbers do not fit, too.
         counts: Write how many probes (or tables) each number is from.
 
     Returns:
@@ -71,7 +70,7 @@ def plot_affinity(
     exponent, limit = _scale(affinity.mean)
     unit = 10.0**exponent
     values = affinity.mean / unit
-    # The middle of the diverging map is white, so that grey is left for "not measured".
+    # The middle of the map is white; grey is left for pairs that were not measured.
     colours = _diverging().with_extremes(bad=UNMEASURED)
     image = ax.imshow(values, colours, vmin=-limit, vmax=limit)
     named = f", in units of $10^{{{exponent}}}$" if exponent else ""
@@ -93,33 +92,33 @@ def plot_affinity(
     if errors:
         _mark_unsure(ax, affinity, values, limit, cell)
     name_tasks(ax, affinity.tasks, cell)
-    ax.set_xlabel("target: whose loss" + "\ndot: the 95% interval holds 0" * errors)
+    ax.set_xlabel("target: whose loss" + "\ndot: the 95% interval contains 0" * errors)
     ax.set_ylabel("source: whose update")
     return ax
 
 
 def _diverging() -> "Colormap":
-    """Red over white to blue: told apart with every kind of colour vision."""
+    """Return the map from red over white to blue, which every kind of colour vision tells apart."""
     import matplotlib as mpl
 
     return mpl.colormaps["RdBu"]
 
 
 def _scale(mean: np.ndarray) -> tuple[int, float]:
-    """The power of ten to write affinities in, and the colour limit in that unit."""
+    """Return the power of ten that affinities are written in, and the colour limit in that unit."""
     off_diagonal = np.abs(mean[~np.eye(len(mean), dtype=bool)])
     sizes = off_diagonal if np.nanmax(off_diagonal, initial=0.0) > 0 else np.abs(mean)
     largest = float(np.nanmax(sizes, initial=0.0))
     if largest == 0:
         return 0, 1.0
     exponent = math.floor(math.log10(largest))
-    # From 0.1 up, and for the few numbers above 1, plain numbers are read more easily.
+    # From 0.1 to 999 plain numbers are easier to read.
     exponent = 0 if -1 <= exponent <= 2 else exponent
     return exponent, largest / 10.0**exponent
 
 
 def _extend(values: np.ndarray, limit: float) -> Literal["neither", "min", "max", "both"]:
-    """Which ends of the colour bar have values beyond them."""
+    """Return which ends of the colour bar have values beyond them."""
     above, below = np.nanmax(values, initial=0.0) > limit, np.nanmin(values, initial=0.0) < -limit
     if above and below:
         return "both"

@@ -1,4 +1,4 @@
-"""How sure it is who trains with whom."""
+"""The plot of how often two tasks train together."""
 
 from typing import TYPE_CHECKING
 
@@ -16,23 +16,23 @@ from keras_tag.resampling import Stability
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Orange on blue: told apart with every kind of colour vision, on pale and on dark.
+# Orange on blue, which every kind of colour vision tells apart, on pale and on dark.
 _CHOSEN = "#E69F00"
 _ITSELF = "#dddddd"
-# A number such as 100 in 8 points, in a cell of so many points.
+# A number such as 100 in 8 points needs a cell of this many points.
 _LEAST_CELL_WITH_NUMBER = 20.0
 
 
 def plot_stability(stability: Stability, ax: "Axes | None" = None) -> "Axes":
-    """In which share of the draws two tasks train together.
+    """Plot the share of the draws in which two tasks train together.
 
-    The darker, the more often. Pairs that the chosen grouping trains together have orange frames:
-    framed and dark, or unframed and pale, is sure; all else is not. Tasks are in the order of the
-    networks that serve them.
+    A darker pair trains together more often. Pairs that the chosen grouping trains together have
+    orange frames. A framed dark cell or an unframed pale cell is certain; others are not. Tasks are
+    in the order of the networks that serve them.
 
     Args:
         stability: What `keras_tag.stability(affinity, budget)` returned.
-        ax: Where to. None: a new figure.
+        ax: Where to draw. None: a new figure.
 
     Returns:
         The matplotlib `Axes`. Nothing is shown or saved.

@@ -7,8 +7,8 @@ import keras
 
 Encoder = Callable[[Any], Any]
 
-# As in the networks of Standley et al. Keras's own 0.99 needs hundreds of steps before a network
-# is evaluated with statistics of its own.
+# As in the networks of Standley et al. With Keras's default of 0.99 the moving statistics need
+# hundreds of steps until they are the network's own.
 _MOMENTUM = 0.9
 
 
@@ -19,7 +19,7 @@ def dense_model(
     encoder: Encoder | None = None,
     decoder_width: int = 16,
 ) -> keras.Model:
-    """A shared encoder, and a decoder for every task.
+    """Build a shared encoder with a decoder for every task.
 
     A decoder doubles the resolution until it is the image's: bilinear upsampling, the encoder's own
     map of that resolution beside it (if the encoder gives one), a separable convolution. Outputs
@@ -49,8 +49,8 @@ def dense_model(
         >>> model.compile("adam", loss=dense_loss(classes=False))
 
     Reference:
-        The networks of Standley et al., ICML 2020, arXiv:1905.07553, are of this kind: a shared
-        Xception encoder and one decoder per task.
+        Standley et al., ICML 2020, arXiv:1905.07553, use such networks: a shared Xception encoder
+        and one decoder per task.
     """
     if not channels:
         raise ValueError("Expected `channels` to name at least one task. Received: channels={}.")
@@ -65,7 +65,7 @@ def dense_model(
             f"Expected an encoder whose map becomes {size[0]} x {size[1]} by doubling. Received: "
             f"{height} x {width}. Choose an image size that is a multiple of the encoder's stride."
         )
-    # By height: what of the encoder a decoder may look at on its way up.
+    # Height -> the map of the encoder that decoders concatenate at this height.
     beside = {feature.shape[1]: feature for feature in maps[:-1]}
     outputs = {
         task: _decode(task, maps[-1], doublings, beside, decoder_width, depth)
@@ -75,7 +75,7 @@ def dense_model(
 
 
 def xception_encoder(widths: Sequence[int] = (16, 32, 64)) -> Encoder:
-    """A small encoder in the manner of Xception.
+    """Return a small encoder like that of Xception.
 
     Every width halves the resolution: the first by a convolution, the others by two separable
     convolutions with a shortcut past them, each followed by batch normalization.
@@ -133,5 +133,5 @@ def _decode(
         )(x)
         x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{task}_norm{k}")(x)
         x = layers.Activation("relu", name=f"{task}_relu{k}")(x)
-    # In mixed precision, too, losses are of float32.
+    # Float32 outputs, also in mixed precision, so that losses are of float32.
     return layers.Conv2D(channels, 3, padding="same", dtype="float32", name=task)(x)

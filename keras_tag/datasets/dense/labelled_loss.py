@@ -1,7 +1,7 @@
-"""Losses of dense tasks in plain Keras models: a pixel whose label is NaN is left out.
+"""Losses that leave out pixels whose label is NaN, for plain Keras models.
 
-`TAGModel` and `GroupedModel` leave missing labels out of any loss. These losses do it by themselves
-as well, to the same numbers, so that one `compile(loss=...)` is right for all three.
+`TAGModel` and `GroupedModel` leave missing labels out of any loss. These losses do the same by
+themselves and give the same numbers, so one `compile(loss=...)` is right for all three.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ import keras
 
 @keras.saving.register_keras_serializable(package="keras_tag")
 class LabelledLoss(keras.losses.Loss):
-    """A Keras loss over those labels that are there: NaN means that there is none.
+    """A Keras loss over the labels that are not missing: NaN stands for a missing label.
 
-    What the loss reduces by itself, such as the last axis of a surface normal, is one label, and is
-    missing when any part of it is. The value is the mean over the labels that are there, and 0 if
-    there are none.
+    Axes that the loss reduces by itself, such as the last axis of a surface normal, make one label,
+    which is missing when any part of it is. The value is the mean over the labels that are not
+    missing, and 0 if all are.
 
     Args:
         loss: A Keras loss: a name such as "mae", a function, or a `keras.losses.Loss`.
@@ -50,18 +50,18 @@ class LabelledLoss(keras.losses.Loss):
             raise ValueError(f"Expected `loss` to be a Keras loss. Received: loss={loss!r}.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Values with zeros where a label is missing, the others scaled up for them.
+        """Return values with zeros where a label is missing, and the others scaled up to the mean.
 
         Args:
             y_true: Labels, NaN where missing.
             y_pred: Predictions.
 
         Returns:
-            What the loss has not reduced by itself, `[batch, height, width]` for images.
+            The values that the loss has not reduced by itself, `[batch, height, width]` for images.
         """
         ops = keras.ops
         absent = ops.isnan(y_true)
-        # Before the loss: NaN times zero is NaN, also in a gradient.
+        # Before the loss is computed: NaN times zero is NaN, also in a gradient.
         y_true = ops.where(absent, ops.zeros_like(y_true), y_true)
         call = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         values = call(y_true, y_pred)
@@ -76,7 +76,7 @@ class LabelledLoss(keras.losses.Loss):
         return values * (total / ops.maximum(count, 1.0))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
+        """Return the arguments of `__init__`."""
         return {
             **super().get_config(),
             "loss": keras.saving.serialize_keras_object(self.loss),
@@ -84,14 +84,14 @@ class LabelledLoss(keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LabelledLoss":
-        """Rebuild from `get_config`."""
+        """Rebuild the loss from `get_config`."""
         config = dict(config)
         config["loss"] = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**config)
 
 
 def dense_loss(*, classes: bool) -> LabelledLoss:
-    """The paper's losses of dense tasks.
+    """Return the paper's loss of a dense task.
 
     Args:
         classes: True: cross-entropy of logits against class indices. False: L1.
