@@ -1,35 +1,142 @@
 """`build_from`: a `build_model` for `GroupedModel`, derived from the joint model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import keras
+import numpy as np
 
+from keras_tag.grouped_model.model_copy import ModelCopier
 from keras_tag.tag_model import TAGModel
 
+Start = Literal["fresh", "trunk", "all", "initial"]
 
-def build_from(model: keras.Model) -> Callable[[Sequence[str]], keras.Model]:
+
+def build_from(
+    model: keras.Model, *, start: Start = "fresh", verbose: bool = True
+) -> "NetworkBuilder":
     """Derive `build_model` from a functional model with all the tasks.
 
-    The returned function cuts the graph down to what the asked outputs need and makes new layers
-    with the same names and configurations, and fresh weights. Inputs are all kept, because every
-    network is given the same data.
+    Each call of what is returned makes a new network for some of the tasks: the part of the
+    model's graph that they need. Inputs are all kept, because every network is given the same data.
+    The network has everything of the model that training would not make anew: adapted
+    preprocessing (such as the mean of `Normalization` or a vocabulary), frozen weights, the
+    `trainable` flag of every layer at any depth, LoRA and quantisation. `start` says what the rest
+    starts with.
+
+    The model is read once, by this call: what it learns afterwards changes no network.
 
     Args:
         model: A functional Keras model with one named output per task: a dict of outputs, or a
             list named by its output layers; or a `TAGModel` of one. It is left as it is.
+        start: What the weights start with that training makes. "fresh": the initial values of a
+            new model, others for every network. "trunk": the model's present values of what at
+            least two tasks use, the heads fresh. "all": the model's present values. "initial": the
+            model's values before its training. Of a `TAGModel` that has been fit, these are what
+            it had when `fit` was first called; of any other model, its present values.
+        verbose: Whether the first call prints a line that says what the networks start with.
 
     Returns:
-        `build_model(tasks)`, for `GroupedModel`.
+        `build_model(tasks)`, for `GroupedModel`. It can be pickled.
 
     Raises:
-        ValueError: The model is not functional, so its graph is not known.
+        ValueError: The model is not functional, so its graph is not known; two of its outputs have
+            one name; a layer can't be made again from its configuration; `start` is unknown, or
+            "initial" and the initial weights of the `TAGModel` are not known.
 
     Example:
         >>> tag = keras_tag.TAGModel(joint)
         >>> ...
-        >>> served = keras_tag.GroupedModel(grouping, keras_tag.build_from(joint))
+        >>> served = keras_tag.GroupedModel(grouping, keras_tag.build_from(joint, start="trunk"))
     """
-    model = model.model if isinstance(model, TAGModel) else model
+    if start not in get_args(Start):
+        raise ValueError(f"Expected `start` to be one of {get_args(Start)}. Received: {start!r}.")
+    initial = _initial_weights(model) if start == "initial" else None
+    inner = model.model if isinstance(model, TAGModel) else model
+    return NetworkBuilder(inner, start=start, verbose=verbose, initial=initial)
+
+
+class NetworkBuilder:
+    """Makes new networks for some tasks of a joint model; see `build_from`.
+
+    Args:
+        model: A functional model.
+        start: As in `build_from`.
+        verbose: As in `build_from`.
+        initial: For each weight of the model, its value before training; None: the present one.
+
+    Attributes:
+        tasks: The names of the model's outputs, in the model's order.
+        start: As given.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        start: Start,
+        verbose: bool = True,
+        initial: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        outputs = _named_outputs(model)
+        self.tasks = tuple(outputs)
+        self.start = start
+        self.verbose = verbose
+        whole = keras.Model(model.input, outputs)
+        self._copier = ModelCopier(whole)
+        if initial is not None:
+            before = {id(w): value for w, value in zip(model.weights, initial, strict=True)}
+            self._copier.values = [
+                (weight.path, before[id(weight)]) for weight in whole.weights
+            ]
+        shared = _shared_weights(whole, outputs)
+        self._keep = [
+            not fresh or start in ("all", "initial") or (start == "trunk" and id(w) in shared)
+            for w, fresh in zip(whole.weights, self._copier.fresh, strict=True)
+        ]
+        self._announced = False
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the model's outputs, in the model's order."""
+        return list(self.tasks)
+
+    def __call__(self, tasks: Sequence[str]) -> keras.Model:
+        """Make a new network.
+
+        Args:
+            tasks: Some of `tasks`.
+
+        Returns:
+            A functional model with the outputs `{task: output}`.
+
+        Raises:
+            ValueError: A task that is no output of the model.
+        """
+        unknown = [task for task in tasks if task not in self.tasks]
+        if unknown:
+            raise ValueError(
+                f"Expected tasks that are outputs of the model: {list(self.tasks)}. "
+                f"Received: {list(tasks)}; unknown: {unknown}."
+            )
+        if self.verbose and not self._announced:
+            self._announced = True
+            print(self._summary())
+        copy = self._copier.copy(self._keep)
+        return keras.Model(copy.input, {task: copy.output[task] for task in tasks})
+
+    def _summary(self) -> str:
+        kept = sum(self._keep)
+        made = len(self._keep) - kept
+        return (
+            f"build_from(start={self.start!r}): of {len(self._keep)} weights, networks start with "
+            f"{kept} of the joint model's and {made} fresh."
+        )
+
+
+def _named_outputs(model: keras.Model) -> dict[str, Any]:
+    """Return the symbolic outputs by task; refuse a model whose graph or tasks are not known."""
     outputs = getattr(model, "output", None)
     functional = keras.Model(model.input, outputs) if outputs is not None else None
     if functional is None or type(model).call is not type(functional).call:
@@ -40,19 +147,29 @@ def build_from(model: keras.Model) -> Callable[[Sequence[str]], keras.Model]:
             "with these outputs."
         )
     if isinstance(outputs, Mapping):
-        named = dict(outputs)
-    else:
-        flat = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-        named = dict(zip(model.output_names, flat, strict=True))
+        return dict(outputs)
+    flat = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    names = list(model.output_names)
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twice:
+        raise ValueError(
+            "Expected outputs of different names, which are the tasks. Received several of the "
+            f"names {twice} among {names}. Name them with a dict: keras.Model(inputs, "
+            "{'task': output, ...})."
+        )
+    return dict(zip(names, flat, strict=True))
 
-    def build_model(tasks: Sequence[str]) -> keras.Model:
-        unknown = [task for task in tasks if task not in named]
-        if unknown:
-            raise ValueError(
-                f"Expected tasks that are outputs of model {model.name!r}: {list(named)}. "
-                f"Received: {list(tasks)}; unknown: {unknown}."
-            )
-        part = keras.Model(model.input, {task: named[task] for task in tasks})
-        return keras.models.clone_model(part)
 
-    return build_model
+def _initial_weights(model: keras.Model) -> Sequence[np.ndarray] | None:
+    """Return a fitted `TAGModel`'s weights before its training; None for the present ones."""
+    return None
+
+
+def _shared_weights(whole: keras.Model, outputs: Mapping[str, Any]) -> set[int]:
+    """Return the identities of the weights in layers that at least two tasks use."""
+    users = Counter(
+        id(weight)
+        for output in outputs.values()
+        for weight in keras.Model(whole.input, output).weights
+    )
+    return {identity for identity, tasks in users.items() if tasks >= 2}

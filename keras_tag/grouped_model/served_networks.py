@@ -1,5 +1,6 @@
 """`ServedNetworks`: the networks of a grouping, served as one Keras model."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -52,9 +53,15 @@ class ServedNetworks(DistributedModel):
         for group, network in zip(grouping.groups, self.networks, strict=True):
             check_network(network, group)
         check_nothing_shared(self.networks)
-        self.warm_start = (
-            None if warm_start is None else WarmStart.from_model(warm_start, self.networks)
-        )
+        self.warm_start = None
+        if warm_start is not None:
+            warnings.warn(
+                "`GroupedModel(warm_start=model)` is deprecated. Use "
+                "`keras_tag.build_from(model, start='all')` for `build_model`, or start='trunk'.",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            self.warm_start = WarmStart.from_model(warm_start, self.networks)
         # Functions, so that Keras does not take the cut networks for layers of their own.
         self._serving = [
             cut(network, group, [task for task in group if self.serves.get(task) == index])

@@ -1,19 +1,25 @@
-"""`WarmStart`: networks that begin with the weights of the joint model."""
+"""`WarmStart`: networks that begin with the weights of another model."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
+
+from keras_tag.grouped_model.layer_walk import flattened
+from keras_tag.grouped_model.model_copy import LayerState
+from keras_tag.tag_model import TAGModel
 
 
 @dataclass(frozen=True, repr=False)
 class WarmStart:
-    """Which weights were taken from the joint model.
+    """Which weights were taken from another model.
 
     Args:
         copied: Per network, the paths of the weights that were copied.
-        fresh: Per network, the paths of those that were not, because the joint model has none of
+        fresh: Per network, the paths of those that were not, because the other model has none of
             that name and shape.
     """
 
@@ -22,19 +28,19 @@ class WarmStart:
 
     @classmethod
     def from_model(cls, model: keras.Model, networks: Sequence[keras.Model]) -> "WarmStart":
-        """Copy weights wherever path (as in `trunk/kernel`) and shape are the same.
+        """Copy all state of layers of the same name and class, and weights of the same path.
 
         Args:
-            model: The joint model.
-            networks: The networks, changed in place. What they share a name with in `model` they
-                copy: trunks, heads and moving statistics.
+            model: The model to copy from, usually the joint one.
+            networks: The networks, changed in place.
 
         Returns:
-            What was done.
+            What was copied.
 
         Raises:
-            ValueError: A model without weights yet.
+            ValueError: A model is not built, so it has no weights.
         """
+        model = model.model if isinstance(model, TAGModel) else model
         for part in (model, *networks):
             if not part.built:
                 raise ValueError(
@@ -42,7 +48,17 @@ class WarmStart:
                     f"{part.name!r}, which is not. Call it on a batch first (a network: inside of "
                     "build_model)."
                 )
-        return cls(*zip(*(_copy(model, network) for network in networks), strict=True))
+        taken: set[int] = set()
+        report = cls(*zip(*(_copy(model, network, taken) for network in networks), strict=True))
+        left = [weight.path for weight in model.weights if id(weight) not in taken]
+        if left:
+            warnings.warn(
+                f"No network takes these weights of {model.name!r}: {left}. A weight is copied to "
+                "a layer of the same name and class, or to a weight of the same path, and only if "
+                "the shapes are the same.",
+                stacklevel=4,
+            )
+        return report
 
     def __str__(self) -> str:
         lines = []
@@ -54,24 +70,66 @@ class WarmStart:
     __repr__ = __str__
 
 
-def _copy(source: keras.Model, target: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Copy what fits; the paths that were copied and those that were not."""
-    sources, targets = _by_path(source), _by_path(target)
+def _copy(
+    source: keras.Model, target: keras.Model, taken: set[int]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy what fits into one network.
+
+    Args:
+        source: The model to copy from.
+        target: The network.
+        taken: Receives the identities of the source's weights that were copied.
+
+    Returns:
+        The paths of the network's weights that were copied, and of those that were not.
+    """
+    by_layer: set[int] = set()
+    layers = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        original = layers.get(layer.name)
+        if original is not None and _alike(original, layer):
+            _copy_layer(original, layer)
+            by_layer |= {id(weight) for weight in layer.weights}
+            taken |= {id(weight) for weight in original.weights}
     copied, fresh = [], []
-    for path, variables in targets.items():
+    sources, targets = _by_path(source), _by_path(target)
+    for path, weights in targets.items():
         candidates = sources.get(path, [])
+        if all(id(weight) in by_layer for weight in weights):
+            copied.append(path)
         # A path may stand for several weights (layers of one name): all of them fit, or none.
-        if [v.shape for v in candidates] == [v.shape for v in variables]:
-            for variable, candidate in zip(variables, candidates, strict=True):
-                variable.assign(candidate)
+        elif [w.shape for w in candidates] == [w.shape for w in weights]:
+            for weight, candidate in zip(weights, candidates, strict=True):
+                weight.assign(candidate)
+            taken |= {id(candidate) for candidate in candidates}
             copied.append(path)
         else:
             fresh.append(path)
     return tuple(copied), tuple(fresh)
 
 
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two layers contain the same classes of layers and shapes of weights."""
+    return _kinds(one) == _kinds(other) and [tuple(w.shape) for w in one.weights] == [
+        tuple(w.shape) for w in other.weights
+    ]
+
+
+def _kinds(layer: Any) -> list[type]:
+    return [type(inner) for inner in (layer, *flattened(layer))]
+
+
+def _copy_layer(source: Any, target: Any) -> None:
+    """Copy weights and what else the layers save, such as vocabularies."""
+    for inner, copy in zip(flattened(source), flattened(target), strict=True):
+        LayerState.of(inner).load(copy)
+    LayerState.of(source).load(target)
+    for weight, original in zip(target.weights, source.weights, strict=True):
+        weight.assign(original)
+
+
 def _by_path(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    variables = defaultdict(list)
-    for variable in model.weights:
-        variables[variable.path].append(variable)
-    return variables
+    weights = defaultdict(list)
+    for weight in model.weights:
+        weights[weight.path].append(weight)
+    return weights
