@@ -87,9 +87,7 @@ class NetworkBuilder:
         self._copier = ModelCopier(whole)
         if initial is not None:
             before = {id(w): value for w, value in zip(model.weights, initial, strict=True)}
-            self._copier.values = [
-                (weight.path, before[id(weight)]) for weight in whole.weights
-            ]
+            self._copier.values = [(weight.path, before[id(weight)]) for weight in whole.weights]
         shared = _shared_weights(whole, outputs)
         self._keep = [
             not fresh or start in ("all", "initial") or (start == "trunk" and id(w) in shared)
@@ -162,6 +160,19 @@ def _named_outputs(model: keras.Model) -> dict[str, Any]:
 
 def _initial_weights(model: keras.Model) -> Sequence[np.ndarray] | None:
     """Return a fitted `TAGModel`'s weights before its training; None for the present ones."""
+    if not isinstance(model, TAGModel):
+        return None
+    optimizer = getattr(model, "optimizer", None)
+    trained = optimizer is not None and int(optimizer.iterations) > 0
+    if model.initial_weights:
+        return list(model.initial_weights)
+    if trained:
+        raise ValueError(
+            "Expected a TAGModel that knows its weights from before its training, with "
+            "start='initial'. Received one that was trained before it was loaded, or whose "
+            "`initial_weights` were not kept. Call `build_from(tag, start='initial')` before "
+            "`fit`, or use another `start`."
+        )
     return None
 
 

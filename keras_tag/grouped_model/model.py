@@ -47,8 +47,8 @@ class GroupedModel(ServedNetworks):
         serve: The tasks to serve, at least one of every network. None: all of them. The others
             are trained as helpers only.
         missing: A label value that means "not labelled", such as -1. NaN means so without asking.
-        warm_start: A model, usually the joint one, whose weights the networks begin with wherever
-            names and shapes fit.
+        warm_start: Deprecated, for `build_from(model, start="all")`. A model whose weights and
+            state the networks begin with, wherever names and shapes fit.
         optimizers: One optimizer (or its name) per network, in the order of `grouping.groups`;
             None for a network that the compiled one is to train. None: that is every network.
         helper_losses: Whether to log, as `group_<index>/<task>_loss`, the losses of the helpers.

@@ -78,8 +78,12 @@ class LayerState:
         """
         if self.quantization != _quantization(layer):
             layer.quantize(self.quantization)
-        if self.lora != _lora(layer) and self.lora is not None:
-            layer.enable_lora(self.lora[0], lora_alpha=self.lora[1])
+        if self.lora is not None:
+            rank, alpha = self.lora
+            if _lora(layer) is None:
+                layer.enable_lora(rank)
+            # No part of the configuration of Keras's layers.
+            layer.lora_alpha = alpha
 
     def load(self, layer: Any) -> None:
         """Load what the layer itself saves.
@@ -122,11 +126,10 @@ class ModelCopier:
         self._states = [LayerState.of(layer) for layer in layers]
         self._flags = [bool(weight.trainable) for weight in model.weights]
         self.values = [(weight.path, on_host(weight)) for weight in model.weights]
-        copy = self._prepared()
+        copy = self.copy([True] * len(self.values))
         trainable = {id(weight) for weight in copy.trainable_weights}
         updated = {id(weight) for weight in updated_by_training(copy)}
         self.fresh = [id(weight) in trainable | updated for weight in copy.weights]
-        self._load(copy, [True] * len(self.values))
         _warn_of_lost_attributes(layers, flattened(copy))
 
     def copy(self, keep: list[bool]) -> keras.Model:

@@ -72,6 +72,11 @@ class TAGModel(DistributedModel):
             of the passes, and every pair is measured m / n times as often.
         **kwargs: `name`, for `keras.Model`.
 
+    Attributes:
+        initial_weights: The wrapped model's weights when `fit` was first called, for
+            `build_from(tag, start="initial")`; None before, and for a model that was not built.
+            Set it to an empty list before `fit`, and they are not kept.
+
     Raises:
         TypeError: `model` is not a `keras.Model`.
         ValueError: An argument out of its range, or a model with a training step of its own.
@@ -136,6 +141,7 @@ class TAGModel(DistributedModel):
             self.output_names = model.output_names
         self._record = ProbeRecord(name="probe_record")
         self._prober = Prober(self, self._record, shared_filter(shared))
+        self.initial_weights: list[np.ndarray] | None = None
         if model.built:
             self.build(getattr(model, "input_shape", None))
 
@@ -303,6 +309,10 @@ class TAGModel(DistributedModel):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as Keras does, with the callbacks that probing needs."""
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        if self.initial_weights is None and self.model.built:
+            # For networks that are to start where the joint model started.
+            weights = self.model.weights
+            self.initial_weights = [keras.ops.convert_to_tensor(w).numpy() for w in weights]
         self._prober.batch_size = batch_size_of(
             call.arguments.get("x"), call.arguments.get("batch_size")
         )

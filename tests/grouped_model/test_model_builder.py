@@ -1,4 +1,4 @@
-"""`build_from` cuts the joint model; `warm_start` copies its weights."""
+"""`build_from` cuts the joint model; the deprecated `warm_start` copies weights that fit."""
 
 import importlib
 import pkgutil
@@ -34,7 +34,7 @@ def test_a_tag_model_stands_for_the_model_in_it(grouping, batch):
     tag = keras_tag.TAGModel(joint)
     part = build_from(tag)(("c", "a"))
     assert names(part) == names(joint) - {"b"}
-    warm = GroupedModel(grouping, build_from(tag), warm_start=tag)
+    warm = GroupedModel(grouping, build_from(tag, start="all"))
     for task, output in joint(batch[0]).items():
         np.testing.assert_array_equal(warm(batch[0])[task], output)
     with pytest.raises(ValueError, match=r"of type SubclassedNetwork"):
@@ -50,7 +50,8 @@ def test_weights_are_fresh_on_every_call():
 def test_cut_network_with_copied_weights_computes_what_the_joint_model_does(grouping, batch):
     joint = dict_network("abc", batch_norm=True)
     joint.get_layer("norm").moving_mean.assign(np.arange(6.0))
-    model = GroupedModel(grouping, build_from(joint), warm_start=joint)
+    with pytest.warns(DeprecationWarning, match=r"start='all'"):
+        model = GroupedModel(grouping, build_from(joint), warm_start=joint)
     for task, output in joint(batch[0]).items():
         np.testing.assert_array_equal(model(batch[0])[task], output)
     assert model.warm_start.fresh == ((), ())
@@ -90,7 +91,14 @@ def test_warm_start_copies_only_where_names_and_shapes_fit(grouping):
         heads = {task: keras.layers.Dense(1, name=task)(wider) for task in tasks if task != "a"}
         return keras.Model(inputs, {"a": wider, **heads})
 
-    model = GroupedModel(grouping, build_model, warm_start=joint)
+    with (
+        pytest.warns(DeprecationWarning, match=r"start='all'"),
+        pytest.warns(
+            UserWarning,
+            match=r"No network takes .*'b/kernel', 'c/kernel'\]",
+        ),
+    ):
+        model = GroupedModel(grouping, build_model, warm_start=joint)
     assert set(model.warm_start.copied[1]) == {"trunk/kernel", "trunk/bias", "c/bias"}
     assert set(model.warm_start.fresh[1]) == {"a/kernel", "a/bias", "c/kernel"}
     np.testing.assert_array_equal(
@@ -100,13 +108,16 @@ def test_warm_start_copies_only_where_names_and_shapes_fit(grouping):
 
 
 def test_warm_start_needs_weights(grouping):
-    with pytest.raises(ValueError, match=r"Expected models that are built"):
+    with (
+        pytest.warns(DeprecationWarning, match=r"start='all'"),
+        pytest.raises(ValueError, match=r"Expected models that are built"),
+    ):
         GroupedModel(grouping, SubclassedNetwork, warm_start=dict_network("abc"))
 
 
-def test_warm_started_model_is_saved_and_loaded(tmp_path, grouping, batch):
+def test_model_with_copied_weights_is_saved_and_loaded(tmp_path, grouping, batch):
     joint = dict_network("abc")
-    model = GroupedModel(grouping, build_from(joint), warm_start=joint)
+    model = GroupedModel(grouping, build_from(joint, start="all"))
     model.save(tmp_path / "served.keras")
     loaded = keras.models.load_model(tmp_path / "served.keras")
     np.testing.assert_array_equal(loaded(batch[0])["c"], joint(batch[0])["c"])

@@ -171,13 +171,11 @@ tag.fit(x, {task: y[task] for task in some}, epochs=EPOCHS, verbose=0)
 print([variable.path for variable in tag.shared_variables])
 
 # %% [markdown]
-# Every group starts from the pre-trained weights as well: `warm_start` copies weights wherever names
-# and shapes fit, and says what it copied.
+# Every group starts from the pre-trained weights as well, and what is frozen stays frozen.
 
 # %%
 grouping = keras_tag.Grouping.from_groups([("weather", "accident"), ("speed",)])
-served = keras_tag.GroupedModel(grouping, keras_tag.build_from(trained), warm_start=trained)
-served.warm_start
+served = keras_tag.GroupedModel(grouping, keras_tag.build_from(trained, start="all"))
 
 # %% [markdown]
 # ## If something is refused

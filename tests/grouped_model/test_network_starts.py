@@ -1,0 +1,246 @@
+"""Networks have what training would not make anew, and `start` decides about the rest."""
+
+import pickle
+
+import keras
+import numpy as np
+import pytest
+from grouped_networks import dict_network
+
+import keras_tag
+from keras_tag import GroupedModel, Grouping, build_from
+
+L = keras.layers
+GROUPS = Grouping.from_groups([("a", "b"), ("c",)])
+
+
+def joint_with(*layers, shape=(6,), dtype=None):
+    """A joint model of three tasks with some layers below a dense trunk."""
+    inputs = hidden = keras.Input(shape, dtype=dtype)
+    for layer in layers:
+        hidden = layer(hidden)
+    hidden = L.Dense(5, "tanh", name="trunk")(hidden)
+    return keras.Model(inputs, {task: L.Dense(1, name=task)(hidden) for task in "abc"})
+
+
+def weights(model, layer="trunk"):
+    return [np.asarray(w.value) for w in model.get_layer(layer).weights]
+
+
+def equal(ours, theirs):
+    return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def normalised(data):
+    layer = L.Normalization(name="state")
+    layer.adapt(data)
+    return layer
+
+
+NUMBERS = (1000 + 50 * np.random.default_rng(0).normal(size=(64, 6))).astype("float32")
+WORDS = np.array([["red"], ["blue"], ["green"], ["red"]])
+
+
+def adapted(layer, data):
+    layer.adapt(data)
+    return layer
+
+
+PREPROCESSING = {
+    "normalization": lambda: (joint_with(adapted(L.Normalization(), NUMBERS)), NUMBERS),
+    "discretization": lambda: (
+        joint_with(adapted(L.Discretization(num_bins=4), NUMBERS), L.Embedding(4, 3), L.Flatten()),
+        NUMBERS,
+    ),
+    "lookup": lambda: (
+        joint_with(
+            adapted(L.StringLookup(), WORDS),
+            L.Embedding(5, 3),
+            L.Flatten(),
+            shape=(1,),
+            dtype="string",
+        ),
+        WORDS,
+    ),
+    "integers": lambda: (
+        joint_with(
+            adapted(L.IntegerLookup(output_mode="multi_hot"), np.array([[7], [9], [40]])),
+            shape=(1,),
+            dtype="int64",
+        ),
+        np.array([[7], [40], [8]]),
+    ),
+    "text": lambda: (
+        joint_with(
+            adapted(L.TextVectorization(output_mode="tf_idf"), WORDS[:, 0]),
+            shape=(1,),
+            dtype="string",
+        ),
+        WORDS,
+    ),
+    "nested": lambda: (
+        joint_with(
+            keras.Sequential([keras.Input((6,)), adapted(L.Normalization(), NUMBERS), L.Dense(4)])
+        ),
+        NUMBERS,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PREPROCESSING)
+def test_adapted_preprocessing_comes_through_and_is_saved(tmp_path, kind):
+    joint, x = PREPROCESSING[kind]()
+    if x.dtype.kind == "U":
+        x = keras.ops.convert_to_tensor(x.tolist(), dtype="string")
+    served = GroupedModel(GROUPS, build_from(joint, start="all", verbose=False))
+    right = joint(x)
+    for task, output in served(x).items():
+        np.testing.assert_array_equal(output, right[task])
+    served.save(tmp_path / "served.keras")
+    loaded = keras.models.load_model(tmp_path / "served.keras")
+    for task, output in loaded(x).items():
+        np.testing.assert_array_equal(output, right[task])
+    # Fresh weights on the same preprocessing: with the joint weights it is the joint model.
+    fresh = build_from(joint, verbose=False)("abc")
+    assert not equal(weights(fresh), weights(joint))
+    fresh.set_weights([np.asarray(w.value) for w in joint.weights])
+    for task, output in fresh(x).items():
+        np.testing.assert_array_equal(output, right[task])
+
+
+def test_frozen_layers_keep_weights_and_statistics_and_others_begin_anew():
+    frozen, norm = L.Dense(6, name="frozen"), L.BatchNormalization(name="frozen_norm")
+    joint = joint_with(frozen, norm, L.BatchNormalization(name="norm"))
+    for name in ("frozen_norm", "norm"):
+        joint.get_layer(name).moving_mean.assign(np.arange(6.0))
+    frozen.trainable = norm.trainable = False
+    network = build_from(joint, verbose=False)(("a", "c"))
+    for name in ("frozen", "frozen_norm"):
+        assert not network.get_layer(name).trainable
+        assert equal(weights(network, name), weights(joint, name))
+    assert equal([network.get_layer("norm").moving_mean], [np.zeros(6)])
+    assert network.get_layer("norm").trainable
+
+
+@keras.saving.register_keras_serializable(package="keras_tag_tests")
+class Block(L.Layer):
+    """Layers within a layer: flags of its parts are no part of its configuration."""
+
+    def build(self, shape):
+        self.first, self.second = L.Dense(6), L.Dense(6)
+        self.first.build(shape)
+        self.second.build(shape)
+        self.scale = self.add_weight(shape=(6,), initializer="ones", trainable=False, name="scale")
+
+    def call(self, inputs):
+        return self.second(self.first(inputs)) * self.scale
+
+
+def test_flags_of_inner_layers_and_lora_come_through_and_are_saved(tmp_path):
+    block = Block(name="block")
+    joint = joint_with(block, L.Dense(6, name="adapted"))
+    block.first.trainable = False
+    block.scale.assign(np.arange(6.0))
+    block.second.enable_lora(2)
+    joint.get_layer("adapted").enable_lora(3, lora_alpha=1.5)
+    network = build_from(joint, verbose=False)("abc")
+    assert [w.shape for w in network.trainable_weights] == [
+        w.shape for w in joint.trainable_weights
+    ]
+    inside = network.get_layer("block")
+    assert equal([inside.scale], [np.arange(6.0)])
+    assert equal([inside.first.kernel], [block.first.kernel])
+    assert equal([inside.second._kernel], [block.second._kernel])
+    assert network.get_layer("adapted").lora_alpha == 1.5
+
+
+def test_every_start_is_what_it_says():
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 6)), {task: rng.normal(size=(32, 1)) for task in "abc"}
+    joint = joint_with()
+    before = joint.get_weights()
+    tag = keras_tag.TAGModel(joint, every=4)
+    early = build_from(tag, start="initial", verbose=False)
+    tag.compile("sgd", loss="mse")
+    tag.fit(x, y, verbose=0)
+    trained = joint.get_weights()
+    build = {s: build_from(tag, start=s, verbose=False) for s in ("fresh", "trunk", "all")}
+    made = {start: builder("abc") for start, builder in build.items()}
+    assert equal(made["all"].get_weights(), trained)
+    assert equal(weights(made["trunk"]), weights(joint))
+    for task in "abc":
+        assert not np.array_equal(*(m.get_layer(task).kernel for m in (made["trunk"], joint)))
+    assert not np.array_equal(made["fresh"].get_layer("trunk").kernel, trained[0])
+    for late in (early, build_from(tag, start="initial", verbose=False)):
+        assert equal(late("abc").get_weights(), before)
+    assert not equal(before, trained)
+
+
+def test_the_builder_keeps_its_own_copy_and_can_be_pickled():
+    joint = dict_network("abc")
+    builder = build_from(joint, start="all", verbose=False)
+    before = joint.get_weights()
+    joint.set_weights([0 * w for w in before])
+    for same in (builder, pickle.loads(pickle.dumps(builder))):
+        assert equal(same("abc").get_weights(), before)
+    assert builder.tasks == ("a", "b", "c")
+    assert builder.output_names == ["a", "b", "c"]
+
+
+def test_fresh_weights_follow_the_seed_and_differ_between_networks():
+    builder = build_from(dict_network("abc"), verbose=False)
+    draws = []
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        draws.append([builder("abc").get_weights() for _ in range(2)])
+    assert equal(draws[0][0], draws[1][0])
+    assert equal(draws[0][1], draws[1][1])
+    assert not equal(draws[0][0], draws[0][1])
+
+
+def test_says_once_what_networks_start_with(capsys):
+    GroupedModel(GROUPS, build_from(dict_network("abc")))
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert "start='fresh'" in printed
+    GroupedModel(GROUPS, build_from(dict_network("abc"), verbose=False))
+    assert not capsys.readouterr().out
+
+
+def test_refuses_what_it_cannot_cut_or_does_not_know():
+    with pytest.raises(ValueError, match=r"`start` to be one of"):
+        build_from(dict_network("abc"), start="warm")
+    joint = joint_with(L.Lambda(lambda x: x + 1, name="shift"))
+    with pytest.raises(ValueError, match=r"Lambda layer 'shift'"):
+        build_from(joint)
+    inputs, head = keras.Input((6,)), L.Dense(1, name="out")
+    twice = keras.Model(inputs, [head(inputs), head(L.Dense(6)(inputs))])
+    with pytest.raises(ValueError, match=r"several of the names \['out'\]"):
+        build_from(twice)
+
+
+class NoConfig(L.Layer):
+    def __init__(self, needed):
+        super().__init__()
+        self.needed = needed
+
+    def call(self, inputs):
+        return inputs * self.needed
+
+
+@keras.saving.register_keras_serializable(package="keras_tag_tests")
+class Table(L.Layer):
+    table = None
+
+    def call(self, inputs):
+        return inputs if self.table is None else inputs * self.table
+
+
+def test_names_a_layer_without_config_and_state_outside_of_weights():
+    with pytest.raises(ValueError, match=r"NoConfig"):
+        build_from(joint_with(NoConfig(3.0)))
+    layer = Table(name="lookup")
+    layer.table = np.arange(6.0)
+    with pytest.warns(UserWarning, match=r"\['lookup.table'\]"):
+        build_from(joint_with(layer))
