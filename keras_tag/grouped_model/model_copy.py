@@ -91,13 +91,14 @@ class LayerState:
         Args:
             layer: The layer of the copy.
         """
+        # In the order in which Keras loads them.
+        if overrides(layer, "load_own_variables") and not hasattr(layer, "lora_enabled"):
+            layer.load_own_variables(dict(self.store))
         if self.assets:
             with tempfile.TemporaryDirectory() as folder:
                 for name, content in self.assets.items():
                     (Path(folder) / name).write_bytes(content)
                 layer.load_assets(folder)
-        if overrides(layer, "load_own_variables") and not hasattr(layer, "lora_enabled"):
-            layer.load_own_variables(dict(self.store))
 
 
 class ModelCopier:
