@@ -1,9 +1,11 @@
 """A probe communicates what the page says."""
 
+import pytest
 from fresh_process import run_alone
 from test_replicas import TWO_REPLICAS
 
 
+@pytest.mark.slow
 def test_bytes_per_probe_are_those_of_the_table():
     run_alone(
         TWO_REPLICAS,

@@ -89,7 +89,7 @@ def groups(draw):
     }
 
 
-@fuzz(1_000, drawn=groups())
+@fuzz(1_000, drawn=groups(), slow=False)
 def test_groups_made_by_hand_are_refused_or_kept_as_given(drawn):
     """`Grouping.from_groups` with anything, and through a file."""
     try:

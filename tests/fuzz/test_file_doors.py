@@ -134,7 +134,7 @@ def read_alone(read, content, name="file.npz"):
             assert written == (["inner"], [name]), "reading wrote, or a pickle was executed"
 
 
-@fuzz(1_500, content=damages(NPZ), least=0.01)
+@fuzz(1_500, content=damages(NPZ), least=0.01, slow=False)
 def test_a_damaged_affinity_is_refused_or_whole(content):
     """Bytes of the archive changed: checksums keep what is read."""
     try:
@@ -149,6 +149,7 @@ def test_a_damaged_affinity_is_refused_or_whole(content):
 
 @fuzz(
     1_500,
+    slow=False,
     forgeries=st.dictionaries(st.sampled_from([*MEMBERS]), FORGERIES, max_size=2),
     dropped=st.sets(st.sampled_from([*MEMBERS]), max_size=1),
     others=st.dictionaries(
@@ -191,6 +192,7 @@ VALUES = st.recursive(
 
 @fuzz(
     1_500,
+    slow=False,
     content=st.one_of(
         damages(JSON),
         st.dictionaries(st.sampled_from([*PLAIN]), VALUES, min_size=1, max_size=2).map(
@@ -241,7 +243,7 @@ def tables(draw):
     }
 
 
-@fuzz(1_500, table=tables())
+@fuzz(1_500, table=tables(), slow=False)
 def test_a_table_is_refused_or_holds_the_numbers_that_are_written(table):
     """CSV, TSV and JSON, whole and damaged."""
     try:

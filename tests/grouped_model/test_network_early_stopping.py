@@ -20,6 +20,7 @@ def halves(batch):
     return x[:16], train, (x[16:], {task: values[16:] for task, values in y.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_every_network_stops_as_it_would_alone(grouping, halves):
     keras.utils.set_random_seed(1)  # Such that the two stop apart from each other.

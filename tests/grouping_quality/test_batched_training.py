@@ -103,6 +103,7 @@ def test_a_network_is_what_a_plain_keras_fit_gives(data, trained, row):
         np.testing.assert_allclose(trained.early[index, row, group], validation[so_far], rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_network_does_not_depend_on_who_is_trained_beside_it(data, trained):
     few = train_groups(data, all_groups(3)[[6, 1]], 6, 3, RECIPE, (2, 4))
     np.testing.assert_array_equal(few.validation, trained.validation[[6, 1]])
@@ -115,6 +116,7 @@ def test_only_the_tasks_of_the_group_have_losses(trained):
         np.testing.assert_array_equal(np.isfinite(losses), all_groups(3))
 
 
+@pytest.mark.slow
 def test_losses_only_fall_with_the_epochs_that_are_allowed(data, trained):
     total = np.nansum(trained.early, -1)
     assert (total[1] <= total[0]).all()

@@ -15,7 +15,7 @@ PACKAGE = str(Path(keras_tag.__file__).parent)
 ANSWERED, REFUSED = "answered", "refused"
 
 
-def fuzz(nightly, pinned=(), least=0.1, shrink=True, **strategies):
+def fuzz(nightly, pinned=(), least=0.1, shrink=True, slow=True, **strategies):
     """Make two tests of one check: `nightly` random inputs, and a tenth of that for CI.
 
     Args:
@@ -23,13 +23,14 @@ def fuzz(nightly, pinned=(), least=0.1, shrink=True, **strategies):
         pinned: Inputs that are tried first, every time: those that once went wrong.
         least: The least share of either outcome; a fuzzer that is always refused shows nothing.
         shrink: Whether a failing input is made small, which takes hundreds of tries.
+        slow: Whether the test for CI is marked as slow.
         **strategies: The check's arguments. It returns ANSWERED or REFUSED, or raises.
 
     Returns:
         A decorator.
     """
     numbers = [
-        pytest.param(nightly // 10, id="ci", marks=pytest.mark.slow),
+        pytest.param(nightly // 10, id="ci", marks=[pytest.mark.slow] if slow else []),
         pytest.param(nightly, id="nightly", marks=pytest.mark.nightly),
     ]
 

@@ -92,6 +92,7 @@ def test_costs_are_kept_to(costs):
         assert any(_same(best, grouping) for grouping, _ in found.best)
 
 
+@pytest.mark.slow
 def test_more_than_fifteen_tasks_go_through_the_solver():
     n = 16
     mean = np.kron(np.eye(4), np.full((4, 4), 0.6)) + 0.4 * np.eye(n)
