@@ -10,6 +10,7 @@ from benchmarks.grouping_quality.batched_training import batch_order, first_weig
 from benchmarks.grouping_quality.group_table import all_groups
 from benchmarks.grouping_quality.task_sets import Recipe, Split, TaskSet
 
+pytestmark = pytest.mark.slow
 TASKS = ("yes", "value", "rare")
 BINARY = np.array([True, False, True])
 RECIPE = Recipe(units=(6,), learning_rate=0.02, batch_size=32, epochs=12, patience=2)
@@ -83,7 +84,6 @@ def keras_losses(data, group, seed):
     return np.array(found["validation"]), np.array(found["test"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", [2, 4, 6])  # {rare's neighbours: value}, {yes, rare}, all three.
 def test_a_network_is_what_a_plain_keras_fit_gives(data, trained, row):
     group = all_groups(3)[row]
@@ -103,7 +103,6 @@ def test_a_network_is_what_a_plain_keras_fit_gives(data, trained, row):
         np.testing.assert_allclose(trained.early[index, row, group], validation[so_far], rtol=2e-3)
 
 
-@pytest.mark.slow
 def test_a_network_does_not_depend_on_who_is_trained_beside_it(data, trained):
     few = train_groups(data, all_groups(3)[[6, 1]], 6, 3, RECIPE, (2, 4))
     np.testing.assert_array_equal(few.validation, trained.validation[[6, 1]])
@@ -116,7 +115,6 @@ def test_only_the_tasks_of_the_group_have_losses(trained):
         np.testing.assert_array_equal(np.isfinite(losses), all_groups(3))
 
 
-@pytest.mark.slow
 def test_losses_only_fall_with_the_epochs_that_are_allowed(data, trained):
     total = np.nansum(trained.early, -1)
     assert (total[1] <= total[0]).all()
