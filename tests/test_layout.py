@@ -1,6 +1,7 @@
 """The package's folders: where a module may stand, what it may import, and how long it may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -157,3 +158,25 @@ def test_what_knows_arrays_only_never_loads_tensorflow(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("set()", 0), done.stderr
+
+
+def test_the_map_names_every_folder_and_files_that_exist():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    for folder in {path.parent.relative_to(PACKAGE).as_posix() for path in FILES} - {"."}:
+        assert f"`{folder}/`" in text, folder
+    for row in re.findall(r"^\| `(.*?)` .*\| (`.*\.py`) \|$", text, re.M):
+        for file in re.findall(r"\w+\.py", row[1]):
+            folders = [*re.findall(r"[a-z_/]+/", row[0])]
+            assert any((PACKAGE / folder / file).exists() for folder in folders), row
+    for path in re.findall(r"`((?:keras_tag|tests|docs|tutorials|benchmarks)/[\w./]*)`", text):
+        assert (PACKAGE.parent / path).exists(), path
+
+
+def test_a_folder_imports_only_from_folders_above_it_in_the_map():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = [re.findall(r"`(\w+)/`", row) for row in re.findall(r"^\| (`\w+/`.*?) \|", text, re.M)]
+    place = {folder: number for number, row in enumerate(rows) for folder in row}
+    for name, imports in folder_graph(import_graph(), "keras_tag").items():
+        for other in imports:
+            if short(name) in place and short(other) in place:
+                assert place[short(other)] <= place[short(name)], (name, other)
