@@ -36,6 +36,8 @@ class ProbePoint:
         gradient_at: Task index, values -> the gradient there.
         losses_at: Values -> `[num_tasks]`, the losses there.
         rate: The step size of a plain gradient step, a scalar.
+        measurable: `[num_tasks, num_tasks]` bool, whether the row's task has labels to step by and
+            the column's has labels to measure by.
     """
 
     values: Values
@@ -45,6 +47,15 @@ class ProbePoint:
     gradient_at: Callable[[Task, Values], list[tf.Tensor]]
     losses_at: Callable[[Values], tf.Tensor]
     rate: tf.Tensor
+    measurable: tf.Tensor
+
+    def only_measurable(self, affinity: tf.Tensor) -> tf.Tensor:
+        """Return an affinity with NaN for the pairs of tasks without labels.
+
+        Without labels a gradient is zero, and a step that is not taken says nothing. An optimizer
+        with momentum even moves.
+        """
+        return tf.where(self.measurable, affinity, tf.constant(np.nan, affinity.dtype))
 
 
 Used: TypeAlias = np.ndarray | Sequence[tf.Tensor]
@@ -109,7 +120,7 @@ def stepped_affinity(
 
     Returns:
         `[num_tasks, num_tasks]`, rows = source, columns = target, in the losses' dtype. NaN in the
-        rows of the tasks that are not among the sources.
+        rows of the tasks that are not among the sources, and where a task has no labels.
     """
     num_tasks = len(point.used)
     rows: list[tf.Tensor] = []
@@ -125,10 +136,11 @@ def stepped_affinity(
             # The difference of two close floats is exact: this keeps digits that 1 - ratio loses.
             rows.append((point.losses - point.losses_at(values)) / point.losses)
     if sources is None:
-        return tf.stack(rows)
+        return point.only_measurable(tf.stack(rows))
     unmeasured = tf.fill([num_tasks, num_tasks], tf.constant(np.nan, point.losses.dtype))
     where = tf.stack([tf.cast(source, tf.int32) for source in sources])
-    return tf.tensor_scatter_nd_update(unmeasured, where[:, None], tf.stack(rows))
+    measured = tf.tensor_scatter_nd_update(unmeasured, where[:, None], tf.stack(rows))
+    return point.only_measurable(measured)
 
 
 def used_by(point: ProbePoint, task: Task) -> Used:
@@ -151,7 +163,8 @@ def first_order_affinity(point: ProbePoint) -> tf.Tensor:
         `[num_tasks, num_tasks]`, rows = source, columns = target.
     """
     products = _inner_products(point)
-    return tf.cast(point.rate, products.dtype) * products / point.losses[None, :]
+    affinity = tf.cast(point.rate, products.dtype) * products / point.losses[None, :]
+    return point.only_measurable(affinity)
 
 
 def cosine_affinity(point: ProbePoint) -> tf.Tensor:
@@ -171,7 +184,7 @@ def cosine_affinity(point: ProbePoint) -> tf.Tensor:
     """
     products = _inner_products(point)
     norms = tf.sqrt(tf.linalg.diag_part(products))
-    return products / norms[:, None] / norms[None, :]
+    return point.only_measurable(products / norms[:, None] / norms[None, :])
 
 
 def _inner_products(point: ProbePoint) -> tf.Tensor:

@@ -109,16 +109,18 @@ class Batch:
         x: The inputs.
         labels: From `TaskLosses.labels`.
         shares: From `TaskLosses.shares`.
+        labelled: `[num_tasks]` bool, from `TaskLosses.have_labels`.
     """
 
     x: Any
     labels: Labels
     shares: Sequence[Any]
+    labelled: tf.Tensor
 
     @classmethod
     def of(cls, x: Any, labels: Labels, losses: TaskLosses) -> "Batch":
         """Make one of a batch that is about to be probed, in replica context."""
-        return cls(x, labels, losses.shares(labels))
+        return cls(x, labels, losses.shares(labels), losses.have_labels(labels))
 
 
 class JointGradient:
@@ -281,6 +283,7 @@ class Probe:
                 measured_on, look_ahead([tf.stop_gradient(value) for value in at])
             ),
             rate=tf.stop_gradient(tf.convert_to_tensor(rate)),
+            measurable=batch.labelled[:, None] & measured_on.labelled[None, :],
         )
 
     def _joined(self, batch: Batch, losses: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -1,7 +1,10 @@
-"""What a model was compiled with, and what that means where labels are missing."""
+"""The arguments that a model was compiled with, and what they mean where labels are missing."""
 
+import functools
+import inspect
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,40 +13,87 @@ import tensorflow as tf
 from keras_tag.training.task_losses import Labels
 
 
+@dataclass(frozen=True, eq=False)
+class CompileArguments:
+    """Arguments of `compile`, where Keras tracks no variable or metric in them as the model's.
+
+    Args:
+        arguments: By name.
+    """
+
+    arguments: dict[str, Any]
+
+
+class CompiledModel(keras.Model):
+    """A `keras.Model` that keeps what `compile` was given, as it was given.
+
+    Keras keeps it serialised: a variable among the loss weights is then a number, and a loss that
+    can't be saved raises.
+    """
+
+    _compiled_with: CompileArguments | None = None
+
+    @functools.wraps(keras.Model.compile)
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile as Keras does."""
+        call = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
+        given = {name: value for name, value in call.arguments.items() if name != "self"}
+        super().compile(**self.keras_arguments(given))
+        self._compiled_with = CompileArguments(given)
+
+    def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments for Keras's `compile`, of those given to this model's."""
+        return given
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a saved model was compiled; Keras leaves that to who overrides `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+
+def compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments that `compile` was given, as they were given; absent ones left out.
+
+    Args:
+        model: A model of this package, compiled.
+    """
+    given = getattr(model, "_compiled_with", None)
+    return {} if given is None else given.arguments
+
+
 def compile_config(model: keras.Model) -> dict[str, Any]:
-    """What `compile` was given, serialised; also while a step is being traced."""
+    """Return what `compile` was given, serialised; also while a step is being traced."""
     # The optimizer's rate is read for it, which a graph can't; and a lambda among the losses
-    # warns that it can't be saved, which nobody asked for here.
+    # warns that it can't be saved, which is said when the model is saved.
     with tf.init_scope(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dict(model.get_compile_config())
 
 
-def all_labelled(model: Any, tasks: Sequence[str], labels: Labels) -> list[Any]:
-    """Where `metrics` were compiled: assertions, for a batch, that no label is missing.
+def all_labelled(model: keras.Model, tasks: Sequence[str], labels: Labels) -> list[Any]:
+    """Return assertions, where `metrics` were compiled, that no label of a batch is missing.
 
     Args:
-        model: A compiled `TAGModel`.
+        model: A compiled model of this package.
         tasks: Its tasks.
         labels: The batch's.
 
     Returns:
         Operations to wait for; none where nothing can be missing.
     """
-    if all(mask is None for mask in labels.mask):
-        return []
-    if not compile_config(model).get("metrics"):
+    if not compile_arguments(model).get("metrics"):
         return []
     return [
         tf.debugging.assert_equal(
-            tf.reduce_min(mask),
-            tf.ones((), mask.dtype),
+            tf.reduce_min(own.labelled),
+            tf.ones((), own.labelled.dtype),
             message=(
                 f"Task {task!r} has missing labels, and `metrics` ignore sample weights and would "
                 "count them. Give metrics to `compile(weighted_metrics=...)`, which sees labelled "
                 "examples only."
             ),
         )
-        for task, mask in zip(tasks, labels.mask, strict=True)
-        if mask is not None
+        for task, own in zip(tasks, labels.by_task, strict=True)
+        if own.labelled is not None
     ]

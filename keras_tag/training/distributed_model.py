@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.training.compile_spec import CompiledModel
+
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """How many processes, on one host or several, train together.
@@ -31,7 +33,7 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
     return int(strategy.num_replicas_in_sync) // len(strategy.extended.worker_devices)
 
 
-class DistributedModel(keras.Model):
+class DistributedModel(CompiledModel):
     """A `keras.Model` whose `fit` and `evaluate` work across hosts, too."""
 
     @functools.wraps(keras.Model.fit)

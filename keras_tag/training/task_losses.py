@@ -3,12 +3,9 @@
 Keras keeps the losses of single outputs to itself; what is public is the specification given to
 `compile(loss=...)`. From it this module makes one scalar loss per task, by the same rules as Keras
 (a test holds the two equal): names, functions, `keras.losses.Loss` instances, in a dict, a list or
-one for all. `loss_weights` weigh the joint update, not the affinity, and play no part here.
+one for all. The losses are those before `loss_weights`.
 
-Labels may be missing. A label that is NaN, or equals the sentinel `missing`, is replaced by zero
-and weighted to zero, and the others are weighted up, so that the loss is the mean over the
-labelled. What a loss reduces by itself (the last axis of a one-hot vector, of a surface normal) is
-one label; everything before it may be masked on its own (examples, tokens, pixels).
+Labels may be missing: `missing_labels` says which, and what that does to a loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +15,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.training.keras_masks import mask_of
+from keras_tag.training.missing_labels import (
+    MEANS,
+    TaskLabels,
+    hide_missing,
+    product,
+    without_missing,
+)
 from keras_tag.training.replicas import all_reduce_sum, keras_share, num_replicas
-
-# Reductions that divide by the number of values, whatever their weights: there, the weights of
-# the labelled are scaled up for the ones that are missing.
-_MEANS = ("sum_over_batch_size", "mean")
 
 
 class _FunctionLoss(keras.losses.Loss):
@@ -47,22 +48,30 @@ class _FunctionLoss(keras.losses.Loss):
         return self.function(y_true, y_pred)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
-    """The labels of one batch, by task, with nothing missing in them any more.
+    """The labels of one batch, with nothing missing in them any more.
 
     Args:
-        y: Per task, the targets, missing ones replaced by zero.
-        loss_weight: Per task, the weights for the loss: None, or the sample weights times the
-            mask, scaled up for what is missing.
-        metric_weight: Per task, the same without the scaling, for `weighted_metrics`.
-        mask: Per task, 1 where there is a label and 0 where it is missing; None where none can be.
+        by_task: The labels of every task, in the order of the tasks.
     """
 
-    y: list[Any]
-    loss_weight: list[Any]
-    metric_weight: list[Any]
-    mask: list[Any]
+    by_task: tuple[TaskLabels, ...]
+
+    @property
+    def y(self) -> list[Any]:
+        """The targets by task."""
+        return [own.y for own in self.by_task]
+
+    @property
+    def loss_weight(self) -> list[Any]:
+        """The weights by task for the Keras loss."""
+        return [own.loss_weight for own in self.by_task]
+
+    @property
+    def metric_weight(self) -> list[Any]:
+        """The weights by task for `weighted_metrics`."""
+        return [own.metric_weight for own in self.by_task]
 
 
 class TaskLosses:
@@ -90,7 +99,8 @@ class TaskLosses:
         self.tasks = tuple(name for name in self._names if losses[name] is not None)
         self._losses = {task: losses[task] for task in self.tasks}
         self._missing = missing
-        self._ranks: dict[str, int] = {}
+        # Task -> how many axes its loss's values have, and whether they have a mask of their own.
+        self._shapes: dict[str, tuple[int, bool]] = {}
         self._dtypes: dict[str, str] = {}
 
     def labels(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Labels:
@@ -128,9 +138,8 @@ class TaskLosses:
                     "each class its number, with keras.layers.StringLookup for example."
                 )
             self._dtypes[task] = loss.dtype
-            rank = self._rank_of_values(task, loss, target, predictions[task])
-            rows.append(_hide_missing(target, weight[task], self._missing, loss, rank))
-        return Labels(*(list(column) for column in zip(*rows, strict=True)))
+            rows.append(self._labels_of(task, loss, target, predictions[task], weight[task]))
+        return Labels(tuple(rows))
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
         """The loss of every task on one batch.
@@ -152,10 +161,18 @@ class TaskLosses:
         dtype = keras.backend.result_type(*(value.dtype for value in losses))
         return [tf.cast(value, dtype) for value in losses]
 
-    def loss_weights(self, loss_weights: Any, y_pred: Any) -> list[float]:
-        """What was given to `compile(loss_weights=...)`, one number per task."""
+    def loss_weights(self, loss_weights: Any, y_pred: Any) -> list[Any]:
+        """Return what was given to `compile(loss_weights=...)`, as a factor per task.
+
+        Args:
+            loss_weights: What was given: numbers, arrays without axes, tensors, or variables.
+            y_pred: The model's output.
+
+        Returns:
+            Numbers, and scalar tensors where variables are read anew at every step.
+        """
         weights = _by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
-        return [1.0 if weights[task] is None else float(weights[task]) for task in self.tasks]
+        return [factor(weights[task]) for task in self.tasks]
 
     def pack(self, by_task: Sequence[Any], like: Any, y_pred: Any) -> Any:
         """Put per-task values back into the structure of the model's output.
@@ -202,13 +219,12 @@ class TaskLosses:
         """
         if num_replicas() == 1:
             return [1.0] * len(self.tasks)
-        reductions = [getattr(self._losses[task], "reduction", _MEANS[0]) for task in self.tasks]
+        reductions = [getattr(self._losses[task], "reduction", MEANS[0]) for task in self.tasks]
         sizes = []
-        for i, reduction in enumerate(reductions):
-            counted, weight = labels.mask[i], labels.metric_weight[i]
-            if reduction == "mean_with_sample_weight" and weight is not None:
-                counted = weight
-            size = tf.size(labels.y[i]) if counted is None else tf.reduce_sum(counted)
+        for own, reduction in zip(labels.by_task, reductions, strict=True):
+            by_weight = reduction == "mean_with_sample_weight"
+            counted = own.weight() if by_weight else own.counted()
+            size = tf.size(own.y) if counted is None else tf.reduce_sum(counted)
             sizes.append(tf.cast(size, tf.float64))
         totals = all_reduce_sum(sizes)
         # Keras divides the mean losses by the number of replicas; a sum it leaves alone.
@@ -218,13 +234,45 @@ class TaskLosses:
             shares.append(1.0 if reduction == "sum" else part)
         return shares
 
-    def _rank_of_values(self, task: str, loss: Any, y: Any, y_pred: Any) -> int:
-        """How many axes a task's loss has left before it is reduced, and so a mask may have."""
-        if task not in self._ranks:
-            y_pred = keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype)
-            values = loss.call(keras.ops.convert_to_tensor(y, dtype=loss.dtype), y_pred)
-            self._ranks[task] = len(values.shape)
-        return self._ranks[task]
+    def have_labels(self, labels: Labels) -> tf.Tensor:
+        """Return which tasks have a label of non-zero weight in the global batch.
+
+        Args:
+            labels: This replica's, in replica context.
+
+        Returns:
+            `[num_tasks]` bool. A task without one has no step to take and no loss to measure.
+        """
+        weights = [own.weight() for own in labels.by_task]
+        some = [
+            tf.size(own.y) > 0 if weight is None else tf.reduce_any(weight != 0)
+            for own, weight in zip(labels.by_task, weights, strict=True)
+        ]
+        return all_reduce_sum(tf.cast(tf.stack(some), tf.int64)) > 0
+
+    def _labels_of(self, task: str, loss: Any, y: Any, y_pred: Any, weight: Any) -> TaskLabels:
+        """Return one task's labels, with nothing missing in them."""
+
+        def values(targets: Any) -> Any:
+            return loss.call(
+                keras.ops.convert_to_tensor(targets, dtype=loss.dtype),
+                keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype),
+            )
+
+        rank, masks_itself = self._shapes.get(task, (0, True))
+        masks = [mask_of(y_pred)]
+        if masks_itself:
+            # Once to know the shape; always where the loss makes a mask of its own, such as
+            # `SparseCategoricalCrossentropy(ignore_class=...)`.
+            seen = values(without_missing(y, self._missing))
+            rank = len(seen.shape)
+            self._shapes[task] = (rank, mask_of(seen) is not None)
+            masks.append(mask_of(seen))
+        unmasked = None
+        for mask in masks:
+            if mask is not None:
+                unmasked = product(unmasked, tf.cast(mask, loss.dtype))
+        return hide_missing(y, weight, self._missing, unmasked, loss, rank)
 
     def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
         loss = self._losses[task]
@@ -293,35 +341,18 @@ def _crossentropy(y: Any, y_pred: Any) -> Any:
     return keras.losses.categorical_crossentropy
 
 
-def _hide_missing(
-    y: tf.Tensor, weight: Any, missing: float | None, loss: Any, rank: int
-) -> tuple[Any, Any, Any, Any]:
-    """One row of `Labels`: y, weight for the loss, weight for metrics, mask."""
-    # A loss that returns one number for the batch can leave nobody out: there NaN stays NaN.
-    if rank == 0 or (not y.dtype.is_floating and missing is None):
-        return y, weight, weight, None
-    absent = tf.math.is_nan(y) if y.dtype.is_floating else tf.zeros_like(y, tf.bool)
-    if missing is not None:
-        absent |= y == tf.cast(missing, y.dtype)
-    y = tf.where(absent, tf.zeros_like(y), y)
-    # The axes that the loss reduces hold one label: it is there when all of it is.
-    reduced = list(range(rank, len(y.shape)))
-    mask = tf.cast(~tf.reduce_any(absent, axis=reduced), loss.dtype)
-    metric_weight = mask if weight is None else _align(tf.cast(weight, loss.dtype), rank) * mask
-    loss_weight = metric_weight
-    if loss.reduction in _MEANS:
-        total = tf.cast(tf.size(mask), mask.dtype)
-        loss_weight = metric_weight * tf.math.divide_no_nan(total, tf.reduce_sum(mask))
-    return y, loss_weight, metric_weight, mask
+def factor(weight: Any) -> Any:
+    """Return a loss weight as a number, or as a scalar tensor where it may change.
 
-
-def _align(weight: tf.Tensor, rank: int) -> tf.Tensor:
-    """A sample weight with as many axes as the values it weighs."""
-    while len(weight.shape) > rank and weight.shape[-1] == 1:
-        weight = tf.squeeze(weight, -1)
-    while len(weight.shape) < rank:
-        weight = weight[..., None]
-    return weight
+    Args:
+        weight: None (1), a number, an array without axes, a tensor or a variable. A variable is
+            read where this is called: in a graph, at every step, as Keras reads it.
+    """
+    if weight is None:
+        return 1.0
+    if isinstance(weight, (keras.Variable, tf.Variable)) or tf.is_tensor(weight):
+        return keras.ops.convert_to_tensor(weight)
+    return float(weight)
 
 
 def _name(loss: Any) -> str:

@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 from tag_models import L, mlp, relative
 
+import keras_tag
 from keras_tag import TAGModel
+from keras_tag.training.missing_labels import absent_labels
 
 LOSS = {"a": "mse", "b": "binary_crossentropy", "c": "mae"}
 
@@ -126,18 +128,46 @@ def test_sample_weights_and_missing_labels_multiply(float64):
     )
 
 
+@pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order", "cosine"])
+@pytest.mark.parametrize("why", ["no label", "no weight"])
+def test_a_task_without_labels_has_neither_row_nor_column(kind, why, float64):
+    """Its step is none; with a momentum the optimizer would move nevertheless."""
+    x, y = data(16)
+    weight = None
+    if why == "no label":
+        y["b"][:] = np.nan
+    else:
+        weight = {k: np.full(16, 0.0 if k == "b" else 2.0) for k in "abc"}
+    tag = TAGModel(mlp(), lookahead=kind)
+    tag.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=LOSS)
+    z = tag.measure_affinity(x, y, sample_weight=weight)
+    b = tag.tasks.index("b")
+    assert np.isnan(z[b]).all()
+    assert np.isnan(z[:, b]).all()
+    assert np.isfinite(np.delete(np.delete(z, b, 0), b, 1)).all()
+
+
+def test_labels_of_the_probe_data_make_the_columns_those_of_the_batch_the_rows(float64):
+    x, y = data(16)
+    other = {k: v.copy() for k, v in y.items()}
+    y["b"][:] = np.nan
+    other["a"][:] = np.nan
+    tag = TAGModel(mlp(), probe_data=(x, other))
+    tag.compile("sgd", loss=LOSS)
+    measured = np.isfinite(tag.measure_affinity(x, y))
+    row, column = (np.array([task != lacking for task in tag.tasks]) for lacking in "ba")
+    np.testing.assert_array_equal(measured, row[:, None] & column[None, :])
+
+
 def test_a_batch_without_a_label_leaves_the_pair_out_and_others_in():
     x, y = data(32)
     y["b"][16:] = np.nan
     tag = TAGModel(mlp(), every=1)
     tag.compile("sgd", loss=LOSS)
-    z = tag.measure_affinity(x[16:], {k: v[16:] for k, v in y.items()})
-    column = tag.tasks.index("b")
-    assert np.isnan(z[:, column]).all()
-    assert np.isfinite(np.delete(z, column, axis=1)).all()
     tag.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    b = tag.tasks.index("b")
     expected = np.full((3, 3), 2)
-    expected[:, column] = 1
+    expected[:, b] = expected[b] = 1
     np.testing.assert_array_equal(tag.affinity().count, expected)
     assert np.isfinite(tag.affinity().mean).all()
 
@@ -149,8 +179,25 @@ def test_a_task_that_never_has_a_label_is_unmeasured():
     tag.compile("sgd", loss=LOSS)
     tag.fit(x, y, verbose=0)
     affinity = tag.affinity()
-    assert {target for _, target in affinity.unmeasured} == {"b"}
+    assert set(affinity.unmeasured) == {("a", "b"), ("b", "a"), ("b", "c"), ("c", "b")}
     assert np.isfinite([v.numpy().sum() for v in tag.model.trainable_variables]).all()
+
+
+@pytest.mark.parametrize("sources", [None, 1])
+def test_tasks_that_take_turns_batch_by_batch_never_meet(sources):
+    x, y = data(24)
+    own = np.arange(24) // 8
+    for turn, task in enumerate("abc"):
+        y[task][own != turn] = np.nan
+    tag = TAGModel(mlp(), every=1, sources_per_probe=sources)
+    tag.compile("sgd", loss=LOSS)
+    tag.fit(x, y, batch_size=8, shuffle=False, epochs=3, verbose=0)
+    count = tag.affinity().count
+    assert not (count - np.diag(np.diag(count))).any()
+    if sources is None:
+        assert (np.diag(count) == 3).all()
+    with pytest.raises(ValueError, match="measured"):
+        keras_tag.select_groups(tag.affinity(), budget=2)
 
 
 def test_weighted_metrics_see_labelled_examples_only(float64):
@@ -160,6 +207,64 @@ def test_weighted_metrics_see_labelled_examples_only(float64):
     tag.compile("sgd", loss=LOSS, weighted_metrics={"c": ["mae"]})
     logs = tag.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
     assert logs["c_mae"] == pytest.approx(masked_mean_losses(tag.model, x, y)["c"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "missing", "found"),
+    [
+        ("bool", -1, []),
+        ("bool", 2, []),
+        ("uint8", -1, []),
+        ("uint8", -100, []),
+        ("uint8", 255, [3]),
+        ("uint8", 256, []),
+        ("int8", -100, [1]),
+        ("int8", 156, []),
+        ("int32", 0.5, []),
+        ("int32", float("nan"), []),
+        ("int32", float("inf"), []),
+        ("int64", 2**53 + 1, [4]),
+        ("int64", -(2**63), [5]),
+        ("uint64", 2**64 - 1, [6]),
+        ("uint16", np.int64(-1), []),
+        ("int32", np.float32(-1.0), [2]),
+        ("float32", 0.1, [7]),
+        ("float16", -1, [2]),
+        ("bfloat16", 1e-60, []),
+        ("float64", 0, [0, 8]),
+        ("float32", float("nan"), []),
+    ],
+)
+def test_a_sentinel_is_compared_as_a_number(dtype, missing, found):
+    """Cast to the labels' dtype, -1 would be True, 255 or 65535."""
+    values = [0, -100, -1, 255, 2**53 + 1, -(2**63), 2**64 - 1, 0.1, 0]
+    if dtype == "bool":
+        y = tf.constant([bool(value) for value in values])
+    elif dtype in ("bfloat16", "float16", "float32", "float64"):
+        y = tf.constant([float(v) for v in values if abs(v) < 300 or dtype != "float16"], dtype)
+        if dtype == "float16":
+            found = [2]
+    else:
+        low, high = tf.as_dtype(dtype).min, tf.as_dtype(dtype).max
+        # 7 stands where a value does not fit.
+        fits = [v if v == int(v) and low <= v <= high else 7 for v in values]
+        y = tf.constant(np.array(fits, dtype))
+    absent = absent_labels(y, missing)
+    where = [] if absent is None else np.flatnonzero(absent.numpy()).tolist()
+    assert where == found
+
+
+@pytest.mark.parametrize(("dtype", "loss"), [("bool", "binary_crossentropy"), ("uint8", "mse")])
+def test_labels_that_cannot_hold_the_sentinel_are_all_there(dtype, loss):
+    x, y = data()
+    y["b"] = y["b"].astype(dtype)
+    logs = []
+    for missing in (None, -1):
+        keras.utils.set_random_seed(1)
+        tag = TAGModel(mlp(), missing=missing)
+        tag.compile("sgd", loss={**LOSS, "b": loss})
+        logs.append(tag.evaluate(x, y, verbose=0, return_dict=True))
+    assert logs[0] == logs[1]
 
 
 def test_metrics_are_refused_where_labels_are_missing():
