@@ -1,6 +1,5 @@
 """The arguments that a model was compiled with, and what they mean where labels are missing."""
 
-import functools
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -33,9 +32,8 @@ class CompiledModel(keras.Model):
 
     _compiled_with: CompileArguments | None = None
 
-    @functools.wraps(keras.Model.compile)
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile as Keras does."""
+        """Compile with the arguments of `keras.Model.compile`."""
         call = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
         given = {name: value for name, value in call.arguments.items() if name != "self"}
         super().compile(**self.keras_arguments(given))
