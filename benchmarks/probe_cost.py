@@ -1,4 +1,4 @@
-"""What probes cost in time: ratios to a plain Keras training step, measured interleaved.
+"""The cost of probes in time: ratios to a plain Keras training step, measured interleaved.
 
     python benchmarks/probe_cost.py                    # goes on with benchmarks/probe_cost.json
     python benchmarks/probe_cost.py --networks mlp --tasks 9 --batches 64 --again

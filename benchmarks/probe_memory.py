@@ -1,4 +1,4 @@
-"""What a probe costs in memory: peak of training with probes over training without.
+"""The cost of a probe in memory: peak of training with probes over training without.
 
     python benchmarks/probe_memory.py            # goes on with benchmarks/probe_memory.json
 

@@ -1,4 +1,4 @@
-"""What sparser probing costs in the quality of the groups, on the tables of the yardstick.
+"""The quality of the groups under sparser probing, on the tables of the yardstick.
 
     python -m benchmarks.probe_recovery        # goes on with benchmarks/probe_recovery.json
 

@@ -1,4 +1,4 @@
-"""When does `StopWhenStable` end probing, and what is lost by it?
+"""The moment at which `StopWhenStable` ends probing, and the loss in quality.
 
     python -m benchmarks.stop_when_stable
 

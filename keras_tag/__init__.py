@@ -1,4 +1,4 @@
-"""Which tasks should train together: Task Affinity Groupings (TAG) for Keras 3.
+"""Task Affinity Groupings (TAG) for Keras 3: find the tasks that should train together.
 
     keras.Model -> TAGModel.fit -> Affinity -> select_groups -> Grouping -> GroupedModel
 

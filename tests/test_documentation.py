@@ -8,7 +8,7 @@ from page_blocks import run_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Pages whose blocks a test of their own room runs.
+# Pages whose blocks a test in another folder runs.
 ELSEWHERE = {"celeba.md", "cli.md", "demo.md", "grouped_model.md", "promises.md", "reference.md"}
 
 

@@ -1,4 +1,4 @@
-"""What `import keras_tag` offers, and that all of it is there."""
+"""Every public name of `keras_tag` exists."""
 
 import keras_tag
 

@@ -1,4 +1,4 @@
-"""The rivals of a selected grouping: what a user would otherwise pick. Never imports TensorFlow."""
+"""Other ways to choose groups, to compare with a selected grouping. Never imports TensorFlow."""
 
 from keras_tag.baselines.cost import GroupingCost, grouping_cost
 from keras_tag.baselines.groupings import all_in_one, random_groups, single_task

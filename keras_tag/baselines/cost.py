@@ -1,11 +1,11 @@
-"""What it costs to find the groups, in counted forward and backward passes."""
+"""The cost of finding the groups, in counted forward and backward passes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class GroupingCost:
-    """The price of finding groups, before the chosen ones are trained.
+    """The cost of finding groups, before the chosen ones are trained.
 
     One joint run is the unit: the training of one network for all tasks, one forward and one
     backward pass per step. A backward pass counts as `backward` forward passes.
@@ -28,7 +28,7 @@ class GroupingCost:
 
     @property
     def pairs_over_tag(self) -> float:
-        """How many times cheaper TAG is than HOA; the paper's headline."""
+        """The cost of HOA as a multiple of TAG's; the paper's main claim."""
         return self.pairs / self.tag
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ def grouping_cost(
     backward: float = 1.0,
     joint_run_hours: float | None = None,
 ) -> GroupingCost:
-    """What TAG, HOA and exhaustive search would cost you.
+    """Count what TAG, HOA and exhaustive search would cost.
 
     A probe takes a backward pass per task (its gradient) and, if it looks ahead, a forward pass
     per task at the moved weights; the forward pass before them is the training step's own. Passes

@@ -8,7 +8,7 @@ from keras_tag.selection.grouping import Grouping
 
 
 def single_task(tasks: Sequence[str]) -> Grouping:
-    """Every task has a network of its own.
+    """Give every task a network of its own.
 
     Args:
         tasks: The n task names.
@@ -27,7 +27,7 @@ def single_task(tasks: Sequence[str]) -> Grouping:
 
 
 def all_in_one(tasks: Sequence[str]) -> Grouping:
-    """One network trains and serves every task.
+    """Train and serve every task with one network.
 
     Args:
         tasks: The task names.
@@ -46,7 +46,7 @@ def all_in_one(tasks: Sequence[str]) -> Grouping:
 
 
 def random_groups(tasks: Sequence[str], budget: int, seed: int) -> Grouping:
-    """A partition of the tasks into exactly `budget` groups, drawn uniformly from all of them.
+    """Draw a partition of the tasks into exactly `budget` groups, uniformly from all of them.
 
     Groups of a partition do not overlap: every task is trained once, so that no validation data
     are needed to say which network serves it. A draw depends on the positions of the tasks in
@@ -93,7 +93,7 @@ def random_groups(tasks: Sequence[str], budget: int, seed: int) -> Grouping:
 
 
 def _count_partitions(num_tasks: int, num_groups: int) -> list[list[int]]:
-    """S(n, b) for every n and b up to the given ones, exactly (Python integers)."""
+    """Return S(n, b) for every n and b up to the given ones, exactly (Python integers)."""
     counts = [[int(n == b == 0) for b in range(num_groups + 1)] for n in range(num_tasks + 1)]
     for n in range(1, num_tasks + 1):
         for b in range(1, num_groups + 1):

@@ -20,7 +20,7 @@ from keras_tag.selection.arguments.choice import (
 
 
 def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
-    """A task's progress when its group takes one step of the length that it would take alone.
+    """Score a task's progress when its group takes one step as long as the task's own.
 
     With A[i, j] = Z[i, j] / Z[j, j], the share of its own progress that j gets from i's update,
     member j of group S scores
@@ -74,7 +74,7 @@ def shortlist(
     time_limit: float | None = None,
     **constraints: Unpack[GroupArguments],
 ) -> tuple[tuple[str, ...], ...]:
-    """The few groups worth training, to choose among them by what they really reach.
+    """List the few groups worth training, to choose among them by the losses they reach.
 
     Affinities say who is akin, not what company costs on your data: whether a stranger takes
     capacity away, or helps against overfitting. That is one number, the power of `shared_step`,

@@ -1,11 +1,11 @@
-"""Rivals that choose with our exact solver: TAG as published, cosine similarity, exhaustive."""
+"""Published methods with our exact solver: TAG as published, cosine similarity, exhaustive."""
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection import Grouping, GroupScores, select_groups
 
 
 def tag_groups(affinity: Affinity, budget: int) -> Grouping:
-    """TAG as published: the group score is the mean affinity over a task's partners.
+    """Choose as TAG was published: the score is the mean affinity over a task's partners.
 
     Args:
         affinity: As a `TAGModel` measured it; the paper's kind is `lookahead="gradient"`.
@@ -30,7 +30,7 @@ def tag_groups(affinity: Affinity, budget: int) -> Grouping:
 
 
 def cosine_groups(cosines: Affinity, budget: int) -> Grouping:
-    """Groups of tasks whose gradients point the same way.
+    """Choose groups of tasks whose gradients point in similar directions.
 
     Args:
         cosines: What a `TAGModel(..., lookahead="cosine")` measured: the mean cosine similarity
@@ -51,7 +51,7 @@ def cosine_groups(cosines: Affinity, budget: int) -> Grouping:
 
 
 def exhaustive_groups(measured: GroupScores, budget: float) -> Grouping:
-    """The optimum of measured groups: train all of them, choose afterwards.
+    """Choose the optimum of measured groups: train all of them, choose afterwards.
 
     With n tasks there are 2**n - 1 groups to train. Nothing that chooses by the same measured
     losses can do better on them.

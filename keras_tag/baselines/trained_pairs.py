@@ -1,4 +1,4 @@
-"""HOA: train every pair of tasks, and guess larger groups from them."""
+"""HOA: train every pair of tasks, and extrapolate to larger groups."""
 
 from itertools import combinations
 from statistics import fmean
@@ -77,7 +77,7 @@ def extrapolate_pairs(measured: GroupScores) -> GroupScores:
 
 
 def pairwise_groups(measured: GroupScores, budget: int) -> Grouping:
-    """The groups that HOA chooses: the optimum of `extrapolate_pairs`.
+    """Choose the groups that HOA chooses: the optimum of `extrapolate_pairs`.
 
     Args:
         measured: See `extrapolate_pairs`.

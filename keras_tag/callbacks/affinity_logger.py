@@ -125,7 +125,7 @@ def _no_writer(_: str) -> Any:
 
 
 def _heatmap(affinity: Affinity) -> np.ndarray:
-    """`[height, width, 3]` uint8. Drawn without pyplot, which would keep the figure."""
+    """Draw `[height, width, 3]` uint8 pixels. Drawn without pyplot, which would keep the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

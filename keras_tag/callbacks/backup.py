@@ -1,4 +1,4 @@
-"""`Backup`: training that was interrupted goes on after the last whole epoch."""
+"""`Backup`: after an interruption, training goes on after the last whole epoch."""
 
 import os
 import shutil
@@ -95,7 +95,7 @@ class Backup(keras.callbacks.Callback):
                 _remove(backup)
 
     def _newest(self) -> Path | None:
-        """The newest backup, on several workers the newest that all can read."""
+        """Return the newest backup; on several workers, the newest that all of them can read."""
         readable = _backups(self._own)
         if self._own != self.folder:
             # A mirrored model is the same on every worker: another's backup is as good.
@@ -123,19 +123,19 @@ def _epoch(backup: Path) -> int:
 
 
 def _backups(folder: Path) -> list[Path]:
-    """Whole backups, the oldest first."""
+    """Return the whole backups, the oldest first."""
     return sorted(folder.glob("epoch_*"), key=_epoch)
 
 
 def _remove(backup: Path) -> None:
-    """Take a backup's name away first: what is half deleted must not be taken for one."""
+    """Rename a backup, then delete it: half a deleted one must not be taken for a backup."""
     removed = backup.with_name(_REMOVED)
     backup.rename(removed)
     shutil.rmtree(removed)
 
 
 def _gather(strategy: tf.distribute.Strategy, value: int) -> np.ndarray:
-    """The values of all workers; on one process its own."""
+    """Return the values of all workers; in a single process, its own."""
     if num_workers(strategy) == 1:
         return np.array([value])
     values = strategy.experimental_distribute_values_from_function(

@@ -45,7 +45,7 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
         return keras.callbacks.EarlyStopping(self.monitor, mode="min", **self._settings)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """All networks train."""
+        """Let all networks train."""
         if not hasattr(self.model, "train_only"):
             raise ValueError(
                 "Expected to be a callback of a keras_tag.GroupedModel. Received: "
@@ -72,7 +72,7 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
         self.model.stop_training = self.model.stop_training or not training
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Best weights for those that were still training; next time all train again."""
+        """Restore the best weights of networks still training; let all train next time."""
         for index in self.model.trained_networks:
             self.stoppers[index].on_train_end()
         self.model.train_only(range(len(self.stoppers)))
@@ -81,7 +81,7 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
         return bool(self.model.networks[index].stop_training)
 
     def _logs_of(self, index: int, logs: dict[str, Any]) -> dict[str, Any]:
-        """The monitored loss of one network; nothing in an epoch without validation."""
+        """Return the monitored loss of one network; nothing in an epoch without validation."""
         prefix = self.monitor.removesuffix("loss")
         served = [task for task, network in self.model.serves.items() if network == index]
         names = {task: f"{prefix}{task}_loss" for task in served}

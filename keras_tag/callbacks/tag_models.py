@@ -1,4 +1,4 @@
-"""What callbacks of a `TAGModel` check about the model they are given."""
+"""Checks of the model that a callback of `TAGModel` is given."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The command `keras-tag`. Thin: it reads arguments, calls the library and prints."""
+"""The command `keras-tag`: it reads arguments, calls the library and prints."""
 
 import argparse
 import os

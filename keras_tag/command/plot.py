@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _read_grouping(path: str) -> Grouping | None:
-    """The groups that a file holds; None if it holds something else."""
+    """Return the groups that a file holds; None if it holds something else."""
     if os.path.splitext(path)[1].lower() != ".json":
         return None
     try:

@@ -1,4 +1,4 @@
-"""The command `keras-tag select`: groups for people who have only a matrix."""
+"""The command `keras-tag select`: groups by a matrix from a file."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The whole path on real digits: what `keras-tag demo` runs."""
+"""All steps on real digits, from training to a report: `keras-tag demo`."""
 
 from keras_tag.demo.run import run_demo
 

@@ -1,4 +1,4 @@
-"""What a run of the demo says: its table, its report and the files in its folder."""
+"""The output of a run of the demo: its table, its report and the files in its folder."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from keras_tag.selection import Grouping
 
 
 def describe(result: DemoResult) -> str:
-    """The comparison as a Markdown table, which reads well as plain text too.
+    """Return the comparison as a Markdown table, which reads well as plain text too.
 
     Args:
         result: What `run_demo` returned.
@@ -36,7 +36,7 @@ def describe(result: DemoResult) -> str:
 
 
 def verdict(result: DemoResult) -> str:
-    """Where the selected groups win and where they lose, a line per rival.
+    """Compare the selected groups with each other method, in a line each.
 
     Args:
         result: What `run_demo` returned.
@@ -58,7 +58,7 @@ def verdict(result: DemoResult) -> str:
 
 
 def report(result: DemoResult) -> str:
-    """The report, which shows the pictures that `write_report` puts beside it.
+    """Return the report, which shows the pictures that `write_report` puts beside it.
 
     Args:
         result: What `run_demo` returned.

@@ -1,4 +1,4 @@
-"""What the demo is told and what it found: settings, runs, result, and their JSON."""
+"""Settings, runs and result of the demo, and their JSON."""
 
 import json
 import math
@@ -22,7 +22,7 @@ METHODS = ("selected", "single task", "all in one", "random")
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What is run.
+    """The settings of a run of the demo.
 
     Args:
         budget: How many networks may be served.
@@ -95,7 +95,7 @@ class Run:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What came of it.
+    """The result of a run of the demo.
 
     Args:
         settings: What was run.
@@ -118,23 +118,23 @@ class DemoResult:
     cpus: int | None = field(default_factory=os.cpu_count)
 
     def by_seed(self, method: str) -> list[float]:
-        """The total test loss of a method per seed; of random groups, the mean of the draws."""
+        """Return the total test loss of a method per seed; for random groups, the mean draw."""
         return [
             mean(r.total_loss for r in self.runs if (r.method, r.seed) == (method, seed))
             for seed in range(self.settings.seeds)
         ]
 
     def mean(self, method: str) -> float:
-        """The mean over the seeds."""
+        """Return the mean over the seeds."""
         return mean(self.by_seed(method))
 
     def spread(self, method: str) -> float:
-        """The standard deviation over the seeds; NaN with a single one."""
+        """Return the standard deviation over the seeds; NaN with a single one."""
         return stdev(self.by_seed(method)) if self.settings.seeds > 1 else float("nan")
 
 
 def to_dict(result: DemoResult) -> dict[str, Any]:
-    """What the report's numbers are made of, as plain JSON types, for `from_dict`.
+    """Return the numbers behind the report as plain JSON types, for `from_dict`.
 
     Args:
         result: What `run_demo` returned.
@@ -169,7 +169,7 @@ def to_dict(result: DemoResult) -> dict[str, Any]:
 
 
 def to_json(result: DemoResult) -> str:
-    """`to_dict` as text: a line per entry and one per run, so that a change is seen where it is.
+    """Return `to_dict` as text: a line per entry and per run, so that a change is easy to see.
 
     Args:
         result: What `run_demo` returned.
@@ -185,7 +185,7 @@ def to_json(result: DemoResult) -> str:
 
 
 def from_dict(stored: Mapping[str, Any]) -> DemoResult:
-    """Read what `to_dict` gave.
+    """Make a result of what `to_dict` returned.
 
     Args:
         stored: Plain JSON types.

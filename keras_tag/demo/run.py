@@ -1,4 +1,4 @@
-"""The whole path on real digits, and whether it was worth it: what `keras-tag demo` runs."""
+"""All steps on real digits, compared with other groupings: `keras-tag demo`."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How the demo trains: one small network, the joint model with probes, the networks of a grouping.
+"""The demo's trainings: a small network, the joint model with probes, the networks of groups.
 
 Whatever is compared is trained alike: the same trunk and the same first weights, Adam, the same
 batches in the same order, and for every network the weights of its own best validation epoch.
@@ -20,7 +20,7 @@ from keras_tag.tag_model import TAGModel
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is the same for every network of the demo.
+    """The settings that all networks of the demo share.
 
     Args:
         units: The size of the trunk, one hidden layer.
@@ -39,7 +39,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of training a grouping.
+    """The result of training a grouping.
 
     Args:
         task_losses: Task -> its test loss (binary cross-entropy, nats) in the network serving it.
@@ -58,7 +58,7 @@ class Trained:
 def build_network(
     tasks: Sequence[str], image_shape: tuple[int, int], units: int, seed: int
 ) -> keras.Model:
-    """One hidden layer for all the tasks, and a sigmoid output for each.
+    """Make a network with one hidden layer for all tasks and a sigmoid output for each.
 
     The seed decides the first weights of the trunk, the seed and a task's name those of its head:
     networks that are to be compared start from the same weights, and differ by the company a task

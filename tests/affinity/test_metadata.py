@@ -1,4 +1,4 @@
-"""What an affinity was measured with: kept, and looked at when measurements are pooled."""
+"""Metadata of affinities: it is kept, and compared when measurements are pooled."""
 
 from dataclasses import replace
 

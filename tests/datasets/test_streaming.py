@@ -1,4 +1,4 @@
-"""What is streamed is not kept: resident memory stays flat over many epochs."""
+"""Streamed data are not kept: resident memory stays flat over many epochs."""
 
 import celeb_a_likeness as likeness
 import psutil

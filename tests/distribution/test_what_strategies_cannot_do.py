@@ -1,4 +1,4 @@
-"""What Keras can't do under a strategy is said before anything is traced, with the way out."""
+"""Settings that Keras can't run under a strategy are refused before tracing, with what to do."""
 
 from fresh_process import run_alone
 from test_replicas import TWO_REPLICAS

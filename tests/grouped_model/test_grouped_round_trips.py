@@ -1,4 +1,4 @@
-"""What is saved and loaded is the same model."""
+"""A model that was saved and loaded is the same model."""
 
 import keras
 import numpy as np

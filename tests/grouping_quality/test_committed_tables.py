@@ -1,4 +1,4 @@
-"""What is committed belongs together, and the page shows it."""
+"""The committed tables and results belong together, and the page shows them."""
 
 from dataclasses import asdict
 from itertools import combinations

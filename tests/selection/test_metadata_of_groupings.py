@@ -1,4 +1,4 @@
-"""What a grouping was found with goes into its file, and changes nothing."""
+"""Metadata of groupings: it goes into the file, and changes no result."""
 
 from dataclasses import replace
 

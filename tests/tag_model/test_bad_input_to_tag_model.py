@@ -1,4 +1,4 @@
-"""Every mistake at the door has its own message, and says what to do."""
+"""Every wrong argument has its own message, which says what to do."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the pages say that probes cost is what the result files say."""
+"""The costs of probes on the pages are those of the result files."""
 
 import importlib.util
 from pathlib import Path

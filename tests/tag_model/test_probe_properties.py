@@ -1,4 +1,4 @@
-"""What theory says of any affinity matrix, on random linear and tanh networks."""
+"""Properties that theory gives every affinity matrix, on random linear and tanh networks."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""How often is probed: by the length of `fit`, or by the clock, which says what it chose."""
+"""The schedule of probes: by the length of `fit`, or by the clock, which prints its choice."""
 
 import itertools
 import re
