@@ -87,11 +87,10 @@ class NetworkBuilder:
         self._copier = ModelCopier(whole)
         if initial is not None:
             before = {id(w): value for w, value in zip(model.weights, initial, strict=True)}
-            self._copier.values = [(weight.path, before[id(weight)]) for weight in whole.weights]
-        shared = _shared_weights(whole, outputs)
+            self._copier.values = [before[id(weight)] for weight in whole.weights]
         self._keep = [
-            not fresh or start in ("all", "initial") or (start == "trunk" and id(w) in shared)
-            for w, fresh in zip(whole.weights, self._copier.fresh, strict=True)
+            not fresh or start in ("all", "initial") or (start == "trunk" and shared)
+            for fresh, shared in zip(self._copier.fresh, self._copier.shared, strict=True)
         ]
         self._announced = False
 
@@ -125,11 +124,11 @@ class NetworkBuilder:
         return keras.Model(copy.input, {task: copy.output[task] for task in tasks})
 
     def _summary(self) -> str:
-        kept = sum(self._keep)
-        made = len(self._keep) - kept
+        fresh = len(self._keep) - sum(self._keep)
         return (
-            f"build_from(start={self.start!r}): of {len(self._keep)} weights, networks start with "
-            f"{kept} of the joint model's and {made} fresh."
+            f"build_from(start={self.start!r}): networks start with fresh values of {fresh} of "
+            f"{sum(self._copier.fresh)} weights that training makes, and with all other state of "
+            "the joint model (frozen weights, adapted preprocessing)."
         )
 
 
@@ -174,13 +173,3 @@ def _initial_weights(model: keras.Model) -> Sequence[np.ndarray] | None:
             "`fit`, or use another `start`."
         )
     return None
-
-
-def _shared_weights(whole: keras.Model, outputs: Mapping[str, Any]) -> set[int]:
-    """Return the identities of the weights in layers that at least two tasks use."""
-    users = Counter(
-        id(weight)
-        for output in outputs.values()
-        for weight in keras.Model(whole.input, output).weights
-    )
-    return {identity for identity, tasks in users.items() if tasks >= 2}

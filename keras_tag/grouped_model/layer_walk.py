@@ -18,16 +18,3 @@ def flattened(model: keras.Model) -> list[Any]:
     """
     layers: list[Any] = model._flatten_layers(include_self=False)
     return layers
-
-
-def overrides(layer: Any, method: str) -> bool:
-    """Return whether a layer's class has its own version of a method of `keras.layers.Layer`.
-
-    Args:
-        layer: A layer.
-        method: The name of the method.
-
-    Returns:
-        Whether it does.
-    """
-    return getattr(type(layer), method, None) is not getattr(keras.layers.Layer, method, None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from keras_tag.grouped_model.layer_settings import restart_lora
 from keras_tag.grouped_model.logs import LossLogs
 from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation, unscale
 from keras_tag.grouped_model.network_optimizers import OptimizerChoice, PerNetworkOptimizer
@@ -140,7 +141,7 @@ class GroupedModel(ServedNetworks):
         return dict(super().compute_metrics(x, y, y_pred, weights))
 
     def make_train_function(self, force: bool = False) -> Any:
-        """As in `keras.Model`, after making the optimizers' slots.
+        """Make Keras's function, after the optimizers' slots.
 
         Args:
             force: As in `keras.Model`.
@@ -148,6 +149,9 @@ class GroupedModel(ServedNetworks):
         Returns:
             The function.
         """
+        for network in self.networks:
+            # Of a model that was loaded.
+            restart_lora(network)
         optimizer = self._optimizer
         if optimizer is not None and not optimizer.built and self.built:
             # Otherwise the first step makes them while it is traced, and is traced twice.

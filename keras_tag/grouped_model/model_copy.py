@@ -1,104 +1,19 @@
 """`ModelCopier`: copies of a functional model that keep what training would not make anew."""
 
-import tempfile
 import warnings
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tag.grouped_model.layer_walk import flattened, overrides
-from keras_tag.grouped_model.training_effects import updated_by_training
+from keras_tag.grouped_model.layer_settings import LayerSettings
+from keras_tag.grouped_model.layer_walk import flattened
+from keras_tag.grouped_model.saved_state import SavedState, on_host
+from keras_tag.grouped_model.training_effects import TrainingEffects
 
 _OF_KERAS = ("keras.", "keras_hub.", "keras_rs.", "keras_tag.")
-
-
-@dataclass(frozen=True)
-class LayerState:
-    """What a layer's configuration does not say.
-
-    Args:
-        kind: The name of the layer's class.
-        name: The layer's name.
-        trainable: Its own `trainable` flag.
-        quantization: Its quantisation mode, such as "int8", or None.
-        lora: Rank and alpha of its LoRA, or None.
-        store: What `save_own_variables` saves, for layers with a version of their own.
-        assets: File name -> content, what `save_assets` saves.
-    """
-
-    kind: str
-    name: str
-    trainable: bool
-    quantization: str | None
-    lora: tuple[int, float] | None
-    store: Mapping[str, np.ndarray]
-    assets: Mapping[str, bytes]
-
-    @classmethod
-    def of(cls, layer: Any) -> "LayerState":
-        """Read the state of a layer.
-
-        Args:
-            layer: The layer.
-
-        Returns:
-            Its state, on the host.
-        """
-        store: dict[str, Any] = {}
-        assets: dict[str, bytes] = {}
-        lora = _lora(layer)
-        # The methods of layers that can have LoRA merge it into the kernel: it would be lost.
-        if overrides(layer, "load_own_variables") and not hasattr(layer, "lora_enabled"):
-            layer.save_own_variables(store)
-        if overrides(layer, "save_assets"):
-            with tempfile.TemporaryDirectory() as folder:
-                layer.save_assets(folder)
-                assets = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
-        return cls(
-            type(layer).__name__,
-            layer.name,
-            bool(layer.trainable),
-            _quantization(layer),
-            lora,
-            {key: on_host(value) for key, value in store.items()},
-            assets,
-        )
-
-    def prepare(self, layer: Any) -> None:
-        """Give a new layer the same variables: quantisation and LoRA.
-
-        Args:
-            layer: The layer of the copy.
-        """
-        if self.quantization != _quantization(layer):
-            layer.quantize(self.quantization)
-        if self.lora is not None:
-            rank, alpha = self.lora
-            if _lora(layer) is None:
-                layer.enable_lora(rank)
-            # No part of the configuration of Keras's layers.
-            layer.lora_alpha = alpha
-
-    def load(self, layer: Any) -> None:
-        """Load what the layer itself saves.
-
-        Args:
-            layer: The layer of the copy.
-        """
-        # In the order in which Keras loads them.
-        if overrides(layer, "load_own_variables") and not hasattr(layer, "lora_enabled"):
-            layer.load_own_variables(dict(self.store))
-        if self.assets:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, content in self.assets.items():
-                    (Path(folder) / name).write_bytes(content)
-                layer.load_assets(folder)
 
 
 class ModelCopier:
@@ -108,15 +23,16 @@ class ModelCopier:
     can be pickled if the classes of the model's layers can.
 
     Args:
-        model: A functional model.
+        model: A functional model with a dict of outputs.
 
     Raises:
         ValueError: A layer can't be made again from its configuration.
 
     Attributes:
-        values: Path and value of each weight, in the model's order.
+        values: The value of each weight, in the model's order.
         fresh: For each weight, whether training would make it anew: it is trainable, or a training
             step updates it.
+        shared: For each weight, whether at least two outputs depend on it.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -124,13 +40,18 @@ class ModelCopier:
         _check_layers(layers)
         self._custom_objects = _custom_objects(layers)
         self._config = model.get_config()
-        self._states = [LayerState.of(layer) for layer in layers]
-        self._flags = [bool(weight.trainable) for weight in model.weights]
-        self.values = [(weight.path, on_host(weight)) for weight in model.weights]
+        self._settings = LayerSettings.of(model)
+        self._states = [SavedState.of(layer) for layer in layers]
+        self._paths = [weight.path for weight in model.weights]
+        self.values = [on_host(weight) for weight in model.weights]
         copy = self.copy([True] * len(self.values))
         trainable = {id(weight) for weight in copy.trainable_weights}
-        updated = {id(weight) for weight in updated_by_training(copy)}
-        self.fresh = [id(weight) in trainable | updated for weight in copy.weights]
+        effects = TrainingEffects.of(copy)
+        self.fresh = [
+            id(weight) in trainable or updated
+            for weight, updated in zip(copy.weights, effects.updated, strict=True)
+        ]
+        self.shared = list(effects.shared)
         _warn_of_lost_attributes(layers, flattened(copy))
 
     def copy(self, keep: list[bool]) -> keras.Model:
@@ -162,31 +83,21 @@ class ModelCopier:
                 "`get_config` (https://keras.io/guides/serialization_and_saving), or write a "
                 "function `build_model(tasks)` that returns a new model with these outputs."
             ) from error
-        layers = flattened(copy)
-        if [type(layer).__name__ for layer in layers] != [state.kind for state in self._states]:
+        if not self._settings.fits(copy):
             raise ValueError(
                 "Expected layers that contain the same layers when they are made again from their "
-                "configurations. Received others: "
-                f"{_first_difference([s.kind for s in self._states], layers)} Write a function "
+                f"configurations. Received {self._settings.difference(copy)} Write a function "
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
-        for state, layer in zip(self._states, layers, strict=True):
-            state.prepare(layer)
-        for state, layer in zip(self._states, layers, strict=True):
-            # Containers come first: a flag set on one is set on all that it contains.
-            layer.trainable = state.trainable
+        self._settings.apply(copy)
         shapes = [tuple(weight.shape) for weight in copy.weights]
-        if shapes != [value.shape for _, value in self.values]:
+        if shapes != [value.shape for value in self.values]:
             raise ValueError(
                 "Expected a model whose weights have the same shapes when it is made again from "
-                f"its configuration. Received {[path for path, _ in self.values]}; made again: "
+                f"its configuration. Received {self._paths}; made again: "
                 f"{[weight.path for weight in copy.weights]}. Write a function "
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
-        for weight, flag in zip(copy.weights, self._flags, strict=True):
-            if weight.trainable != flag:
-                # LoRA freezes single weights of a trainable layer.
-                weight.trainable = flag
         return copy
 
     def _load(self, copy: keras.Model, keep: list[bool]) -> None:
@@ -194,25 +105,8 @@ class ModelCopier:
         made = [None if kept else on_host(w) for w, kept in zip(copy.weights, keep, strict=True)]
         for state, layer in zip(self._states, flattened(copy), strict=True):
             state.load(layer)
-        for weight, (_, value), own in zip(copy.weights, self.values, made, strict=True):
+        for weight, value, own in zip(copy.weights, self.values, made, strict=True):
             weight.assign(value if own is None else own)
-
-
-def on_host(value: Any) -> np.ndarray:
-    """Return a copy of a weight, a tensor or an array that nothing changes later."""
-    copied: np.ndarray = keras.ops.convert_to_tensor(value).numpy()
-    return copied
-
-
-def _lora(layer: Any) -> tuple[int, float] | None:
-    if not getattr(layer, "lora_enabled", False):
-        return None
-    return int(layer.lora_rank), float(layer.lora_alpha)
-
-
-def _quantization(layer: Any) -> str | None:
-    mode = getattr(layer, "quantization_mode", None)
-    return None if mode is None else str(mode)
 
 
 def _check_layers(layers: list[Any]) -> None:
@@ -240,13 +134,6 @@ def _custom_objects(layers: list[Any]) -> dict[str, Any]:
         if isinstance(layer, keras.layers.Lambda):
             custom.setdefault(layer.function.__name__, layer.function)
     return custom
-
-
-def _first_difference(expected: list[str], layers: list[Any]) -> str:
-    for kind, layer in zip(expected, layers, strict=False):
-        if kind != type(layer).__name__:
-            return f"{type(layer).__name__} {layer.name!r} in the place of a {kind}."
-    return f"{len(layers)} in the place of {len(expected)}."
 
 
 def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:

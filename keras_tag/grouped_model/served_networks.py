@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_tag.grouped_model.layer_settings import LayerSettings, restart_lora
 from keras_tag.grouped_model.network_outputs import (
     by_task,
     check_network,
@@ -137,6 +138,18 @@ class ServedNetworks(DistributedModel):
                 input_signature = network.inputs
         super().export(filepath, format, verbose, input_signature=input_signature, **kwargs)
 
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load weights as every Keras model does; LoRA begins anew from them.
+
+        Args:
+            filepath: As in `keras.Model.load_weights`.
+            skip_mismatch: As in `keras.Model.load_weights`.
+            **kwargs: As in `keras.Model.load_weights`.
+        """
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        for network in self.networks:
+            restart_lora(network)
+
     def get_config(self) -> dict[str, Any]:
         """The grouping and the networks, so that loading needs no `build_model`."""
         return {
@@ -144,6 +157,7 @@ class ServedNetworks(DistributedModel):
             "grouping": self.grouping.to_dict(),
             "serve": list(self.serves),
             "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
+            "layers": [LayerSettings.of(net).to_config() for net in self.networks],
         }
 
     @classmethod
@@ -152,11 +166,15 @@ class ServedNetworks(DistributedModel):
     ) -> "ServedNetworks":
         """The inverse of `get_config`."""
         config = dict(config)
-        networks = iter(
-            [
-                keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
-                for network in config.pop("networks")
-            ]
-        )
+        networks = [
+            keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
+            for network in config.pop("networks")
+        ]
+        # Files of before had none.
+        for network, layers in zip(networks, config.pop("layers", []), strict=False):
+            settings = LayerSettings.from_config(layers)
+            if settings.fits(network):
+                settings.apply(network)
         grouping = Grouping.from_dict(config.pop("grouping"))
-        return cls(grouping, lambda tasks: next(networks), **config)
+        remaining = iter(networks)
+        return cls(grouping, lambda tasks: next(remaining), **config)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_tag.grouped_model.layer_walk import flattened
-from keras_tag.grouped_model.model_copy import LayerState
+from keras_tag.grouped_model.saved_state import SavedState
 from keras_tag.tag_model import TAGModel
 
 
@@ -122,8 +122,8 @@ def _kinds(layer: Any) -> list[type]:
 def _copy_layer(source: Any, target: Any) -> None:
     """Copy weights and what else the layers save, such as vocabularies."""
     for inner, copy in zip(flattened(source), flattened(target), strict=True):
-        LayerState.of(inner).load(copy)
-    LayerState.of(source).load(target)
+        SavedState.of(inner).load(copy)
+    SavedState.of(source).load(target)
     for weight, original in zip(target.weights, source.weights, strict=True):
         weight.assign(original)
 

@@ -152,6 +152,66 @@ def test_flags_of_inner_layers_and_lora_come_through_and_are_saved(tmp_path):
     assert equal([inside.first.kernel], [block.first.kernel])
     assert equal([inside.second._kernel], [block.second._kernel])
     assert network.get_layer("adapted").lora_alpha == 1.5
+    served = GroupedModel(GROUPS, build_from(joint, start="all", verbose=False))
+    served.save(tmp_path / "served.keras")
+    loaded = keras.models.load_model(tmp_path / "served.keras")
+    x = np.random.default_rng(0).normal(size=(8, 6))
+    y = {task: x[:, :1] for task in "abc"}
+    for model in (served, loaded):
+        assert [w.shape for w in model.networks[0].trainable_weights] == [
+            w.shape for w in joint.trainable_weights[:-2]
+        ]
+        np.testing.assert_allclose(model(x)["a"], joint(x)["a"], rtol=1e-5)
+    loaded.compile("sgd", loss="mse")
+    factor = loaded.networks[0].get_layer("adapted").lora_kernel_b
+    loaded.fit(x, y, verbose=0)
+    assert np.any(factor.numpy() != 0)
+    loaded.save_weights(tmp_path / "served.weights.h5")
+    right = loaded(x)["a"]
+    loaded.load_weights(tmp_path / "served.weights.h5")
+    np.testing.assert_allclose(loaded(x)["a"], right, rtol=1e-5)
+    assert np.any(loaded.networks[0].get_layer("adapted").lora_kernel_a.numpy() != 0)
+
+
+def test_keras_still_loads_lora_as_zeros_which_restart_lora_is_for(tmp_path):
+    model = joint_with(L.Dense(6, name="adapted"))
+    model.get_layer("adapted").enable_lora(2)
+    model.save(tmp_path / "model.keras")
+    layer = keras.models.load_model(tmp_path / "model.keras").get_layer("adapted")
+    assert not np.any(layer.lora_kernel_a.numpy()), "restart_lora is needed no more"
+
+
+@keras.saving.register_keras_serializable(package="keras_tag_tests")
+class Heads(L.Layer):
+    """Two heads in one layer."""
+
+    def build(self, shape):
+        self.left, self.right = L.Dense(1), L.Dense(1)
+        self.left.build(shape)
+        self.right.build(shape)
+
+    def call(self, inputs):
+        return self.left(inputs), self.right(inputs)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 1), (*shape[:-1], 1)
+
+
+@pytest.mark.parametrize("kind", ["layer", "nested"])
+def test_trunk_is_what_two_outputs_depend_on_not_what_stands_in_one_layer(kind):
+    inputs = keras.Input((6,))
+    hidden = L.Dense(4, name="trunk")(inputs)
+    if kind == "layer":
+        a, b = Heads(name="heads")(hidden)
+    else:
+        inner = keras.Input((4,))
+        a, b = keras.Model(inner, [L.Dense(1)(inner), L.Dense(1)(inner)], name="heads")(hidden)
+    joint = keras.Model(inputs, {"a": a, "b": b})
+    network = build_from(joint, start="trunk", verbose=False)("ab")
+    assert equal(weights(network), weights(joint))
+    ours, theirs = weights(network, "heads"), weights(joint, "heads")
+    assert not np.array_equal(ours[0], theirs[0])
+    assert not np.array_equal(ours[2], theirs[2])
 
 
 def test_every_start_is_what_it_says():
