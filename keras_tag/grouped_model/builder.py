@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import keras
 import numpy as np
 
-from keras_tag.grouped_model.model_copy import ModelCopier
+from keras_tag.grouped_model.model_copy import ModelCopier, Start
 from keras_tag.tag_model import TAGModel
-
-Start = Literal["fresh", "trunk", "all", "initial"]
 
 
 def build_from(
@@ -84,14 +82,10 @@ class NetworkBuilder:
         self.start = start
         self.verbose = verbose
         whole = keras.Model(model.input, outputs)
-        self._copier = ModelCopier(whole)
+        self._copier = ModelCopier(whole, start)
         if initial is not None:
             before = {id(w): value for w, value in zip(model.weights, initial, strict=True)}
             self._copier.values = [before[id(weight)] for weight in whole.weights]
-        self._keep = [
-            not fresh or start in ("all", "initial") or (start == "trunk" and shared)
-            for fresh, shared in zip(self._copier.fresh, self._copier.shared, strict=True)
-        ]
         self._announced = False
 
     @property
@@ -120,15 +114,14 @@ class NetworkBuilder:
         if self.verbose and not self._announced:
             self._announced = True
             print(self._summary())
-        copy = self._copier.copy(self._keep)
+        copy = self._copier.copy()
         return keras.Model(copy.input, {task: copy.output[task] for task in tasks})
 
     def _summary(self) -> str:
-        fresh = len(self._keep) - sum(self._keep)
+        keep = self._copier.keep
         return (
-            f"build_from(start={self.start!r}): networks start with fresh values of {fresh} of "
-            f"{sum(self._copier.fresh)} weights that training makes, and with all other state of "
-            "the joint model (frozen weights, adapted preprocessing)."
+            f"build_from(start={self.start!r}): networks start with {sum(keep)} of the joint "
+            f"model's {len(keep)} weights, {len(keep) - sum(keep)} are fresh."
         )
 
 

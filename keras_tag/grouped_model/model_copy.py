@@ -2,7 +2,7 @@
 
 import warnings
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -11,8 +11,9 @@ import tensorflow as tf
 from keras_tag.grouped_model.layer_settings import LayerSettings
 from keras_tag.grouped_model.layer_walk import flattened
 from keras_tag.grouped_model.saved_state import SavedState, on_host
-from keras_tag.grouped_model.training_effects import TrainingEffects
+from keras_tag.grouped_model.training_effects import shared_weights, updated_weights
 
+Start = Literal["fresh", "trunk", "all", "initial"]
 _OF_KERAS = ("keras.", "keras_hub.", "keras_rs.", "keras_tag.")
 
 
@@ -24,18 +25,19 @@ class ModelCopier:
 
     Args:
         model: A functional model with a dict of outputs.
+        start: What the weights start with that training makes; see `build_from`.
 
     Raises:
         ValueError: A layer can't be made again from its configuration.
 
     Attributes:
         values: The value of each weight, in the model's order.
-        fresh: For each weight, whether training would make it anew: it is trainable, or a training
-            step updates it.
-        shared: For each weight, whether at least two outputs depend on it.
+        keep: For each weight, whether a new model has its value of `values`. The others have
+            initial values of their own: those that are trainable or that a training step updates,
+            as far as `start` says so.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, start: Start) -> None:
         layers = flattened(model)
         _check_layers(layers)
         self._custom_objects = _custom_objects(layers)
@@ -44,28 +46,30 @@ class ModelCopier:
         self._states = [SavedState.of(layer) for layer in layers]
         self._paths = [weight.path for weight in model.weights]
         self.values = [on_host(weight) for weight in model.weights]
-        copy = self.copy([True] * len(self.values))
+        self.keep = [True] * len(self.values)
+        copy = self.copy()
         trainable = {id(weight) for weight in copy.trainable_weights}
-        effects = TrainingEffects.of(copy)
-        self.fresh = [
-            id(weight) in trainable or updated
-            for weight, updated in zip(copy.weights, effects.updated, strict=True)
-        ]
-        self.shared = list(effects.shared)
+        if start in ("fresh", "trunk"):
+            updated = updated_weights(copy)
+            shared = shared_weights(copy) if start == "trunk" else [False] * len(updated)
+            self.keep = [
+                in_trunk or not (id(weight) in trainable or moves)
+                for weight, moves, in_trunk in zip(copy.weights, updated, shared, strict=True)
+            ]
         _warn_of_lost_attributes(layers, flattened(copy))
 
-    def copy(self, keep: list[bool]) -> keras.Model:
+    def copy(self) -> keras.Model:
         """Make a new model.
-
-        Args:
-            keep: For each weight, whether it has its value of `values`. The others have the
-                initial values of a new model.
 
         Returns:
             The model.
         """
         copy = self._prepared()
-        self._load(copy, keep)
+        made = {i: on_host(w) for i, w in enumerate(copy.weights) if not self.keep[i]}
+        for state, layer in zip(self._states, flattened(copy), strict=True):
+            state.load(layer)
+        for index, weight in enumerate(copy.weights):
+            weight.assign(made.get(index, self.values[index]))
         return copy
 
     def _prepared(self) -> keras.Model:
@@ -99,14 +103,6 @@ class ModelCopier:
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
         return copy
-
-    def _load(self, copy: keras.Model, keep: list[bool]) -> None:
-        """Load all state into a new model, less the weights that are not to be kept."""
-        made = [None if kept else on_host(w) for w, kept in zip(copy.weights, keep, strict=True)]
-        for state, layer in zip(self._states, flattened(copy), strict=True):
-            state.load(layer)
-        for weight, value, own in zip(copy.weights, self.values, made, strict=True):
-            weight.assign(value if own is None else own)
 
 
 def _check_layers(layers: list[Any]) -> None:

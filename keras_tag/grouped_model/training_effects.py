@@ -1,52 +1,57 @@
-"""What a functional model's training reads and updates, found by tracing its forward pass."""
+"""What a functional model's training reads and updates, found by tracing its forward pass.
+
+Nothing is computed, and no weight changes.
+"""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 
-@dataclass(frozen=True)
-class TrainingEffects:
-    """What a forward pass in training mode does with each of a model's weights.
+def updated_weights(model: keras.Model) -> list[bool]:
+    """Return for each weight whether a forward pass in training mode updates it.
 
     Args:
-        updated: Whether it updates the weight, as it does a moving average.
-        shared: Whether at least two of the outputs depend on the weight.
+        model: A functional model.
+
+    Returns:
+        One flag per weight, in the order of `model.weights`; True for moving averages.
     """
+    return _trace(model, training=True)[2]
 
-    updated: tuple[bool, ...]
-    shared: tuple[bool, ...]
 
-    @classmethod
-    def of(cls, model: keras.Model) -> "TrainingEffects":
-        """Trace a model. Nothing is computed, and no weight changes.
+def shared_weights(model: keras.Model) -> list[bool]:
+    """Return for each weight whether at least two outputs depend on it.
 
-        Args:
-            model: A functional model with a dict of outputs.
+    Args:
+        model: A functional model with a dict of outputs.
 
-        Returns:
-            Its effects, in the order of `model.weights`.
-        """
-        found: list[Any] = []
+    Returns:
+        One flag per weight, in the order of `model.weights`.
+    """
+    # Moving averages are read in inference mode only, other weights perhaps only in training mode.
+    modes = [_shared(model, *_trace(model, training)[:2]) for training in (False, True)]
+    return [any(flags) for flags in zip(*modes, strict=True)]
 
-        def forward(inputs: Any) -> Any:
-            with keras.StatelessScope() as scope:
-                outputs = model(inputs, training=True)
-            found.append(
-                (outputs, [scope.get_current_value(weight) is not None for weight in model.weights])
-            )
-            return outputs
 
-        # Autograph is of no use to Keras layers, and tracing without it is faster.
-        traced = tf.function(forward, autograph=False).get_concrete_function(
-            keras.tree.map_structure(_specification, model.input)
-        )
-        outputs, updated = found[-1]
-        return cls(tuple(updated), _shared(model, outputs, traced))
+def _trace(model: keras.Model, training: bool) -> tuple[Any, Any, list[bool]]:
+    """Return the traced function, its symbolic outputs, and which weights it updates."""
+    found: list[Any] = []
+
+    def forward(inputs: Any) -> Any:
+        with keras.StatelessScope() as scope:
+            outputs = model(inputs, training=training)
+        updated = [scope.get_current_value(weight) is not None for weight in model.weights]
+        found.append((outputs, updated))
+        return outputs
+
+    # Autograph is of no use to Keras layers, and tracing without it is faster.
+    traced = tf.function(forward, autograph=False).get_concrete_function(
+        keras.tree.map_structure(_specification, model.input)
+    )
+    return traced, *found[-1]
 
 
 def _specification(tensor: Any) -> Any:
@@ -57,22 +62,20 @@ def _specification(tensor: Any) -> Any:
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
-def _shared(model: keras.Model, outputs: Mapping[str, Any], traced: Any) -> tuple[bool, ...]:
-    """Return for each weight whether at least two outputs depend on it."""
+def _shared(model: keras.Model, traced: Any, outputs: dict[str, Any]) -> list[bool]:
+    """Return for each weight whether at least two outputs are computed from it."""
     captured = traced.captured_inputs
     inside = traced.inputs[len(traced.inputs) - len(captured) :]
     handle_of = {id(i): id(handle) for i, handle in zip(inside, captured, strict=True)}
     users: Counter[int] = Counter()
     for output in outputs.values():
         users.update({handle_of[i] for i in _ancestors(output) if i in handle_of})
-    return tuple(
-        any(users[id(part.handle)] >= 2 for part in _parts(weight)) for weight in model.weights
-    )
+    return [any(users[id(part.handle)] >= 2 for part in _parts(w)) for w in model.weights]
 
 
 def _ancestors(output: Any) -> set[int]:
     """Return the identities of the graph tensors from which an output is computed."""
-    waiting = [tensor for tensor in tf.nest.flatten(output, expand_composites=True)]
+    waiting = list(tf.nest.flatten(output, expand_composites=True))
     seen: set[int] = set()
     while waiting:
         tensor = waiting.pop()

@@ -214,6 +214,17 @@ def test_trunk_is_what_two_outputs_depend_on_not_what_stands_in_one_layer(kind):
     assert not np.array_equal(ours[2], theirs[2])
 
 
+def test_trunk_includes_moving_averages_and_none_of_a_heads():
+    joint = joint_with(L.BatchNormalization(name="norm", center=False, scale=False))
+    hidden = L.BatchNormalization(name="b_norm")(joint.get_layer("trunk").output)
+    joint = keras.Model(joint.input, {"a": joint.output["a"], "b": L.Dense(1, name="b")(hidden)})
+    for name, size in (("norm", 6), ("b_norm", 5)):
+        joint.get_layer(name).moving_mean.assign(np.arange(float(size)))
+    network = build_from(joint, start="trunk", verbose=False)("ab")
+    assert equal([network.get_layer("norm").moving_mean], [np.arange(6.0)])
+    assert equal([network.get_layer("b_norm").moving_mean], [np.zeros(5)])
+
+
 def test_every_start_is_what_it_says():
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(0)
