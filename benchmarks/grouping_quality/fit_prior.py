@@ -7,7 +7,13 @@ import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
-from keras_tag.selection.few_trainings.gain_model import Cells, Prior, cells_of, covariance, luck
+from keras_tag.selection.few_trainings.gain_model import (
+    Cells,
+    Prior,
+    cells_of,
+    covariance,
+    noise_covariance,
+)
 
 # Both kinds that users are told of; one prior has to do for both.
 KINDS = ("gradient-10", "validation-10")
@@ -116,4 +122,4 @@ def fit_prior(chosen: Iterable[Sample]) -> Prior:
 def _part(spread: str, cells: Cells) -> np.ndarray:
     nothing = Prior(*[0.0] * len(fields(Prior)))
     only = replace(nothing, **{spread: 1.0})
-    return covariance(only, cells, cells) + luck(only, cells)
+    return covariance(only, cells, cells) + noise_covariance(only, cells)

@@ -1,4 +1,4 @@
-"""`StopWhenStable`: ends probing, or training, when it is clear which groups to choose."""
+"""`StopWhenStable`: the end of probing, or of training, once the choice of groups is stable."""
 
 from typing import Any, Unpack
 
@@ -13,7 +13,7 @@ from keras_tag.selection.grouping import Grouping
 
 
 class StopWhenStable(keras.callbacks.Callback):
-    """Ends probing when more probes would hardly change the chosen groups.
+    """Callback that ends probing once more probes would hardly change the chosen groups.
 
     After every epoch the groups are chosen for the affinities so far, and again for affinities
     drawn from within their errors (see `keras_tag.stability`). The choice has settled
@@ -100,7 +100,7 @@ class StopWhenStable(keras.callbacks.Callback):
         return None if self.stability is None else self.stability.grouping
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Nothing has been looked at."""
+        """Forget what an earlier `fit` has found."""
         self.stopped_epoch: int | None = None
         self.stability: Stability | None = None
         # What was found after so many epochs with so many probes.
@@ -108,14 +108,14 @@ class StopWhenStable(keras.callbacks.Callback):
         self._looked = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Look, at the first one, at what a restored run has measured before."""
+        """Decide, at the first epoch, about what a restored run has measured before."""
         # Not at `on_train_begin`: there another callback may be about to restore it.
         check_tag_model(self.model, "StopWhenStable")
         if not self._looked:
             self._decide(epoch - 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Decide."""
+        """Decide whether the choice has settled."""
         if self.stopped_epoch is None:
             self._decide(epoch)
 
@@ -150,7 +150,7 @@ class StopWhenStable(keras.callbacks.Callback):
         return sure and lost <= self.tolerance * max(self.stability.gain, 0.0)
 
     def _stability(self, affinity: Affinity) -> Stability | None:
-        """None where it can't be told yet."""
+        """Return the stability, or None where it can't be told yet."""
         history = affinity.history
         assert history is not None
         probes = int(history.probes.sum())
@@ -167,7 +167,7 @@ class StopWhenStable(keras.callbacks.Callback):
 
 
 def _can_be_told(affinity: Affinity, score: str) -> bool:
-    """Whether every pair that the score reads is measured, with an error, and can be divided by."""
+    """Return whether every pair that the score reads has an error, and can be divided by."""
     known = np.isfinite(affinity.standard_error)
     if score == "partners":
         return bool((known | np.eye(len(known), dtype=bool)).all())

@@ -1,4 +1,4 @@
-"""How sure a choice of groups is: choosing again for affinities drawn within their errors."""
+"""The stability of a choice of groups when affinities are resampled within their errors."""
 
 from keras_tag.resampling.choosing_again import Stability, stability
 

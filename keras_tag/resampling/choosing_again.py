@@ -1,4 +1,4 @@
-"""How sure a choice of groups is, given how sure the affinities are.
+"""The stability of a choice of groups, given the standard errors of the affinities.
 
 Affinities are drawn again and again from around their means, as far off as their standard errors
 say and together as they erred together (a multiplier bootstrap over blocks of probes, or over
@@ -38,7 +38,7 @@ _RANDOM_GROUPINGS = 100
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Stability:
-    """How sure a grouping is.
+    """The stability of a grouping.
 
     Args:
         grouping: The chosen one.
@@ -65,7 +65,7 @@ class Stability:
     _scores: FloatScore
 
     def regret_of(self, grouping: Grouping) -> float:
-        """By the mean affinities, how much less a grouping scores than the chosen one.
+        """Return how much less a grouping scores than the chosen one, by the mean affinities.
 
         Args:
             grouping: Of the same tasks.
@@ -97,12 +97,12 @@ class Stability:
 
     @property
     def frequency(self) -> float:
-        """In which share of the draws the chosen grouping is the very best one."""
+        """The share of the draws in which the chosen grouping is the very best one."""
         chosen = _key(self.grouping)
         return sum(share for other, share in self.best if _key(other) == chosen)
 
     def confidence(self, tolerance: float = 0.05) -> float:
-        """How often the chosen grouping is as good as the best one, or nearly.
+        """Return how often the chosen grouping is as good as the best one, or nearly.
 
         Args:
             tolerance: What counts as nearly: a regret of at most this share of `gain`.
@@ -114,7 +114,7 @@ class Stability:
         return float(np.mean(self.regret <= tolerance * max(self.gain, 0.0)))
 
     def to_frame(self) -> "pd.DataFrame":
-        """`together` as a square `pandas.DataFrame`."""
+        """Return `together` as a square `pandas.DataFrame`."""
         import pandas as pd
 
         return pd.DataFrame(self.together, index=list(self.tasks), columns=list(self.tasks))
@@ -244,7 +244,7 @@ def _key(grouping: Grouping) -> Networks:
 
 
 def _pairs(networks: Networks, num_tasks: int) -> np.ndarray:
-    """`[num_tasks, num_tasks]`, whether some network trains both."""
+    """Return `[num_tasks, num_tasks]`, 1 where some network trains both."""
     together = np.zeros((num_tasks, num_tasks))
     for trained, _ in networks:
         together[np.ix_(bits(trained), bits(trained))] = 1
@@ -263,7 +263,7 @@ def _random_networks(num_tasks: int, number: int) -> tuple[Networks, ...]:
 
 
 def _gain(scores: FloatScore, chosen: Networks, num_tasks: int) -> float:
-    """How much better the chosen networks are than random partitions into as many groups."""
+    """Return how much better the chosen networks are than random partitions into as many."""
     values = [_value(scores, networks) for networks in _random_networks(num_tasks, len(chosen))]
     allowed = [value for value in values if np.isfinite(value)]
     if not allowed:

@@ -1,4 +1,4 @@
-"""`Grouping`: which tasks train together, and which network serves whom."""
+"""`Grouping`: the tasks that train together, and the network that serves each."""
 
 import json
 import math
@@ -27,9 +27,9 @@ class Grouping:
     Args:
         groups: One tuple of task names per network. Every group serves at least one task.
         serves: Task name -> index into `groups` of the network that serves it.
-        task_scores: Task name -> its score in the group that serves it; NaN for a grouping that
-            nobody scored.
-        objective: What was maximised (or minimised): the sum over the tasks.
+        task_scores: Task name -> its score in the group that serves it; NaN for a grouping
+            without scores.
+        objective: The sum over the tasks, maximised (or minimised).
         bound: No grouping within the budget is better than this, by proof.
         status: "optimal" (objective and bound meet), "feasible" (the best found in the time
             given) or "given" (made by hand or by a baseline, see `from_groups`).
@@ -40,7 +40,7 @@ class Grouping:
             choice, and "affinity", the metadata of the affinities. Plain JSON types. Not compared.
 
     Raises:
-        ValueError: A served task that its group does not train, or a group that serves nobody.
+        ValueError: A served task that its group does not train, or a group that serves no task.
 
     Example:
         >>> grouping = Grouping.from_groups([("a", "b"), ("c", "b")])
@@ -80,7 +80,7 @@ class Grouping:
                 raise ValueError(f"Expected every group to serve a task. {group} serves none.")
             if set(group) - set(serves):
                 raise ValueError(
-                    f"Expected every trained task to be served. Nobody serves "
+                    f"Expected every trained task to be served. No group serves "
                     f"{sorted(set(group) - set(serves))} of group {group}."
                 )
         scores = {task: float(self.task_scores.get(task, math.nan)) for task in serves}
@@ -96,7 +96,7 @@ class Grouping:
     def from_groups(
         cls, groups: Iterable[Sequence[str]], serves: Mapping[str, int] | None = None
     ) -> "Grouping":
-        """A grouping made by hand.
+        """Make a grouping by hand.
 
         Args:
             groups: The tasks of every network.
@@ -125,19 +125,19 @@ class Grouping:
 
     @property
     def gap(self) -> float:
-        """How far the objective may be from the optimum: |bound - objective|, 0 when proven."""
+        """The largest distance to the optimum: |bound - objective|, 0 when proven."""
         return 0.0 if self.status == "optimal" else abs(self.bound - self.objective)
 
     def served(self, index: int) -> tuple[str, ...]:
-        """The tasks whose predictions are taken from group `index`, in the group's order."""
+        """Return the tasks whose predictions are taken from group `index`, in the group's order."""
         return tuple(task for task in self.groups[index] if self.serves[task] == index)
 
     def helpers(self, index: int) -> tuple[str, ...]:
-        """The tasks that group `index` trains but does not serve, in the group's order."""
+        """Return the tasks that group `index` trains but does not serve, in the group's order."""
         return tuple(task for task in self.groups[index] if self.serves[task] != index)
 
     def to_dict(self) -> dict[str, Any]:
-        """The grouping as plain JSON types (NaN as None), for `from_dict`."""
+        """Return the grouping as plain JSON types (NaN as None), for `from_dict`."""
         return {
             "format": _FORMAT,
             "format_version": _FORMAT_VERSION,

@@ -1,4 +1,4 @@
-"""Compile a numerical function with numba, keeping its type."""
+"""Compilation of numerical functions with numba."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -9,7 +9,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function, compiled at its first call and cached on disk where that is possible.
+    """Compile a function at its first call, cached on disk where that is possible.
 
     Compiling takes some seconds once per machine; where neither the package's folder nor the
     user's cache folder can be written, once per process. numba compiles a function once more for

@@ -1,4 +1,4 @@
-"""One selection problem, checked and translated: name-sorted tasks, whole costs, maximise."""
+"""The selection problem in the form that is solved: sorted tasks, whole costs, a maximum."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ _MOST_COST_BITS = 900
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What to choose from, and how to read the answer.
+    """The networks to choose from, and the units of the answer.
 
     Args:
         tasks: The task names, sorted: task j of every bit mask is `tasks[j]`.
@@ -48,7 +48,7 @@ class Problem:
     score: str
 
     def whole_budget(self, budget: Any) -> int:
-        """The budget in whole units of cost.
+        """Return the budget in whole units of cost.
 
         Raises:
             ValueError: Not a positive number, or, where it counts networks, not a whole one.
@@ -147,7 +147,7 @@ def _check_reach(score: Any, costs: Costs, num_tasks: int) -> None:
 def affinity_table(
     score: GroupScore, constraints: Constraints, cost: GroupCost | None
 ) -> tuple[GroupTable, Fraction | None]:
-    """Every allowed group of up to 15 tasks.
+    """List every allowed group of up to 15 tasks.
 
     Args:
         score: The scores.
@@ -162,7 +162,7 @@ def affinity_table(
     groups = groups[constraints.allowed(groups)]
     forbidden = [1 << task for task, lone in enumerate(score.lone) if lone is None]
     groups = groups[~np.isin(groups, forbidden)]
-    groups, costs, unit = _bought(groups, score.tasks, cost)
+    groups, costs, unit = _affordable(groups, score.tasks, cost)
     scores = score.table((groups[:, None] >> np.arange(num_tasks) & 1).astype(np.float64))
     masks = groups.tolist()
 
@@ -175,7 +175,7 @@ def affinity_table(
 def affinity_search(
     score: GroupScore, constraints: Constraints, sizes: Mapping[int, Fraction] | None
 ) -> tuple[ServedSets, Fraction | None]:
-    """The allowed groups of any number of tasks.
+    """Make the source of allowed groups of any number of tasks.
 
     Args:
         score: The scores.
@@ -200,7 +200,7 @@ def function_table(
     weights: list[float],
     cost: GroupCost | None,
 ) -> tuple[GroupTable, Fraction, Fraction | None]:
-    """Every allowed group of up to 15 tasks, scored by the caller's function.
+    """List every allowed group of up to 15 tasks, scored by the caller's function.
 
     Args:
         score: The function.
@@ -222,7 +222,7 @@ def function_table(
     alone = list(lone)
     forbidden = [1 << task for task, value in enumerate(alone) if value is None]
     groups = groups[~np.isin(groups, forbidden)]
-    groups, costs, unit = _bought(groups, tasks, cost)
+    groups, costs, unit = _affordable(groups, tasks, cost)
     rows: list[dict[int, Exact]] = []
     for group in groups.tolist():
         members = bits(group)
@@ -241,7 +241,7 @@ def function_table(
 def measured_table(
     scores: GroupScores, constraints: Constraints, weights: list[float]
 ) -> tuple[GroupTable, Fraction, Fraction | None]:
-    """The measured groups that the constraints allow.
+    """List the measured groups that the constraints allow.
 
     Args:
         scores: The measurements.
@@ -304,19 +304,19 @@ def _table_of(
     return GroupTable(groups, scores, costs, exact, constraints.overlap), scale
 
 
-def _bought(
+def _affordable(
     groups: np.ndarray, tasks: tuple[str, ...], cost: GroupCost | None
 ) -> tuple[np.ndarray, list[int], Fraction | None]:
     if cost is None:
         return groups, [1] * len(groups), None
     prices = [cost(tuple(tasks[i] for i in bits(group))) for group in groups.tolist()]
-    bought = np.array([price is not None for price in prices], dtype=bool)
+    priced = np.array([price is not None for price in prices], dtype=bool)
     costs, unit = _whole([price for price in prices if price is not None])
-    return groups[bought], costs, unit
+    return groups[priced], costs, unit
 
 
 def _whole(prices: list[Fraction]) -> tuple[list[int], Fraction]:
-    """Costs as whole multiples of the largest possible unit.
+    """Return costs as whole multiples of the largest possible unit.
 
     Raises:
         ValueError: The multiples are too long for the linear programme's floats.

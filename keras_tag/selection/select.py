@@ -30,7 +30,7 @@ def select_groups(
     time_limit: float | None = None,
     **choice: Unpack[ChoiceArguments],
 ) -> Grouping:
-    """The best groups of tasks to train together within a budget, by proof.
+    """Choose the best groups of tasks to train together within a budget, by proof.
 
     Every task is served by exactly one group; groups may overlap, so a group may train tasks that
     it does not serve, because they help those it does. The objective is the sum over the tasks of
@@ -40,9 +40,10 @@ def select_groups(
         "members":   mean over i in S         of Z[i, j] / Z[j, j]
         "partners":  mean over i in S, i != j, of Z[i, j]
 
-    "partners" is the paper's. Affinities between unrelated tasks are about 0, not negative, so it
-    gladly pairs two best friends and leaves a weak task among strangers; "members" counts how much
-    of its own progress every task keeps, and being trained among strangers costs.
+    "partners" is the paper's. Affinities between unrelated tasks are about 0, not negative. So
+    "partners" pairs the two tasks that help each other most, and a weak task loses nothing in a
+    group of unrelated ones. "members" counts how much of its own progress every task keeps; every
+    unrelated task in the group lowers it.
 
     Args:
         affinity: What was measured: an `Affinity`, or `GroupScores` to choose among trained
@@ -55,7 +56,7 @@ def select_groups(
             task) -> float.
         alone: The score of a task that is trained alone: "forbid", a number, "self" (its diagonal
             entry), or a mapping from task to one of these. By default "partners", whose mean is
-            over nobody there, forbids it, under "members" it is 1, and a function is asked.
+            over no task there, forbids it, under "members" it is 1, and a function is asked.
         overlap: False for a partition: every task is trained by one group only.
         min_size: The least number of tasks in a group.
         max_size: The largest number of tasks in a group.
@@ -68,7 +69,7 @@ def select_groups(
         must_link: Pairs of tasks: every network that trains one trains both.
         cannot_link: Pairs of tasks that no network trains together.
         risk: How many standard errors every affinity (under "members": every ratio) loses before
-            anything is chosen. Above 0, friends that may be so by chance count for less; the
+            anything is chosen. Above 0, tasks that help by chance perhaps count for less; the
             objective is then that of the lowered affinities. It needs standard errors: see
             `Affinity`.
 
@@ -146,7 +147,7 @@ def budget_curve(
 
 
 def deadline_of(time_limit: Any) -> float:
-    """The time limit as a point in `time.monotonic` seconds.
+    """Return the time limit as a point in `time.monotonic` seconds.
 
     Raises:
         ValueError: Not a positive number.

@@ -1,4 +1,4 @@
-"""`verify`: look at a grouping's scores with nothing of the solver in between."""
+"""`verify`: recomputation of a grouping's scores, independent of the solver."""
 
 import math
 from collections.abc import Mapping

@@ -13,7 +13,13 @@ from benchmarks.grouping_quality.fit_prior import fit_prior, sample
 from benchmarks.grouping_quality.group_table import CHECKPOINTS, FOLDER, all_groups, load_table
 from benchmarks.grouping_quality.report import load_results, matters, recovery, tables
 from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
-from keras_tag.selection.few_trainings.gain_model import Prior, cells_of, covariance, expected, luck
+from keras_tag.selection.few_trainings.gain_model import (
+    Prior,
+    cells_of,
+    covariance,
+    expected,
+    noise_covariance,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "grouping_quality.md"
 SETS = available("affinities")
@@ -153,7 +159,7 @@ def test_the_prior_of_a_planted_world_is_found_again():
         mean, spread = expected(planted, cells), covariance(planted, cells, cells)
         gains = np.full(groups[rows].shape, np.nan)
         gains[cells.groups, cells.tasks] = draw.multivariate_normal(
-            mean, spread + luck(planted, cells)
+            mean, spread + noise_covariance(planted, cells)
         )
         drawn.append(sample("drawn", shares, groups[rows], gains))
     found = asdict(fit_prior(drawn))

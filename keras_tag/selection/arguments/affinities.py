@@ -10,7 +10,7 @@ from keras_tag.affinity.standard_errors import SamplingErrors
 
 
 def check_affinity(affinity: Any) -> Affinity:
-    """Let an `Affinity` of two tasks or more through.
+    """Check that this is an `Affinity` of at least two tasks.
 
     Args:
         affinity: Whatever the caller passed.
@@ -25,9 +25,9 @@ def check_affinity(affinity: Any) -> Affinity:
     if not isinstance(affinity, Affinity):
         raise TypeError(
             "Expected `affinity` to be a keras_tag.Affinity or keras_tag.GroupScores. Received: "
-            f"{type(affinity).__name__}. A table does not say whether a row is whose update or "
-            "whose loss: wrap it, Affinity.from_array(matrix, tasks, rows='source'), or "
-            "rows='target' if a row holds what happens to one task's loss."
+            f"{type(affinity).__name__}. A table does not say whether a row is the task of "
+            "the update or of the loss: wrap it, Affinity.from_array(matrix, tasks, rows='source'), "
+            "or rows='target' if a row holds what happens to one task's loss."
         )
     if len(affinity.tasks) < 2:
         raise ValueError(
@@ -38,7 +38,7 @@ def check_affinity(affinity: Any) -> Affinity:
 
 
 def check_measured(affinity: Affinity, score: str) -> None:
-    """Refuse unmeasured pairs and, for "members", a diagonal that can't be divided by.
+    """Check that no pair is unmeasured and, for "members", that the diagonal is positive.
 
     Args:
         affinity: The affinity.
@@ -70,7 +70,7 @@ def check_measured(affinity: Affinity, score: str) -> None:
 
 
 def affinity_shares(affinity: Affinity) -> np.ndarray:
-    """A[i, j] = Z[i, j] / Z[j, j], `[num_tasks, num_tasks]`: what a task gets of its own progress.
+    """Return A[i, j] = Z[i, j] / Z[j, j], `[num_tasks, num_tasks]`: shares of j's own progress.
 
     Args:
         affinity: As a `TAGModel` measured it.
@@ -87,7 +87,7 @@ def affinity_shares(affinity: Affinity) -> np.ndarray:
 
 
 def check_risk(risk: Any) -> float:
-    """A finite number of at least 0.
+    """Check that `risk` is a finite number of at least 0.
 
     Raises:
         ValueError: Anything else.
@@ -102,7 +102,7 @@ def check_risk(risk: Any) -> float:
 
 
 def check_errors(affinity: Affinity, name: str, score: str) -> SamplingErrors:
-    """The standard errors, if every pair that the score reads has one.
+    """Return the standard errors, if every pair that the score reads has one.
 
     Args:
         affinity: The affinity.
@@ -133,7 +133,7 @@ def check_errors(affinity: Affinity, name: str, score: str) -> SamplingErrors:
 
 
 def pessimistic(affinity: Affinity, score: str, risk: float) -> np.ndarray:
-    """What every affinity is at least worth, in the sense of so many standard errors.
+    """Return the affinities less so many standard errors.
 
     Under "partners" that is Z[i, j] - risk * error(Z[i, j]). "members" reads Z[i, j] / Z[j, j], and
     what is taken off is the error of that ratio (delta method), in which an error that both have

@@ -1,4 +1,4 @@
-"""Which groups are allowed at all: sizes and links."""
+"""The constraints on groups: sizes, links and overlap; and the weights of tasks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a group of tasks must look like.
+    """The constraints that every group must meet.
 
     Args:
         tasks: The task names, sorted.
@@ -69,7 +69,7 @@ class Constraints:
         return constraints
 
     def blocks(self) -> list[int]:
-        """For every task the tasks that must_link ties to it, itself included, as a bit mask."""
+        """Return for every task the tasks that must_link ties to it, itself included, as a mask."""
         blocks = [1 << task for task in range(len(self.tasks))]
         for a, b in self.must_link:
             joined = blocks[a] | blocks[b]
@@ -79,7 +79,7 @@ class Constraints:
         return blocks
 
     def allowed(self, groups: np.ndarray) -> np.ndarray:
-        """Which of these groups (`[num_groups]` int64 bit masks) are allowed."""
+        """Return which of these groups (`[num_groups]` int64 bit masks) are allowed."""
         sizes = np.bitwise_count(groups)
         mask: np.ndarray = (sizes >= self.min_size) & (sizes <= self.max_size)
         for a, b in self.must_link:
@@ -89,7 +89,7 @@ class Constraints:
         return mask
 
     def allows(self, group: int) -> bool:
-        """Whether one group (a bit mask of any length) is allowed."""
+        """Return whether one group (a bit mask of any length) is allowed."""
         return (
             self.min_size <= group.bit_count() <= self.max_size
             and all((group >> a & 1) == (group >> b & 1) for a, b in self.must_link)
@@ -97,7 +97,7 @@ class Constraints:
         )
 
     def describe(self) -> str:
-        """The constraints that are in force, as they would be written in the call."""
+        """Return the constraints that are in force, as they would be written in the call."""
         count = len(self.tasks)
         parts = []
         if not self.overlap:
@@ -114,7 +114,7 @@ class Constraints:
 
 
 def check_weights(weights: Any, tasks: Sequence[str]) -> list[float]:
-    """One weight per task, 1 where none is given.
+    """Return one weight per task, 1 where none is given.
 
     Args:
         weights: None, or a mapping from task to a finite number that is not negative.

@@ -1,4 +1,4 @@
-"""What a network costs: the argument `costs`, by size or by group."""
+"""The argument `costs`: the cost of a network, by size or by group."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-# (task names of a group, sorted) -> cost, or None for a group that can't be bought.
+# (task names of a group, sorted) -> cost, or None for a group that can't be chosen.
 GroupCost = Callable[[tuple[str, ...]], Fraction | None]
 Costs = (
     Mapping[int, float]
@@ -48,14 +48,14 @@ def exact_number(name: str, value: Any) -> Fraction:
 
 
 def by_size(costs: Costs) -> dict[int, Fraction] | None:
-    """The costs of each size if they are given by size, else None.
+    """Return the cost of each size if costs are given by size, else None.
 
     Args:
         costs: A mapping from size to cost, or a sequence whose k-th number is the cost of a
             network of k tasks; or costs of another kind.
 
     Returns:
-        Size -> cost; sizes left out can't be bought.
+        Size -> cost; sizes left out can't be chosen.
 
     Raises:
         ValueError: Something that is not a cost.
@@ -71,7 +71,7 @@ def by_size(costs: Costs) -> dict[int, Fraction] | None:
 
 
 def group_cost(costs: Costs, tasks: Sequence[str]) -> GroupCost:
-    """The cost of every group, however it was given.
+    """Return the cost of every group, however it was given.
 
     Args:
         costs: None (every network costs 1), by size (see `by_size`), a mapping from tuples of

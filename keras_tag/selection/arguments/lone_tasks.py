@@ -1,4 +1,4 @@
-"""What a network with a single task is worth: the argument `alone`."""
+"""The argument `alone`: the score of a network with a single task."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Alone = float | str | Mapping[str, float | str] | None
 def lone_scores(
     alone: Alone, score: str, tasks: Sequence[str], affinity: np.ndarray
 ) -> list[float | None]:
-    """The unweighted score of every lone task; None where a lone task is forbidden.
+    """Return the unweighted score of every lone task; None where a lone task is forbidden.
 
     Args:
         alone: "forbid", a number, "self" (the task's own diagonal entry), or a mapping from task

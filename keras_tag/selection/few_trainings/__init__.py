@@ -1,1 +1,1 @@
-"""Which groups to train next, when a few trainings may decide."""
+"""The choice of groups to train next, where a few trainings decide."""

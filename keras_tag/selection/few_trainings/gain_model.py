@@ -1,4 +1,4 @@
-"""What company does to a task's loss: a Gaussian model of affinities and of trained groups.
+"""A Gaussian model of a task's loss in a group, from affinities and from trained groups.
 
 With A[i, j] = Z[i, j] / Z[j, j], task j in group S is taken to reach the loss
 
@@ -6,8 +6,8 @@ With A[i, j] = Z[i, j] / Z[j, j], task j in group S is taken to reach the loss
                                                      - mean over all tasks i of T[i, j] + noise
     T[j, j] = 0,    T[i, j] = a + a_j + b A[i, j] + e[i, j]    for i != j
 
-T[i, j] is what company i costs j. Its mean over the group is the form of the score "members". `a`
-is what a stranger costs on these data (below 0 where any company helps against overfitting), `a_j`
+T[i, j] is what training with i costs j. Its mean over the group is the form of the score "members". `a`
+is what an unrelated task costs on these data (below 0 where any task helps against overfitting), `a_j`
 how much more or less that is for j, `b` what affinity is worth, and `e` what affinity does not
 see. All are Gaussian, so that a trained group changes what is believed about all others, in closed
 form.
@@ -22,19 +22,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of T and of the noise before any group was trained.
+    """The prior distribution of T and of the noise, before any group was trained.
 
     The defaults were fitted to the sets of `benchmarks/grouping_quality` by maximum likelihood.
 
     Args:
         stranger: The mean of `a`.
-        friend: The mean of `b`: how much less company costs for every unit of A.
+        friend: The mean of `b`: how much less a task costs for every unit of A.
         stranger_spread: The standard deviation of `a`, one number for a data set.
         friend_spread: That of `b`.
         task_spread: That of `a_j`.
         pair_spread: That of `e[i, j]`.
-        network_noise: What all tasks of a network have in common by luck.
-        noise: What every task of a network has by luck: a run with other first weights.
+        network_noise: The standard deviation of the noise that all tasks of a network share.
+        noise: The standard deviation of the noise of a single task, as between runs with different
+            initial weights.
     """
 
     stranger: float = 0.392
@@ -49,7 +50,7 @@ class Prior:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """(group, task) pairs as the model sees them.
+    """The (group, task) pairs in the form that the model reads.
 
     Args:
         groups: `[num_cells]`: which group, by number.
@@ -68,11 +69,11 @@ class Cells:
 
 
 class GainModel:
-    """What is believed of every group once some were trained.
+    """The posterior distribution of the losses of every group, given trained groups.
 
     Args:
         shares: `[num_tasks, num_tasks]`, rows source: A. The diagonal is not read.
-        prior: The prior.
+        prior: The prior distribution.
         trained: `[num_groups, num_tasks]` bool.
         gains: `[num_groups, num_tasks]`: log ratios of losses to those of the joint run, NaN
             where a task was not measured.
@@ -83,12 +84,12 @@ class GainModel:
     ) -> None:
         self._shares, self._prior = shares, prior
         self._seen = seen = cells_of(shares, trained, np.isfinite(gains))
-        self._inverse = np.linalg.inv(covariance(prior, seen, seen) + luck(prior, seen))
+        self._inverse = np.linalg.inv(covariance(prior, seen, seen) + noise_covariance(prior, seen))
         surprise = gains[seen.groups, seen.tasks] - expected(prior, seen)
         self._weights = self._inverse @ surprise
 
     def predict(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of what groups would reach, were they trained now.
+        """Return the mean and standard deviation of the losses that groups would reach.
 
         Args:
             groups: `[num_groups, num_tasks]` bool.
@@ -108,7 +109,7 @@ class GainModel:
         return mean, spread
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of T, `[num_tasks, num_tasks]`, rows source."""
+        """Return the mean and standard deviation of T, `[num_tasks, num_tasks]`, rows source."""
         size = len(self._shares)
         mean, spread = np.zeros((size, size)), np.zeros((size, size))
         for task in range(size):
@@ -129,7 +130,7 @@ class GainModel:
 
 
 def cells_of(shares: np.ndarray, groups: np.ndarray, wanted: np.ndarray) -> Cells:
-    """The cells of some tasks of some groups.
+    """Return the cells of some tasks of some groups.
 
     Args:
         shares: `[num_tasks, num_tasks]`, rows source: A. The diagonal is not read.
@@ -147,12 +148,12 @@ def cells_of(shares: np.ndarray, groups: np.ndarray, wanted: np.ndarray) -> Cell
 
 
 def expected(prior: Prior, cells: Cells) -> np.ndarray:
-    """`[num_cells]`: log ratios before anything was trained."""
+    """Return `[num_cells]`, the prior mean of the log ratios."""
     return prior.stranger * cells.company + prior.friend * cells.affinity
 
 
 def variance(prior: Prior, cells: Cells) -> np.ndarray:
-    """`[num_cells]`: the diagonal of `covariance(prior, cells, cells)`."""
+    """Return `[num_cells]`, the diagonal of `covariance(prior, cells, cells)`."""
     return (
         (prior.stranger_spread**2 + prior.task_spread**2) * cells.company**2
         + prior.friend_spread**2 * cells.affinity**2
@@ -161,7 +162,7 @@ def variance(prior: Prior, cells: Cells) -> np.ndarray:
 
 
 def covariance(prior: Prior, first: Cells, second: Cells) -> np.ndarray:
-    """`[num_first, num_second]`: what cells have in common, luck aside."""
+    """Return `[num_first, num_second]`, the prior covariance of cells, without noise."""
     company = np.outer(first.company, second.company)
     affinity = np.outer(first.affinity, second.affinity)
     own = prior.task_spread**2 * company
@@ -170,7 +171,7 @@ def covariance(prior: Prior, first: Cells, second: Cells) -> np.ndarray:
     return own + prior.stranger_spread**2 * company + prior.friend_spread**2 * affinity
 
 
-def luck(prior: Prior, cells: Cells) -> np.ndarray:
-    """`[num_cells, num_cells]`: the covariance of the noise of trained networks."""
+def noise_covariance(prior: Prior, cells: Cells) -> np.ndarray:
+    """Return `[num_cells, num_cells]`, the covariance of the noise of trained networks."""
     same_network = cells.groups[:, None] == cells.groups
     return prior.network_noise**2 * same_network + prior.noise**2 * np.eye(len(cells.groups))

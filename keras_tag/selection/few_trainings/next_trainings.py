@@ -1,4 +1,4 @@
-"""`groups_to_train`: which groups to train next, when a few trainings may decide.
+"""`groups_to_train`: the groups to train next, where a few trainings decide.
 
 This module knows arrays only. It never imports TensorFlow.
 """
@@ -35,15 +35,15 @@ def groups_to_train(
     time_limit: float | None = None,
     **constraints: Unpack[GroupArguments],
 ) -> tuple[tuple[str, ...], ...]:
-    """The groups to train next, to choose among all that were trained; none when it is enough.
+    """Return the groups to train next; none once the trained ones are enough to choose from.
 
-    Affinities say who is akin. What company costs on your data (whether a stranger takes capacity
-    away, or helps against overfitting), and which networks turn out lucky, only trainings say.
+    Affinities say which tasks are akin. Only trainings say what an unrelated task costs on your
+    data (it may take capacity away, or help against overfitting) and which networks turn out well.
     The joint run is the first: its losses, and those of every group trained since, correct what
-    is believed of all others (`GainModel`). Asked for is then the exact optimum over all groups:
-    those that were trained at the losses they reached, the others as good as they may
-    plausibly be, one standard deviation better than expected. Groups of that optimum that were not
-    trained yet are the answer. Once there are none, or `trainings` groups have been trained beside
+    is believed of all others (`GainModel`). Then the exact optimum over all groups is found, where a
+    trained group counts with the losses that it reached, and any other group with losses one
+    standard deviation better than expected. The answer is the groups of that optimum that were not
+    trained yet. Once there are none, or `trainings` groups have been trained beside
     the joint run, there is no answer, and `select_groups` chooses among the groups measured.
 
     Args:
@@ -159,11 +159,11 @@ def _checked(affinity: Affinity, measured: Any) -> Losses:
     scores = measured if isinstance(measured, GroupScores) else GroupScores(measured, sense="min")
     if scores.sense != "min":
         raise ValueError("Expected `measured` to be losses, sense='min'. Received: sense='max'.")
-    strangers = sorted(set(scores.tasks) - set(affinity.tasks))
-    if strangers:
+    unknown = sorted(set(scores.tasks) - set(affinity.tasks))
+    if unknown:
         raise ValueError(
             f"Expected `measured` to be of the affinity's tasks, {affinity.tasks}. Received "
-            f"others: {strangers}."
+            f"others: {unknown}."
         )
     losses: Losses = {}
     for entry in scores.entries:

@@ -1,4 +1,4 @@
-"""Quick search for networks of positive excess: flip one served task at a time, compiled."""
+"""A quick search for networks of positive excess, which flips one served task at a time."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def best_size(
     overlap: bool,
     scratch: np.ndarray,
 ) -> tuple[float, int]:
-    """The best value of a served set over all sizes of its group, less the price of the size."""
+    """Return the best value, less the price of the size, over all sizes of a served set's group."""
     num_tasks = len(served)
     best, best_size = -np.inf, 0
     if num_served == 1 and lone - size_price[1] > best:

@@ -13,7 +13,7 @@ from keras_tag.selection.task_masks import bits, mask_of
 
 
 class BestGroups:
-    """Columns with their values, and the best ones where no links get in the way.
+    """Columns with their values, and the best columns where no links restrict them.
 
     Args:
         score: The scores.
@@ -27,12 +27,12 @@ class BestGroups:
         self._exact_values: dict[tuple[int, int], Fraction] = {}
 
     def column(self, served: int, group: int) -> Column:
-        """The network that trains `group` and serves `served`."""
+        """Return the network that trains `group` and serves `served`."""
         value = self._score.network(group, served)
         return Column(served, group, value, self._costs[group.bit_count()])
 
     def exact(self, column: Column) -> Fraction:
-        """The sum of the served members' exact scores."""
+        """Return the sum of the served members' exact scores."""
         key = (column.served, column.group)
         if key not in self._exact_values:
             self._exact_values[key] = sum(
@@ -42,7 +42,7 @@ class BestGroups:
         return self._exact_values[key]
 
     def of_all_sizes(self, served: int) -> list[Column]:
-        """The best network for a served set, at every cost there is."""
+        """Return the best network for a served set at every cost that occurs."""
         best: dict[int, Column] = {}
         tasks = bits(served)
         worth = self._score.array[:, tasks].sum(axis=1)
@@ -60,7 +60,7 @@ class BestGroups:
         return list(best.values())
 
     def group(self, served: int, size: int) -> int:
-        """The best group of this size for a served set, ties by the names' order."""
+        """Return the best group of this size for a served set, ties by the order of the names."""
         places = size - served.bit_count()
         if not places:
             return served
@@ -79,12 +79,12 @@ class BestGroups:
         return served | mask_of(sure + close[: places - len(sure)])
 
     def best_of_each(self, columns: Iterable[Column], linked: bool) -> list[Column]:
-        """Of columns that serve the same at the same cost the best, ties as promised.
+        """Return the best of the columns that serve the same at the same cost, ties as documented.
 
         Args:
             columns: The columns.
-            linked: Whether links restrict who may be helped by whom; if not, of equally good
-                helpers the first by name are taken.
+            linked: Whether links restrict the helpers; if not, of equally good helpers the first by
+                name are taken.
         """
         best: dict[tuple[int, int], Column] = {}
         for column in columns:

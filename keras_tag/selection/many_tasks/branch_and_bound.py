@@ -14,8 +14,8 @@ A node of the search has decided for some tasks whether they are served, trained
 `decisions`). What
 decided tasks do for each other and for the open ones is linear; for what the open tasks do for each
 other `pair_shares` gives a bound. A task for which a decision would push the bound below zero gets
-the opposite one; then the search branches on the task whose being served is surest. Once nobody
-else can be served (nor anybody with links be decided about), the best helpers are those with the
+the opposite one; then the search branches on the task whose being served is surest. Once no other
+task can be served (nor any task with links be decided about), the best helpers are those with the
 largest sums.
 """
 
@@ -46,7 +46,7 @@ def _spread(
     node: Node,
     scratch: Scratch,
 ) -> float:
-    """What the decided tasks bring in, and what is certain for every open one.
+    """Compute the value of the decided tasks, and the certain part of every open one's.
 
     Returns:
         The former; -inf if the node holds nothing of interest.
@@ -69,7 +69,7 @@ def _spread(
     total = toll * (left_out - inside)
     for task in range(num_tasks):
         code = state[task]
-        # With whom the task is trained for certain, and with whom it may be.
+        # The tasks that are trained with it for certain, and those that may be.
         own, reach, count = diagonal[task], (1 - left_out) * slack, 0
         # What it gives to the served tasks, and may give.
         given, gift = 0.0, 0.0
@@ -129,7 +129,7 @@ def _decide(
     conflict: np.ndarray,
     block: np.ndarray,
 ) -> int:
-    """Decide about a task what is left to be decided.
+    """Decide about a task what is left to decide.
 
     Returns:
         0 if nothing changed, 1 if something did, 2 if nothing is possible.
@@ -163,16 +163,16 @@ def _settle(
     conflict: np.ndarray,
     block: np.ndarray,
 ) -> int:
-    """Decide what the bound leaves no choice about, because it would push it below zero.
+    """Take every decision whose opposite would push the bound below zero.
 
     Returns:
         -1 if something was decided, -2 if nothing is possible; else the task to branch on: the
-        one whose not being served costs most, or whose links are open; the number of tasks if
+        task that costs most when it is not served, or whose links are open; the number of tasks if
         there is none.
     """
     state, worth, counts = node.state, node.worth, node.counts
     num_open, least, most, chosen = counts[0], counts[1], counts[2], counts[3]
-    # `values` still has the worths of those who may join, the chosen ones first.
+    # `values` still has the worths of the tasks that may join, the chosen ones first.
     count = 0
     for index in range(num_open):
         if state[node.open[index]] < TRAINED:
@@ -184,7 +184,7 @@ def _settle(
             worst = min(worst, value)
         else:
             next_best = max(next_best, value)
-    # What another one has to beat to join, and who replaces one that leaves.
+    # The worth that a task must exceed to join, and that of the one that replaces a leaving one.
     edge = worst if chosen == most else min(0.0, worst)
     heir = next_best if chosen <= least else max(0.0, next_best)
     branch, best, changed = len(state), -np.inf, 0
@@ -243,7 +243,7 @@ def search(
     found_states: np.ndarray,
     node_limit: int,
 ) -> tuple[int, int]:
-    """Go on with a search for networks whose excess reaches a threshold.
+    """Continue a search for networks whose excess reaches a threshold.
 
     Args:
         pairs: `[num_tasks, num_tasks]`, rows target, columns source: A[source, target] less the
@@ -266,8 +266,8 @@ def search(
         shares: `[limit, num_tasks, num_tasks]`, their pair shares.
         bounds: `[limit]`, what they are worth at most (see the top of this file).
         height: The number of open nodes.
-        found_states: `[limit, num_tasks]` of int8; receives what was found: who is SERVED, who is
-            a HELPER, and who may be one (UNSERVED).
+        found_states: `[limit, num_tasks]` of int8; receives what was found: the tasks SERVED, each
+            HELPER, and the tasks that may be helpers (UNSERVED).
         node_limit: Stop after so many nodes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a node of the search can have decided about a task.
+"""The decisions that a node of the search can have taken about a task.
 
 With S the group and T the tasks it serves. OUT: not in S. FREE: nothing is decided. UNSERVED: not
 in T, may be in S. TRAINED: in S, nothing decided about T. HELPER: in S, not in T. SERVED: in T. The

@@ -1,4 +1,4 @@
-"""One branch and bound over the networks of some sizes that cost the same, in steps."""
+"""A branch and bound over the networks of some sizes that cost the same, in steps."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _MOST_FOUND = 2_048
 
 
 class GroupSearch:
-    """A search that can be left and taken up again.
+    """A search that can be interrupted and continued.
 
     Args:
         score: The scores.
@@ -63,22 +63,22 @@ class GroupSearch:
 
     @property
     def open(self) -> bool:
-        """Whether there is something left to search."""
+        """Whether any node is left to search."""
         return self._height > 0
 
     @property
     def bound(self) -> float:
-        """No network of these sizes has a larger excess (if above the threshold)."""
+        """The excess that no network of these sizes exceeds, if above the threshold."""
         bounds = self._bounds[: self._height]
         # What a node is worth has been multiplied by what its score divides by.
         least = self._sizes[0] - self._score.left_out
         return max(self._best, self._threshold + float(bounds.max(initial=-np.inf)) / least)
 
     def go_on(self, nodes: int, most_found: int = _MOST_FOUND) -> list[Column]:
-        """Search so many nodes further and return the networks found."""
+        """Search so many more nodes and return the networks found."""
         if not self._height:
             return []
-        # Compiling takes some seconds, so only those who search import it.
+        # Compiling takes some seconds, so it is imported only where a search runs.
         from keras_tag.selection.many_tasks.branch_and_bound import search
 
         states = np.zeros((most_found, len(self._score.tasks)), np.int8)
@@ -106,11 +106,11 @@ class GroupSearch:
         return [column for state in states[:found] for column in self._networks(state)]
 
     def rise(self) -> None:
-        """From now on only networks better than the best one found are of interest."""
+        """Raise the threshold to the excess of the best network found."""
         self._threshold = max(self._threshold, self._best)
 
     def _networks(self, state: np.ndarray) -> list[Column]:
-        """The best networks for the served set of a node; several where rounding blurs which."""
+        """Return the best networks for a node's served set; several within rounding errors."""
         served, helpers = np.flatnonzero(state == SERVED), np.flatnonzero(state == HELPER)
         if not len(served):
             return []

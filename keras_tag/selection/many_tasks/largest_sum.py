@@ -1,4 +1,4 @@
-"""The largest of some numbers, compiled: what every bound of the search is made of."""
+"""Sums of the largest of some numbers, of which every bound of the search is made."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from keras_tag.selection.numba_jit import compiled
 def best_between(
     values: np.ndarray, labels: np.ndarray, count: int, least: int, most: int
 ) -> tuple[float, int]:
-    """The largest sum of at least `least` and at most `most` of the first `count` values.
+    """Return the largest sum of at least `least` and at most `most` of the first `count` values.
 
     Args:
         values: Numbers; reordered so that those chosen come first.
-        labels: Whose they are; reordered alike.
+        labels: The task of each value; reordered alike.
         count: How many there are.
         least: How many must be chosen; -inf is returned if there are fewer.
         most: How many may be chosen.

@@ -8,7 +8,7 @@ from keras_tag.selection.numba_jit import compiled
 
 @compiled
 def put_out(state: np.ndarray, task: int, block: np.ndarray) -> bool:
-    """Do not train `task`, nor whoever is tied to it; False if that can't be."""
+    """Leave out `task` and every task that is tied to it; return False if that can't be."""
     for other in range(len(state)):
         if block[other] == block[task]:
             if state[other] >= TRAINED:
@@ -26,9 +26,9 @@ def put_in(
     conflict: np.ndarray,
     block: np.ndarray,
 ) -> bool:
-    """Train `task`; whoever is tied to it comes along, whoever must not meet it leaves.
+    """Train `task` and every task that is tied to it; leave out those that it can't meet.
 
-    False if that can't be.
+    Return False if that can't be.
     """
     if state[task] == OUT:
         return False

@@ -1,4 +1,4 @@
-"""A good partition into served sets, by iterated local search, compiled.
+"""An iterated local search for a good partition into served sets, compiled.
 
 It proves nothing; it gives column generation a start from which the prices are nearly right.
 """
@@ -23,7 +23,7 @@ def _value(
     help_of: np.ndarray,
     scratch: np.ndarray,
 ) -> float:
-    """The value of a served set with its best helpers."""
+    """Return the value of a served set with its best helpers."""
     num_tasks = len(served)
     count, last = 0, 0
     for i in range(num_tasks):

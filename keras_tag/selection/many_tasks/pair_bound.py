@@ -1,4 +1,4 @@
-"""The bound of a search node: who of a pair gets the credit for what both gain.
+"""The bound of a search node, which shares what a pair gains between its two tasks.
 
 A network that trains S and serves T is worth, up to a constant,
 
@@ -33,7 +33,7 @@ _PATIENCE, _SMALLEST_STEP = 5, 0.05
 
 
 class Node(NamedTuple):
-    """One node: what is decided, and what that leaves to each undecided task.
+    """A node: its decisions, and what they leave to each undecided task.
 
     Args:
         state: `[num_tasks]` of the codes of `decisions`.
@@ -57,13 +57,13 @@ class Node(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory that is written before it is read.
+    """Working memory that is written before it is read.
 
     Args:
         values: `[num_tasks]`.
         labels: `[num_tasks]` of int64.
-        partners: `[2, num_tasks, num_tasks]` of int64: whom a task was credited with, as a served
-            one and as a helper.
+        partners: `[2, num_tasks, num_tasks]` of int64: the tasks that a task was credited with, as
+            a served task and as a helper.
         num_partners: `[2, num_tasks]` of int64.
         share: `[num_tasks, num_tasks]`.
         gradient: `[num_tasks, num_tasks]`.
@@ -79,7 +79,7 @@ class Scratch(NamedTuple):
 
 @compiled
 def _relax(pairs: np.ndarray, share: np.ndarray, node: Node, scratch: Scratch) -> float:
-    """What the undecided tasks add at most, at these shares; fills the node's worths."""
+    """Return what the undecided tasks add at most, at these shares; fill the node's worths."""
     state, open_tasks, worth, certain = node.state, node.open, node.worth, node.certain
     values, labels, partners = scratch.values, scratch.labels, scratch.partners
     num_open, least, most = node.counts[0], node.counts[1], node.counts[2]
@@ -89,7 +89,7 @@ def _relax(pairs: np.ndarray, share: np.ndarray, node: Node, scratch: Scratch) -
         # A task that is not in S yet takes a place itself.
         joins = 0 if state[task] == TRAINED else 1
         for role in range(2):
-            # A served task is credited with whom it is trained with, a helper with whom it helps.
+            # A served task is credited with the tasks trained with it, a helper with those it helps.
             sure, count, need = certain[role, task], 0, 0
             gain, taken = sure, 0
             if sure > -np.inf:
@@ -132,7 +132,7 @@ def _relax(pairs: np.ndarray, share: np.ndarray, node: Node, scratch: Scratch) -
 
 @compiled
 def _descend(node: Node, scratch: Scratch) -> float:
-    """The subgradient of the bound that was just taken, left below the diagonal of the open tasks.
+    """Store the subgradient of the last bound below the diagonal of the open tasks.
 
     Returns:
         Its squared length.
@@ -177,7 +177,7 @@ def _copy_open(source: np.ndarray, target: np.ndarray, node: Node) -> None:
 def tighten(
     pairs: np.ndarray, largest: float, target: float, steps: int, node: Node, scratch: Scratch
 ) -> float:
-    """Improve the node's shares.
+    """Improve the node's shares by subgradient steps.
 
     Args:
         pairs: `[num_tasks, num_tasks]`, rows target, columns source, with a zero diagonal.

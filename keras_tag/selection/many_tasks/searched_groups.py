@@ -1,4 +1,4 @@
-"""Every allowed network of many tasks, without listing them: pricing by search.
+"""A column source for many tasks, whose networks are searched for instead of listed.
 
 Of all networks that serve a set T with k tasks in all, the best one takes the k - |T| helpers that
 the tasks of T gain most from. So only served sets and sizes are searched.
@@ -65,7 +65,7 @@ class ServedSets:
     most_listed = 1_000
 
     def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
-        """The networks of a good partition, and every one with one task more or less."""
+        """Return the networks of a good partition, and each with one task more or less."""
         if self._linked or (self.num_tasks < _FEWEST_SEEDED and not thorough):
             return []
         from keras_tag.selection.many_tasks.local_search import improve_partition
@@ -102,7 +102,7 @@ class ServedSets:
         return prices
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
-        """Networks of positive excess, by ascent; with links, by the first steps of the search."""
+        """Return networks of positive excess, by ascent or, with links, by a short search."""
         columns = [c for c in self._lone() if self._excess(c, duals) > _TOLERANCE]
         if not self._linked:
             columns.extend(self._ascend(duals, deadline))
@@ -114,7 +114,7 @@ class ServedSets:
         return columns
 
     def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
-        """Every served set whose best network's excess reaches the threshold.
+        """Return every served set whose best network's excess reaches the threshold.
 
         Stops at networks of clearly positive excess: then the prices are not right yet.
         """
@@ -140,10 +140,10 @@ class ServedSets:
         return Listing(listed, complete, best, bound)
 
     def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
-        """An excess that no network exceeds, `known` at most.
+        """Return an excess that no network exceeds, `known` at most.
 
-        That there is nothing far above the optimum is proven far sooner than that there is nothing
-        above it: so the bound is lowered for as long as there is time.
+        To prove that nothing is far above the optimum takes far less time than to prove that
+        nothing is above it. So the bound is lowered for as long as there is time.
         """
         lowest = max([0.0, *(self._excess(column, duals) for column in self._lone())])
         floor = lowest
@@ -171,7 +171,7 @@ class ServedSets:
         return known
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
-        """One network for everything, or the first solution of an easier problem by CP-SAT."""
+        """Return one network for all tasks, or a solution of an easier problem by CP-SAT."""
         from keras_tag.selection.solver.first_solution import feasible_cover
 
         groups = feasible_cover(
@@ -184,11 +184,11 @@ class ServedSets:
         return [self._groups.column(served, group) for served, group in groups]
 
     def exact(self, column: Column) -> Fraction:
-        """The sum of the served members' exact scores."""
+        """Return the sum of the served members' exact scores."""
         return self._groups.exact(column)
 
     def member_score(self, column: Column, task: int) -> Fraction:
-        """One served task's exact score."""
+        """Return one served task's exact score."""
         return self._score.member(column.group, task)
 
     def _lone(self) -> list[Column]:
@@ -215,7 +215,7 @@ class ServedSets:
         ]
 
     def _runs(self) -> list[range]:
-        """The sizes above 1, in runs of equal cost, which one search looks through together."""
+        """Return the sizes above 1 in runs of equal cost, which one search covers together."""
         runs: list[range] = []
         for size in self._sizes:
             if runs and runs[-1].stop == size and self._alike(size, runs[-1][0]):
@@ -229,7 +229,7 @@ class ServedSets:
         return same_cost and self._idle_helpers(size) == self._idle_helpers(other)
 
     def _idle_helpers(self, size: int) -> bool:
-        """Whether a helper may have to stay though the group would be better without it."""
+        """Return whether a helper may have to stay though the group would be better without it."""
         smaller = size - 1
         return (
             bool(self._constraints.must_link)
@@ -272,7 +272,7 @@ class ServedSets:
         return columns
 
     def _remember(self, columns: list[Column]) -> None:
-        """Start later ascents from what was good before."""
+        """Keep good served sets as starts of later ascents."""
         for column in columns:
             self._starts.pop(column.served, None)
             self._starts[column.served] = None

@@ -1,1 +1,1 @@
-"""Group scores: the closed forms, and what trained groups measured."""
+"""Group scores, in closed form and measured."""

@@ -1,4 +1,4 @@
-"""`GroupScores`: what groups really achieved, when they were trained and measured."""
+"""`GroupScores`: the scores that trained groups reached."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -127,11 +127,11 @@ def _parse(
         raise ValueError(f"Expected a group to be a tuple of task names. Received: {entry[0]!r}.")
     if len(set(tasks)) != len(tasks):
         raise ValueError(f"Expected a group to name a task once. Received: {tasks!r}.")
-    strangers = sorted(map(str, set(entry[1]) - set(tasks)))
-    if strangers:
+    unknown = sorted(map(str, set(entry[1]) - set(tasks)))
+    if unknown:
         raise ValueError(
             f"Expected values for the tasks of the group only. Received: group {tuple(tasks)} "
-            f"with values for {strangers}."
+            f"with values for {unknown}."
         )
     scores = {}
     for task, value in entry[1].items():

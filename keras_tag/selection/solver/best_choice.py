@@ -1,4 +1,4 @@
-"""The last step, in CP-SAT: the best choice of listed columns, exact to the last bit.
+"""The best choice of listed columns, by CP-SAT, exact to the last bit.
 
 CP-SAT maximises integers of 64 bits, affinities are rationals. So the weights are taken as whole
 numbers of any size, and minimised limb by limb: first their leading bits, and then, among the
@@ -56,7 +56,7 @@ class Cover:
         hint: Sequence[int] = (),
         to_the_last_bit: bool = True,
     ) -> list[int] | None:
-        """The choice of least total weight.
+        """Return the choice of least total weight.
 
         Args:
             weights: What a column adds, whole numbers of any size.

@@ -1,4 +1,4 @@
-"""The road to the proof: prices from the linear programme, the answer from CP-SAT.
+"""The proof: prices from the linear programme, the answer from CP-SAT.
 
 1. Column generation: solve the linear programme over the columns seen, ask the source for columns
    of positive excess at its prices, repeat until there are none. The prices then bound every
@@ -31,7 +31,7 @@ _MOST_MARKED = 1_000
 
 @dataclass
 class Solution:
-    """What was found and what was proven, in normalised units."""
+    """The solution found and the bound proven, in normalised units."""
 
     columns: list[Column]
     value: Fraction
@@ -47,7 +47,7 @@ def solve(
     deadline: float = math.inf,
     known: Iterable[Column] = (),
 ) -> Solution:
-    """The best solution within the budget.
+    """Find the best solution within the budget.
 
     Args:
         source: All networks.
@@ -78,7 +78,7 @@ def solve(
 
 @dataclass(frozen=True)
 class _Clock:
-    """Shares of the time there is."""
+    """The points in time at which shares of the time limit end."""
 
     start: float
     deadline: float
@@ -90,7 +90,7 @@ class _Clock:
 
 
 class _Proof:
-    """Steps 2 and 3, from converged prices on."""
+    """Steps 2 and 3, given converged prices."""
 
     def __init__(
         self,

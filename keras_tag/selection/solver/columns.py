@@ -1,4 +1,4 @@
-"""Columns: one network each, with the tasks it serves and the group it trains."""
+"""Columns, each a network with the tasks that it serves and the group that it trains."""
 
 import math
 from dataclasses import dataclass
@@ -69,26 +69,26 @@ class ColumnSource(Protocol):
     most_listed: int
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
-        """Columns of positive excess, if they are easily found; none is no proof."""
+        """Return columns of positive excess, if they are easily found; none is no proof."""
 
     def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> "Listing":
-        """The columns whose excess reaches `threshold`.
+        """Return the columns whose excess reaches `threshold`.
 
         Of columns that serve the same tasks at the same cost only the best need be given, and of
         equally good ones only the one with the smallest group.
         """
 
     def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
-        """An excess that no column exceeds, given that none exceeds `known`."""
+        """Return an excess that no column exceeds, given that none exceeds `known`."""
 
     def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
-        """Columns worth starting with."""
+        """Return columns to start with."""
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
-        """Some solution within the budget. Raises ValueError if there is none."""
+        """Return some solution within the budget; raise ValueError if there is none."""
 
     def exact(self, column: Column) -> Fraction:
-        """The column's value without any rounding, in normalised units."""
+        """Return the column's value without any rounding, in normalised units."""
 
     def member_score(self, column: Column, task: int) -> Fraction:
-        """One served task's part of the value."""
+        """Return one served task's part of the value."""

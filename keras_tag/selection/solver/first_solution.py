@@ -21,7 +21,7 @@ def feasible_cover(
     may_be_alone: Sequence[bool],
     deadline: float,
 ) -> list[tuple[int, int]]:
-    """Some allowed groups within the budget that serve every task, as (served, group) masks.
+    """Find some allowed groups within the budget that serve every task, as (served, group) masks.
 
     Args:
         constraints: What groups must look like.
@@ -73,7 +73,7 @@ def _serve(groups: list[int], tasks: int) -> list[tuple[int, int]]:
 def _count_sizes(
     constraints: Constraints, costs: Mapping[int, int], may_be_alone: Sequence[bool]
 ) -> list[int] | None:
-    """The cheapest groups by size; without links it does not matter who is in them."""
+    """Choose the cheapest sizes; without links it does not matter which tasks are in them."""
     num_tasks = len(constraints.tasks)
     sizes = [s for s in range(constraints.min_size, constraints.max_size + 1) if s in costs]
     larger = [size for size in sizes if size > 1]
@@ -113,7 +113,7 @@ def _solve(
     deadline: float,
     round_up: bool = False,
 ) -> list[int] | None:
-    """Groups that cover all tasks: any within a budget, the cheapest without one."""
+    """Find groups that cover all tasks: any within a budget, the cheapest without one."""
     cp_model = or_tools.load("ortools.sat.python.cp_model")
 
     num_tasks = len(constraints.tasks)

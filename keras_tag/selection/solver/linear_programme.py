@@ -87,7 +87,7 @@ class MasterProblem:
         return Duals(prices[:-1], max(0.0, float(prices[-1]) * self._cost_scale))
 
     def magnify(self, task: list[Fraction], budget: Fraction, excess: list[float]) -> None:
-        """Solve again with the excesses blown up, so that GLOP sees differences below 1e-7.
+        """Solve again with enlarged excesses, so that GLOP sees differences below 1e-7.
 
         Prices and objective only move by constants, so the feasible set and the optimal bases
         are those of the programme itself.
@@ -104,12 +104,12 @@ class MasterProblem:
         self._objective.SetCoefficient(self._unspent, 0.0)
 
     def rounded_duals(self) -> tuple[list[Fraction], Fraction]:
-        """The prices as GLOP has them, taken for exact."""
+        """Return the prices as GLOP has them, taken for exact."""
         prices = [Fraction(float(price)) for price in self._prices]
         return prices[:-1], prices[-1] * Fraction(self._cost_scale)
 
     def exact_duals(self, source: ColumnSource) -> tuple[list[Fraction], Fraction]:
-        """The prices of the present basis without rounding: B^T y = values of the basis."""
+        """Return the prices of the present basis without rounding: B^T y = values of the basis."""
         size = self._num_tasks + 1
         system: list[tuple[list[int], Fraction]] = []
         for index in self._basic_columns:
@@ -124,7 +124,7 @@ class MasterProblem:
         return prices[:-1], prices[-1]
 
     def solution(self) -> list[Column] | None:
-        """The columns of the present solution if it is a whole one, else None.
+        """Return the columns of the present solution if it is a whole one, else None.
 
         GLOP keeps to a budget up to rounding only: a solution that is dearer by a hair is none.
         """

@@ -1,4 +1,4 @@
-"""Every allowed group in one table: all subsets of up to 15 tasks, or the groups measured.
+"""A column source that lists every allowed group: all subsets of up to 15 tasks, or measured ones.
 
 For given prices the best column of a group is found by looking: it serves exactly the members
 whose score in that group is above their price.
@@ -65,16 +65,16 @@ class GroupTable:
 
     @property
     def groups(self) -> list[int]:
-        """Each group as a bit mask over the tasks."""
+        """Every group as a bit mask over the tasks."""
         return self._groups
 
     @property
     def costs(self) -> list[int]:
-        """What each group costs, in whole units of the budget."""
+        """The cost of every group, in whole units of the budget."""
         return self._costs
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
-        """The best column of each of the best groups."""
+        """Return the best column of each of the best groups."""
         excess = self._group_excess(duals)
         if not len(excess):
             return []
@@ -93,7 +93,7 @@ class GroupTable:
         return columns
 
     def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
-        """Every column whose excess reaches the threshold, best group per served set and cost."""
+        """Return every column whose excess reaches the threshold, one per served set and cost."""
         excess = self._group_excess(duals)
         bound = float(excess.max(initial=-np.inf))
         rows: dict[tuple[int, int], list[int]] = {}
@@ -108,15 +108,15 @@ class GroupTable:
         return Listing(self._best_of_each(rows), True, bound, bound)
 
     def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
-        """What is known already: all groups have been looked at."""
+        """Return `known`: all groups have been looked at."""
         return known
 
     def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
-        """None needed: looking at every group is quick."""
+        """Return none: looking at every group is quick."""
         return []
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
-        """One network for everything if allowed, else the cheapest cover, by CP-SAT."""
+        """Return one network for all tasks if allowed, else the cheapest cover, by CP-SAT."""
         everything = (1 << self.num_tasks) - 1
         for row, group in enumerate(self._servable):
             if group == everything and self._costs[row] <= budget:
@@ -141,7 +141,7 @@ class GroupTable:
         return cover.minimise(self._costs, deadline=deadline, to_the_last_bit=False)
 
     def exact(self, column: Column) -> Fraction:
-        """The sum of the served members' exact scores."""
+        """Return the sum of the served members' exact scores."""
         key = (column.row, column.served)
         if key not in self._exact_values:
             self._exact_values[key] = sum(
@@ -150,7 +150,7 @@ class GroupTable:
         return self._exact_values[key]
 
     def member_score(self, column: Column, task: int) -> Fraction:
-        """One served task's exact score."""
+        """Return one served task's exact score."""
         return self._exact_score(column.row, task)
 
     def _group_excess(self, duals: Duals) -> np.ndarray:

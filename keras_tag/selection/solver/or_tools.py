@@ -1,4 +1,4 @@
-"""Loads OR-Tools when it is first needed, kept apart from TensorFlow's libraries.
+"""The import of OR-Tools, when it is first needed and kept apart from TensorFlow's libraries.
 
 OR-Tools takes up to a second to import, so it is imported where it is used. And both OR-Tools and
 TensorFlow bring a copy of Abseil: when TensorFlow was loaded first, OR-Tools' calls are bound to

@@ -1,4 +1,4 @@
-"""The best networks of up to 15 tasks by dynamic programming, for choosing many times over.
+"""A dynamic programme for the best networks of up to 15 tasks, to choose many times over.
 
 `select_groups` proves its answer in exact arithmetic. Where the same tasks are grouped hundreds of
 times for slightly different affinities, rounding does not matter, and a programme over subsets of
