@@ -26,8 +26,8 @@ def check_affinity(affinity: Any) -> Affinity:
         raise TypeError(
             "Expected `affinity` to be a keras_tag.Affinity or keras_tag.GroupScores. Received: "
             f"{type(affinity).__name__}. A table does not say whether a row is the task of "
-            "the update or of the loss: wrap it, Affinity.from_array(matrix, tasks, rows='source'), "
-            "or rows='target' if a row holds what happens to one task's loss."
+            "the update or of the loss: wrap it, Affinity.from_array(matrix, tasks, "
+            "rows='source'), or rows='target' if a row holds what happens to one task's loss."
         )
     if len(affinity.tasks) < 2:
         raise ValueError(

@@ -6,9 +6,9 @@ With A[i, j] = Z[i, j] / Z[j, j], task j in group S is taken to reach the loss
                                                      - mean over all tasks i of T[i, j] + noise
     T[j, j] = 0,    T[i, j] = a + a_j + b A[i, j] + e[i, j]    for i != j
 
-T[i, j] is what training with i costs j. Its mean over the group is the form of the score "members". `a`
-is what an unrelated task costs on these data (below 0 where any task helps against overfitting), `a_j`
-how much more or less that is for j, `b` what affinity is worth, and `e` what affinity does not
+T[i, j] is what training with i costs j. Its mean over the group is the form of the score
+"members". `a` is what an unrelated task costs on these data (below 0 where any task helps against
+overfitting), `a_j` how much more or less that is for j, `b` what affinity is worth, and `e` what affinity does not
 see. All are Gaussian, so that a trained group changes what is believed about all others, in closed
 form.
 

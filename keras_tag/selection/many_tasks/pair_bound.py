@@ -89,7 +89,7 @@ def _relax(pairs: np.ndarray, share: np.ndarray, node: Node, scratch: Scratch) -
         # A task that is not in S yet takes a place itself.
         joins = 0 if state[task] == TRAINED else 1
         for role in range(2):
-            # A served task is credited with the tasks trained with it, a helper with those it helps.
+            # A served task is credited with the tasks trained with it, a helper with those helped.
             sure, count, need = certain[role, task], 0, 0
             gain, taken = sure, 0
             if sure > -np.inf:
