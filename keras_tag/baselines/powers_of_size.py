@@ -27,16 +27,16 @@ def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
 
         sum over i in S of A[i, j] / |S|**power.
 
-    An optimizer such as Adam takes steps of the same length whoever trains. The updates of
+    An optimizer such as Adam takes steps of the same length whichever tasks train. The updates of
     unrelated tasks are about orthogonal, so that the sum of |S| of them is sqrt(|S|) times as long
-    as one: scaled back to one step, j keeps 1 / sqrt(|S|) of its progress among strangers, and
-    friends add to it. `power=0.5` is that. "members" is `power=1`: there a step's length is
-    divided among the members, as if all pulled the same way. A lone task scores 1 under both, but
-    here good company scores more than 1.
+    as one: scaled back to one step, j keeps 1 / sqrt(|S|) of its progress among unrelated
+    tasks, and helpful ones add to it. `power=0.5` is that. "members" is `power=1`: there a step's
+    length is divided among the members, as if all updates pointed the same way. A lone task scores
+    1 under both, but here a helpful group scores more than 1.
 
     Args:
         affinity: As a `TAGModel` measured it; every pair, with a positive diagonal.
-        power: What company costs: 0 nothing, 1 as under "members".
+        power: What a further task costs: 0 nothing, 1 as under "members".
 
     Returns:
         A function (names of the group, task) -> score.
@@ -76,8 +76,8 @@ def shortlist(
 ) -> tuple[tuple[str, ...], ...]:
     """List the few groups worth training, to choose among them by the losses they reach.
 
-    Affinities say who is akin, not what company costs on your data: whether a stranger takes
-    capacity away, or helps against overfitting. That is one number, the power of `shared_step`,
+    Affinities say which tasks are akin, not what an unrelated task costs on your data: it may
+    take capacity away, or help against overfitting. That is one number, the power of `shared_step`,
     and the cheapest way to know it is to train the groups that follow from all of its range. The
     list holds the exact optimum of every power for one network less than the budget, for the
     budget and for one more: 8 to 18 groups for six to nine tasks at budgets 2 to 4. Train each,
@@ -87,7 +87,7 @@ def shortlist(
     Args:
         affinity: As a `TAGModel` measured it.
         budget: b, how many networks may be served.
-        powers: What company may cost, see `shared_step`; 0 leads to large groups, 1 to small.
+        powers: What a further task may cost, see `shared_step`; 0 leads to large groups, 1 to small.
         time_limit: Seconds for each choice, as for `select_groups`.
         **constraints: As for `select_groups`: `overlap`, `min_size`, `max_size`, `weights`,
             `must_link`, `cannot_link`.

@@ -8,9 +8,9 @@ With A[i, j] = Z[i, j] / Z[j, j], task j in group S is taken to reach the loss
 
 T[i, j] is what training with i costs j. Its mean over the group is the form of the score
 "members". `a` is what an unrelated task costs on these data (below 0 where any task helps against
-overfitting), `a_j` how much more or less that is for j, `b` what affinity is worth, and `e` what affinity does not
-see. All are Gaussian, so that a trained group changes what is believed about all others, in closed
-form.
+overfitting), `a_j` how much more or less that is for j, `b` what affinity is worth, and `e` what
+affinity does not see. All are Gaussian, so that a trained group changes what is believed about
+all others, in closed form.
 
 This module knows arrays only. It never imports TensorFlow.
 """
