@@ -87,7 +87,7 @@ def shortlist(
     Args:
         affinity: As a `TAGModel` measured it.
         budget: b, how many networks may be served.
-        powers: What a further task may cost, see `shared_step`; 0 leads to large groups, 1 to small.
+        powers: What a further task costs, see `shared_step`; 0 leads to large groups, 1 to small.
         time_limit: Seconds for each choice, as for `select_groups`.
         **constraints: As for `select_groups`: `overlap`, `min_size`, `max_size`, `weights`,
             `must_link`, `cannot_link`.
