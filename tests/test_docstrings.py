@@ -24,16 +24,30 @@ TASKS = {"keras_tag.grouped_model.model": ("left", "right", "up")}
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 
 
+# The names that `trained_names` makes, in seconds: only for the examples that use one.
+TRAINED = re.compile(r"\b(tag|joint|served|model|build_model|train|valid|test)\b")
+
+
 def with_examples():
+    """Modules with examples; those that need a trained model are slow."""
     for found in pkgutil.walk_packages(keras_tag.__path__, "keras_tag."):
         if found.name == "keras_tag.__main__":  # It is the command.
             continue
-        module = importlib.import_module(found.name)
-        if any(test.examples and test.name not in NEEDS_DATA for test in FINDER.find(module)):
-            yield found.name
+        source = "".join(
+            example.source for test in examples(found.name) for example in test.examples
+        )
+        if source:
+            trained = TRAINED.search(source) is not None
+            marks = [pytest.mark.slow] if trained else []
+            yield pytest.param(found.name, trained, id=found.name, marks=marks)
 
 
-MODULES = sorted(with_examples())
+def examples(name, given=None):
+    module = importlib.import_module(name)
+    return [t for t in FINDER.find(module, extraglobs=given) if t.name not in NEEDS_DATA]
+
+
+MODULES = list(with_examples())
 
 
 class Checker(doctest.OutputChecker):
@@ -43,37 +57,42 @@ class Checker(doctest.OutputChecker):
         return not want or super().check_output(want, got, optionflags)
 
 
-def names(tasks):
-    """What an example may take as given."""
+def plain_names(tasks):
+    """The names that an example may use without making them."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 6)).astype("float32")
-    y = {task: (x @ rng.normal(size=(6, 1))).astype("float32") for task in tasks}
+    # That of the example of `select_groups`.
+    matrix = [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]]
+    affinity = keras_tag.Affinity.from_array(matrix, ["a", "b", "c"], rows="source")
+    return {
+        "keras_tag": keras_tag, "keras": keras, "np": np, "x": x,
+        "y": {task: (x @ rng.normal(size=(6, 1))).astype("float32") for task in tasks},
+        "grouping": keras_tag.Grouping.from_groups([tasks[:2], tasks[2:]]), "affinity": affinity,
+        "Affinity": keras_tag.Affinity, "Grouping": keras_tag.Grouping,
+        "GroupScores": keras_tag.GroupScores, "select_groups": keras_tag.select_groups,
+        "extrapolate_pairs": extrapolate_pairs,
+    }  # fmt: skip
+
+
+def trained_names(tasks, plain):
+    """The names of data and models that an example may use without making them."""
+    import tensorflow as tf
 
     def build_model(some=tasks):
         inputs = keras.Input((6,))
         trunk = keras.layers.Dense(4, activation="relu", name="trunk")(inputs)
         return keras.Model(inputs, {t: keras.layers.Dense(1, name=t)(trunk) for t in some})
 
-    import tensorflow as tf
-
-    train = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    train = tf.data.Dataset.from_tensor_slices((plain["x"], plain["y"])).batch(16)
     joint = build_model()
     tag = keras_tag.TAGModel(joint, every=1)
     tag.compile("adam", loss="mse")
     tag.fit(train, epochs=3, verbose=0)
-    grouping = keras_tag.Grouping.from_groups([tasks[:2], tasks[2:]])
-    served = keras_tag.GroupedModel(grouping, build_model)
+    served = keras_tag.GroupedModel(plain["grouping"], build_model)
     served.compile("adam", loss="mse")
-    # That of the example of `select_groups`.
-    matrix = [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]]
-    affinity = keras_tag.Affinity.from_array(matrix, ["a", "b", "c"], rows="source")
     return {
-        "keras_tag": keras_tag, "keras": keras, "np": np, "x": x, "y": y, "train": train,
-        "valid": train, "test": train, "joint": joint, "model": joint, "tag": tag,
-        "served": served, "grouping": grouping, "build_model": build_model, "affinity": affinity,
-        "Affinity": keras_tag.Affinity, "Grouping": keras_tag.Grouping,
-        "GroupScores": keras_tag.GroupScores, "select_groups": keras_tag.select_groups,
-        "extrapolate_pairs": extrapolate_pairs,
+        "train": train, "valid": train, "test": train, "joint": joint, "model": joint, "tag": tag,
+        "served": served, "build_model": build_model,
     }  # fmt: skip
 
 
@@ -88,20 +107,18 @@ def digits_model():
     return model
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_hold(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "trained"), MODULES)
+def test_the_examples_of_a_module_hold(name, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    module = importlib.import_module(name)
-    given = names(TASKS.get(name, ("depth", "normals", "edges")))
+    tasks = TASKS.get(name, ("depth", "normals", "edges"))
+    given = plain_names(tasks)
+    if trained:
+        given |= trained_names(tasks, given)
     if name == "keras_tag.datasets.overlaid":
         given["model"] = digits_model()
     runner = doctest.DocTestRunner(Checker(), optionflags=doctest.NORMALIZE_WHITESPACE)
-    ran = 0
-    for found in FINDER.find(module, extraglobs=given):
-        if found.name not in NEEDS_DATA:
-            ran += runner.run(found).attempted
+    ran = sum(runner.run(test).attempted for test in examples(name, given))
     assert ran
     assert not runner.failures
 

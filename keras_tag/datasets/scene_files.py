@@ -49,7 +49,7 @@ def write_scenes(
         ValueError: A number out of its range.
 
     Example:
-        >>> splits = keras_tag.datasets.write_scenes("scenes")
+        >>> splits = keras_tag.datasets.write_scenes("scenes", buildings=4, views=1)
         >>> data = keras_tag.datasets.taskonomy("scenes", image_size=64, splits=splits)
 
     Reference:
