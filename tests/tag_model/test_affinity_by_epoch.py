@@ -137,7 +137,10 @@ def test_resetting_inside_an_epoch_stays_in_that_epoch():
     assert epochs_of_rows(tag) == [0]
 
 
-@pytest.mark.parametrize("kind", ["none", "one", "tuple", "list"])
+@pytest.mark.parametrize(
+    "kind",
+    ["list", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("none", "one", "tuple"))],
+)
 def test_callbacks_may_come_as_keras_takes_them(kind):
     tag = compiled()
     given = keras.callbacks.CallbackList(

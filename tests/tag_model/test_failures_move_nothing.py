@@ -31,7 +31,7 @@ class FailsAtCall(keras.losses.Loss):
         return values + 0.0 * counted
 
 
-@pytest.mark.parametrize("kind", ["gradient", "optimizer"])
+@pytest.mark.parametrize("kind", ["gradient", pytest.param("optimizer", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("eager", [False, True], ids=["compiled", "eager"])
 def test_a_loss_that_raises_in_a_look_ahead(kind, eager):
     x, y = data(32, dtype="float32")

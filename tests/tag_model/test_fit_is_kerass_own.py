@@ -28,9 +28,10 @@ def compiled(build, wrap, **options):
 
 @pytest.mark.parametrize(
     ("kind", "eager", "options"),
-    [(kind, eager, {}) for kind in KINDS for eager in (False, True)]
+    [("dict", False, {}), *((kind, True, {}) for kind in KINDS)]
+    + [pytest.param(kind, False, {}, marks=pytest.mark.slow) for kind in KINDS if kind != "dict"]
     + [
-        ("dict", eager, options)
+        pytest.param("dict", eager, options, marks=[] if eager else pytest.mark.slow)
         for eager in (False, True)
         for options in ({"lookahead": "optimizer", "steps": 2}, {"lookahead": "first_order"})
     ],

@@ -8,6 +8,8 @@ from tag_models import L, assert_same, relative, snapshot
 
 from keras_tag import TAGModel
 
+SLOW = pytest.mark.slow
+KINDS = ("gradient", "optimizer", "first_order", "cosine")
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.02, 1, 0.9)
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.05),
@@ -91,8 +93,24 @@ def shared_of(model):
     return [v for v in model.trainable_variables if v.path.startswith("trunk")]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+def pairs(every, quick):
+    """Parameters of a test: all pairs, those that are not for everybody marked as slow."""
+    return [pytest.param(*pair, marks=[] if pair in quick else SLOW) for pair in every]
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    pairs(
+        [(name, network) for name in OPTIMIZERS for network in NETWORKS],
+        quick=[
+            ("momentum", "convolutional"),
+            ("schedule", "convolutional"),
+            ("ema", "convolutional"),
+            ("adam", "transformer"),
+            ("clipnorm", "transformer"),
+        ],
+    ),
+)
 def test_optimizer_lookahead_is_the_optimizers_real_step(name, network, float64):
     optimizer = OPTIMIZERS[name]()
     model, tag = trained(network, optimizer, lookahead="optimizer")
@@ -104,7 +122,7 @@ def test_optimizer_lookahead_is_the_optimizers_real_step(name, network, float64)
     assert relative(expected.T, expected) > 1e-2
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["convolutional", pytest.param("transformer", marks=SLOW)])
 @pytest.mark.parametrize(
     ("kind", "steps"),
     [("gradient", 1), ("gradient", 3), ("optimizer", 3), ("first_order", 1), ("cosine", 1)],
@@ -120,8 +138,13 @@ def test_every_kind_equals_its_formula(kind, steps, network, float64):
     assert relative(z, expected) < 1e-6
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order", "cosine"])
+@pytest.mark.parametrize(
+    ("kind", "network"),
+    pairs(
+        [(kind, network) for kind in KINDS for network in NETWORKS],
+        quick=[("gradient", "transformer"), ("optimizer", "convolutional")],
+    ),
+)
 def test_float32_agrees_to_its_resolution(kind, network, float64):
     build = WITHOUT_DROPOUT[network]
     keras.config.set_floatx("float32")
