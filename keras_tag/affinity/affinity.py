@@ -43,6 +43,8 @@ class Affinity(Measurement):
         metadata: What it was measured with, as far as that is known: "versions", "seed" and
             "settings" (see `docs/trust.md`); of several runs "runs", a list of these. Plain JSON
             types.
+        losses: `[num_tasks]`, the mean loss of each task before the look-aheads (with `probe_data`,
+            on these data); NaN where it is unknown. None if no loss is known (a table).
 
     Raises:
         ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
@@ -174,6 +176,7 @@ class Affinity(Measurement):
             None if self.errors is None else self.errors.take(index),
             self.between_runs,
             self.metadata,
+            None if self.losses is None else self.losses[index],
         )
 
     def over(self, epochs: slice = slice(None), *, half_life: float | None = None) -> "Affinity":

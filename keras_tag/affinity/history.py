@@ -9,7 +9,7 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ class AffinityHistory:
         probes: `[num_blocks]` int64, how many probes a block is of; at least every `count`.
         run: `[num_blocks]` int64, which of several pooled runs a block is of, 0, 1, ...; by
             default all are of one.
+        loss_total: `[num_blocks, num_tasks]` float64, the sum of the tasks' losses before the
+            look-aheads; by default none was measured.
+        loss_count: `[num_blocks, num_tasks]` int64, how many losses were measured.
     """
 
     row: np.ndarray
@@ -42,10 +45,15 @@ class AffinityHistory:
     count: np.ndarray
     probes: np.ndarray
     run: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
+    loss_total: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    loss_count: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), "int64"))
 
     def __post_init__(self) -> None:
         if len(self.run) != len(self.row):
             object.__setattr__(self, "run", np.zeros(len(self.row), "int64"))
+        if self.loss_count.shape != self.total.shape[:2]:
+            object.__setattr__(self, "loss_total", np.zeros(self.total.shape[:2]))
+            object.__setattr__(self, "loss_count", np.zeros(self.total.shape[:2], "int64"))
 
     @property
     def num_runs(self) -> int:
@@ -65,13 +73,19 @@ class AffinityHistory:
             self.count[blocks],
             self.probes[blocks],
             self.run[blocks],
+            self.loss_total[blocks],
+            self.loss_count[blocks],
         )
 
     def take(self, index: np.ndarray) -> "AffinityHistory":
         """Return the history of some of the tasks, in this order."""
-        total = self.total[:, index][:, :, index]
-        count = self.count[:, index][:, :, index]
-        return AffinityHistory(self.row, self.epoch, total, count, self.probes, self.run)
+        return replace(
+            self,
+            total=self.total[:, index][:, :, index],
+            count=self.count[:, index][:, :, index],
+            loss_total=self.loss_total[:, index],
+            loss_count=self.loss_count[:, index],
+        )
 
     @classmethod
     def empty(cls, num_tasks: int) -> "AffinityHistory":
@@ -89,11 +103,30 @@ class AffinityHistory:
         Returns:
             Means (NaN where nothing was measured) and counts, `[num_tasks, num_tasks]` each.
         """
-        weight = np.ones(len(self.row)) if weight is None else weight
-        count = self.count.sum(axis=0)
-        total = np.tensordot(weight, self.total, axes=1)
-        whole = np.tensordot(weight, self.count, axes=1)
-        return np.divide(total, whole, out=np.full(total.shape, np.nan), where=count > 0), count
+        return _mean(self.total, self.count, weight)
+
+    def mean_loss(self, weight: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the mean loss of every task before the look-aheads.
+
+        Args:
+            weight: `[num_blocks]`, what a probe in each block weighs; None: all weigh the same.
+
+        Returns:
+            `[num_tasks]`, NaN for a task without a measured loss; None if no task has one.
+        """
+        mean, count = _mean(self.loss_total, self.loss_count, weight)
+        return mean if count.any() else None
+
+
+def _mean(
+    total: np.ndarray, count: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean over blocks (NaN without a count) and the sum of the counts."""
+    weight = np.ones(len(total)) if weight is None else weight
+    whole = np.tensordot(weight, count, axes=1)
+    mean = np.full(whole.shape, np.nan)
+    np.divide(np.tensordot(weight, total, axes=1), whole, out=mean, where=count.sum(axis=0) > 0)
+    return mean, count.sum(axis=0)
 
 
 class HistoryRecorder:
@@ -145,21 +178,36 @@ class HistoryRecorder:
         self._open_epoch = None
         self.block_size = 1
 
-    def add(self, total: np.ndarray, count: np.ndarray, probes: int | None = None) -> None:
+    def add(
+        self,
+        total: np.ndarray,
+        count: np.ndarray,
+        probes: int | None = None,
+        loss_total: np.ndarray | float = 0.0,
+        loss_count: np.ndarray | int = 0,
+    ) -> None:
         """Add a block to the epoch in progress. A full block is of `block_size` probes.
 
         Args:
             total: `[num_tasks, num_tasks]` float64, sums of the measured affinities.
             count: `[num_tasks, num_tasks]` int64, how many were measured.
             probes: How many probes were made; None: as many as the largest count.
+            loss_total: `[num_tasks]` float64, sums of the losses before the look-aheads.
+            loss_count: `[num_tasks]` int64, how many losses were measured.
         """
-        probes = int(np.max(count)) if probes is None else probes
-        block = np.array(total, "float64"), np.array(count, "int64"), probes
+        probes = int(np.max(count) if probes is None else probes)
+        block = (
+            np.array(total, "float64"),
+            np.array(count, "int64"),
+            probes,
+            np.zeros(self.num_tasks) + loss_total,
+            np.zeros(self.num_tasks, "int64") + loss_count,
+        )
         # A new list, set in one step: after an interrupt it is the old one or the new one.
         blocks = [*self._open_blocks, block]
         if len(blocks) == MOST_BLOCKS:
             pairs = zip(blocks[::2], blocks[1::2], strict=True)
-            blocks = [(a + d, b + e, c + f) for (a, b, c), (d, e, f) in pairs]
+            blocks = [_added(one, two) for one, two in pairs]
             self.block_size *= 2
         self._open_blocks = blocks
 
@@ -176,7 +224,7 @@ class HistoryRecorder:
         the block is counted exactly once.
 
         Args:
-            *block: Total, count and probes, as for `add`.
+            *block: The arguments of `add`.
         """
         self._coming = block, self._open_blocks
 
@@ -192,7 +240,7 @@ class HistoryRecorder:
         """Return all blocks so far, those of the epoch in progress included.
 
         Args:
-            *present: Nothing, or the total, count and probes of a block that is not yet full.
+            *present: Nothing, or a block that is not yet full: the arguments of `add`.
 
         Returns:
             An `AffinityHistory` that later calls don't change.
@@ -202,7 +250,7 @@ class HistoryRecorder:
             blocks.append(present)
         if not blocks:
             return closed
-        total, count, probes = zip(*blocks, strict=True)
+        total, count, probes, loss_total, loss_count = zip(*blocks, strict=True)
         epoch = NO_EPOCH if self._open_epoch is None else self._open_epoch
         return AffinityHistory(
             np.append(closed.row, [self._row] * len(blocks)),
@@ -210,6 +258,8 @@ class HistoryRecorder:
             np.concatenate([closed.total, total]),
             np.concatenate([closed.count, count]),
             np.append(closed.probes, probes),
+            loss_total=np.concatenate([closed.loss_total, loss_total]),
+            loss_count=np.concatenate([closed.loss_count, loss_count]),
         )
 
     def state(self) -> dict[str, np.ndarray]:
@@ -222,6 +272,8 @@ class HistoryRecorder:
             "total": history.total,
             "count": history.count,
             "probes": history.probes,
+            "loss_total": history.loss_total,
+            "loss_count": history.loss_count,
             # The number of blocks of the open epoch (they are the last ones), whether that epoch
             # has a number, this number, and the block size.
             "open": np.array(
@@ -236,17 +288,36 @@ class HistoryRecorder:
             state: Arrays by name.
         """
         self.clear()
-        arrays = [np.asarray(state[name]) for name in ("row", "epoch", "total", "count", "probes")]
+        whole = AffinityHistory(
+            **{
+                name: np.asarray(state[name])
+                for name in ("row", "epoch", "total", "count", "probes", "loss_total", "loss_count")
+                if name in state  # Files of earlier versions have no losses.
+            }
+        )
         num_open, in_epoch, epoch, block_size = (int(v) for v in np.asarray(state["open"]))
-        closed = len(arrays[0]) - num_open
-        self._closed = AffinityHistory(*(array[:closed] for array in arrays))
-        total, count, probes = (array[closed:] for array in arrays[2:])
-        self._open_blocks = list(zip(total, count, probes.tolist(), strict=True))
+        closed = len(whole.row) - num_open
+        self._closed = whole.part(np.arange(closed))
+        rest = whole.part(np.arange(closed, len(whole.row)))
+        self._open_blocks = list(
+            zip(
+                rest.total,
+                rest.count,
+                rest.probes.tolist(),
+                rest.loss_total,
+                rest.loss_count,
+                strict=True,
+            )
+        )
         self._row = int(self._closed.row.max(initial=-1)) + 1
         self._open_epoch = epoch if in_epoch else None
         self._restored = True
         self.block_size = block_size
 
 
-# Total, count, probes.
-_Block = tuple[np.ndarray, np.ndarray, int]
+# Total, count, probes, total and count of the losses.
+_Block = tuple[np.ndarray, np.ndarray, int, np.ndarray, np.ndarray]
+
+
+def _added(one: _Block, two: _Block) -> _Block:
+    return one[0] + two[0], one[1] + two[1], one[2] + two[2], one[3] + two[3], one[4] + two[4]

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tag.affinity.checks import (
     check_fit,
+    check_losses,
     check_metadata,
     check_square,
     check_tasks,
@@ -40,6 +41,8 @@ class Measurement:
         metadata: What it was measured with, as far as that is known: "versions", "seed" and
             "settings" (see `docs/trust.md`); of several runs "runs", a list of these. Plain JSON
             types.
+        losses: `[num_tasks]`, the mean loss of each task before the look-aheads; NaN where it is
+            unknown. None if no loss is known (a table).
 
     Raises:
         ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
@@ -53,6 +56,7 @@ class Measurement:
     errors: SamplingErrors | None = None
     between_runs: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    losses: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         tasks = check_tasks(self.tasks)
@@ -74,6 +78,8 @@ class Measurement:
             check_fit("history", self.history.total, tasks)
         if self.errors is not None:
             check_fit("errors", self.errors.pieces, tasks)
+        if self.losses is not None:
+            object.__setattr__(self, "losses", check_losses(self.losses, tasks))
         mean.setflags(write=False)
         count.setflags(write=False)
         object.__setattr__(self, "tasks", tasks)

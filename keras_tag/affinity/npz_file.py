@@ -17,6 +17,8 @@ _FORMAT = "keras_tag.Affinity"
 # 1: tasks, mean and count. 2: also history and errors, where there are any, and metadata.
 _FORMAT_VERSION = 2
 _HISTORY = ("row", "epoch", "total", "count", "probes", "run")
+# Not in files of earlier versions, which ignore them.
+_HISTORY_OF_LOSSES = ("loss_total", "loss_count")
 _ERRORS = ("standard_error", "freedom", "pieces")
 # Array -> kind of its dtype, and its axes: n tasks, b blocks, p pieces of time; t, m bytes of text.
 _AXES = {
@@ -32,6 +34,9 @@ _AXES = {
     "history_count": ("i", "bnn"),
     "history_probes": ("i", "b"),
     "history_run": ("i", "b"),
+    "history_loss_total": ("f", "bn"),
+    "history_loss_count": ("i", "bn"),
+    "losses": ("f", "n"),
     "errors_standard_error": ("f", "nn"),
     "errors_freedom": ("f", "nn"),
     "errors_pieces": ("f", "pnn"),
@@ -50,9 +55,12 @@ def save(measurement: Measurement, path: str | os.PathLike[str]) -> None:
         "metadata": _json_bytes(measurement.metadata),
     }
     if measurement.history is not None:
-        arrays |= {f"history_{name}": getattr(measurement.history, name) for name in _HISTORY}
+        names = (*_HISTORY, *_HISTORY_OF_LOSSES)
+        arrays |= {f"history_{name}": getattr(measurement.history, name) for name in names}
     if measurement.errors is not None:
         arrays |= {f"errors_{name}": getattr(measurement.errors, name) for name in _ERRORS}
+    if measurement.losses is not None:
+        arrays["losses"] = measurement.losses
 
     def write(file: BinaryIO) -> None:
         np.savez_compressed(
@@ -139,7 +147,9 @@ def _misshapen(arrays: Mapping[str, np.ndarray]) -> list[str]:
 def _measurement(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Measurement:
     history = errors = None
     if "history_row" in arrays:
-        history = AffinityHistory(*(arrays[f"history_{name}"] for name in _HISTORY))
+        has_losses = all(f"history_{name}" in arrays for name in _HISTORY_OF_LOSSES)
+        names = _HISTORY + _HISTORY_OF_LOSSES * has_losses
+        history = AffinityHistory(**{name: arrays[f"history_{name}"] for name in names})
     if "errors_freedom" in arrays:
         errors = SamplingErrors(*(arrays[f"errors_{name}"] for name in _ERRORS))
     try:
@@ -154,6 +164,7 @@ def _measurement(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) ->
         errors,
         bool(arrays.get("between_runs", False)),
         _metadata(path, arrays),
+        arrays.get("losses"),
     )
 
 

@@ -65,7 +65,11 @@ def merge(measurements: Sequence[Measurement]) -> Measurement:
     if all(part.history is not None and not part.between_runs for part in parts):
         history = _as_runs([part.history for part in parts])
     errors = _independent(parts, shares)
-    return Measurement(parts[0].tasks, mean, count, history, errors, metadata=metadata)
+    # A task's loss is measured in the probes that measure what others do to it.
+    losses = _mean_losses(parts, [part.count.max(axis=0) for part in parts])
+    return Measurement(
+        parts[0].tasks, mean, count, history, errors, metadata=metadata, losses=losses
+    )
 
 
 def combine(measurements: Sequence[Measurement]) -> Measurement:
@@ -93,7 +97,14 @@ def combine(measurements: Sequence[Measurement]) -> Measurement:
     if all(part.history is not None and part.history.num_runs == 1 for part in parts):
         history = _as_runs([part.history for part in parts])
     return Measurement(
-        parts[0].tasks, mean, count, history, errors, between_runs=True, metadata=metadata
+        parts[0].tasks,
+        mean,
+        count,
+        history,
+        errors,
+        between_runs=True,
+        metadata=metadata,
+        losses=_mean_losses(parts, [np.ones(len(part.tasks)) for part in parts]),
     )
 
 
@@ -117,7 +128,21 @@ def _mean_of_run(
         count,
         replace(part, run=np.zeros_like(part.run)),
         SamplingErrors.of_run(part, weight),
+        losses=part.mean_loss(weight),
     )
+
+
+def _mean_losses(parts: list[Measurement], weights: list[np.ndarray]) -> np.ndarray | None:
+    """Return the weighted mean of the known losses; NaN where none is known."""
+    known = [(p.losses, w) for p, w in zip(parts, weights, strict=True) if p.losses is not None]
+    if not known:
+        return None
+    weight = np.array([np.where(np.isnan(losses), 0.0, w) for losses, w in known])
+    total = np.sum(
+        [np.nan_to_num(losses) * w for (losses, _), w in zip(known, weight, strict=True)], axis=0
+    )
+    whole = weight.sum(axis=0)
+    return np.divide(total, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def _spread_of_probes(parts: list[Measurement], runs: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -172,6 +197,11 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
         return measurement
     index = np.array([tasks.index(task) for task in measurement.tasks])
 
+    def spread_tasks(array: np.ndarray, empty: float) -> np.ndarray:
+        wide = np.full((*array.shape[:-1], len(tasks)), empty, array.dtype)
+        wide[..., index] = array
+        return wide
+
     def spread(array: np.ndarray, empty: float) -> np.ndarray:
         wide = np.full((*array.shape[:-2], len(tasks), len(tasks)), empty, array.dtype)
         wide[..., index[:, None], index] = array
@@ -179,7 +209,13 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
 
     history, errors = measurement.history, measurement.errors
     if history is not None:
-        history = replace(history, total=spread(history.total, 0), count=spread(history.count, 0))
+        history = replace(
+            history,
+            total=spread(history.total, 0),
+            count=spread(history.count, 0),
+            loss_total=spread_tasks(history.loss_total, 0),
+            loss_count=spread_tasks(history.loss_count, 0),
+        )
     if errors is not None:
         errors = SamplingErrors(
             spread(errors.standard_error, np.nan),
@@ -194,6 +230,7 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
         errors,
         measurement.between_runs,
         measurement.metadata,
+        None if measurement.losses is None else spread_tasks(measurement.losses, np.nan),
     )
 
 
@@ -206,7 +243,7 @@ def _as_runs(histories: Sequence[AffinityHistory | None]) -> AffinityHistory:
         first += history.num_runs
     joined = {
         name: np.concatenate([getattr(history, name) for history in present])
-        for name in ("row", "epoch", "total", "count", "probes")
+        for name in ("row", "epoch", "total", "count", "probes", "loss_total", "loss_count")
     }
     return AffinityHistory(**joined, run=np.concatenate(runs))
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 
-# Names that the present block is saved under.
-_BLOCK = ("block_total", "block_count", "block_probes")
+# Names that the present block is saved under. Files of earlier versions have no losses.
+_BLOCK = ("block_total", "block_count", "block_probes", "block_loss_total", "block_loss_count")
 
 
 class ProbeRecord(keras.layers.Layer):
@@ -36,6 +36,8 @@ class ProbeRecord(keras.layers.Layer):
         self._task_names = ""
         self.total: Any = None
         self.count: Any = None
+        self.loss_total: Any = None
+        self.loss_count: Any = None
         self._recorder: HistoryRecorder | None = None
         self._epoch: int | None = None
         # JSON, for the same reason; and whether it was written in this epoch.
@@ -69,6 +71,8 @@ class ProbeRecord(keras.layers.Layer):
             shape = (len(tasks), len(tasks))
             self.total = self._variable("total", shape, "float64")
             self.count = self._variable("count", shape, "int64")
+            self.loss_total = self._variable("loss_total", shape[:1], "float64")
+            self.loss_count = self._variable("loss_count", shape[:1], "int64")
             self._recorder = HistoryRecorder(len(tasks))
             if self._epoch is not None:
                 self._recorder.begin_epoch(self._epoch)
@@ -109,11 +113,12 @@ class ProbeRecord(keras.layers.Layer):
         self.next_source.assign((first + count) % num_tasks)
         return [(first + k) % num_tasks for k in range(count)]
 
-    def add(self, affinity: tf.Tensor) -> None:
+    def add(self, affinity: tf.Tensor, losses: tf.Tensor) -> None:
         """Add one probe, within the training step; entries that are not finite are not counted.
 
         Args:
             affinity: `[num_tasks, num_tasks]`.
+            losses: `[num_tasks]`, before the look-ahead; 0 where a task has no labels.
         """
         affinity = tf.cast(affinity, self.total.dtype)
         finite = tf.math.is_finite(affinity)
@@ -121,6 +126,10 @@ class ProbeRecord(keras.layers.Layer):
             self.probes_in_block.assign_add(1)
         self.total.assign_add(tf.where(finite, affinity, tf.zeros_like(affinity)))
         self.count.assign_add(tf.cast(finite, self.count.dtype))
+        losses = tf.cast(losses, self.loss_total.dtype)
+        known = tf.math.is_finite(losses) & (losses != 0)
+        self.loss_total.assign_add(tf.where(known, losses, tf.zeros_like(losses)))
+        self.loss_count.assign_add(tf.cast(known, self.loss_count.dtype))
 
     def finish(self, after: Sequence[Any]) -> None:
         """Count the probed step as whole, within the training step.
@@ -200,16 +209,20 @@ class ProbeRecord(keras.layers.Layer):
         # Older files do not have it.
         noted = store["measured_with"] if "measured_with" in store else np.zeros(0, "uint8")
         self._measured_with = bytes(np.asarray(noted)).decode("utf-8")
-        variables = (self.total, self.count, self.probes_in_block)
-        for name, variable in zip(_BLOCK, variables, strict=True):
-            variable.assign(np.asarray(store[name]))
+        self._empty_block()
+        for name, variable in zip(_BLOCK, self._block_variables(), strict=True):
+            if name in store:
+                variable.assign(np.asarray(store[name]))
         self._steps_in_block = int(self.probes_in_block.numpy())
         self._recorder.restore(store)
 
-    def _block(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return total, count and probes of the present block."""
-        probes = int(self.probes_in_block.numpy())
-        return self.total.numpy(), self.count.numpy(), probes
+    def _block_variables(self) -> tuple[Any, ...]:
+        """Return the variables of the present block, in the order of `_BLOCK`."""
+        return self.total, self.count, self.probes_in_block, self.loss_total, self.loss_count
+
+    def _block(self) -> tuple[Any, ...]:
+        """Return the present block as `HistoryRecorder.add` takes it."""
+        return tuple(variable.numpy() for variable in self._block_variables())
 
     def _close_block(self) -> None:
         assert self._recorder is not None
@@ -227,7 +240,7 @@ class ProbeRecord(keras.layers.Layer):
 
     def _empty_block(self) -> None:
         self._steps_in_block = 0
-        for variable in (self.probes_in_block, self.total, self.count):
+        for variable in self._block_variables():
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:

@@ -169,7 +169,7 @@ class Prober:
         if model.sources_per_probe is not None and model.sources_per_probe < len(losses.tasks):
             with tf.control_dependencies([loss]):
                 sources = self._record.sources(model.sources_per_probe)
-        affinity = self._look_ahead(
+        affinity, before = self._look_ahead(
             losses,
             Batch.of(x, labels, losses),
             y_pred,
@@ -179,7 +179,7 @@ class Prober:
             joint,
             sources=sources,
         )
-        self._record.add(affinity)
+        self._record.add(affinity, before)
         if joint is not None:
             loss = joint.in_place_of(loss, extra=model.losses)
         with tf.control_dependencies([affinity]):
@@ -203,7 +203,7 @@ class Prober:
             written = scope.get_current_value(variable)
             return variable.value if written is None else written
 
-        return self._look_ahead(losses, batch, y_pred, tape, state, query, source=source)
+        return self._look_ahead(losses, batch, y_pred, tape, state, query, source=source)[0]
 
     def _look_ahead(
         self,
@@ -216,8 +216,8 @@ class Prober:
         joint: JointGradient | None = None,
         source: Callable[[Any], tf.Tensor] = lambda variable: variable.value,
         sources: Sequence[tf.Tensor] | None = None,
-    ) -> tf.Tensor:
-        """Return one affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return an affinity matrix, `[num_tasks, num_tasks]`, and the losses before."""
         model, compiled = self._model, self.compiled
         probe = Probe(
             forward=lambda x: model(x, training=True),
@@ -241,13 +241,13 @@ class Prober:
             source,
         )
         if model.lookahead == "first_order":
-            return first_order_affinity(point)
+            return first_order_affinity(point), point.losses
         if model.lookahead == "cosine":
-            return cosine_affinity(point)
+            return cosine_affinity(point), point.losses
         stepper: Stepper = GradientStepper(point.rate)
         if model.lookahead == "optimizer":
             stepper = compiled.shadow().of(compiled.sharing.variables, model.trainable_variables)
-        return stepped_affinity(point, stepper, model.steps, sources)
+        return stepped_affinity(point, stepper, model.steps, sources), point.losses
 
     def _describe(self) -> dict[str, Any]:
         """Return what probes are made with, as plain JSON types."""
