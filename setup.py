@@ -26,6 +26,9 @@ CORE = [
     "scipy>=1.14",
     # Reads images, in a way that can say which file is damaged; matplotlib needs it anyway.
     "pillow>=11.0",
+    # The report of a search, and its bar.
+    "jinja2>=3.1.4",
+    "tqdm>=4.66.3",
 ]
 # tensorflow-datasets needs importlib_resources and forgets to require it.
 DATASETS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
@@ -54,6 +57,7 @@ EXTRAS = {
         "ruff>=0.17,<0.18",
         "mypy>=1.13",
         "pandas-stubs>=2.2",
+        "types-tqdm>=4.66",
         "pre-commit>=4.0",
         "pre-commit-hooks>=5.0",
     ],
@@ -69,7 +73,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["keras_tag", "keras_tag.*"]),
-    package_data={"keras_tag": ["py.typed", "datasets/tables/*.json"]},
+    package_data={"keras_tag": ["py.typed", "datasets/tables/*.json", "search/*.j2"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["keras-tag=keras_tag.command.main:main"]},

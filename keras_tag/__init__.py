@@ -2,6 +2,8 @@
 
     keras.Model -> TAGModel.fit -> Affinity -> select_groups -> Grouping -> GroupedModel
 
+`GroupSearch` goes all of that way in one call, and trains a few groups to choose among them.
+
 Names are loaded when they are first used, so that `keras_tag.select_groups` on a matrix from a
 file never imports TensorFlow.
 
@@ -28,6 +30,8 @@ _HOMES = {
     "Stability": "keras_tag.resampling",
     "GroupedModel": "keras_tag.grouped_model",
     "build_from": "keras_tag.grouped_model",
+    "GroupSearch": "keras_tag.search.group_search",
+    "Objective": "keras_tag.search.objectives",
     "worker_path": "keras_tag.training.workers",
 }
 _MODULES = ("baselines", "callbacks", "datasets", "plotting")
@@ -35,8 +39,10 @@ _MODULES = ("baselines", "callbacks", "datasets", "plotting")
 __all__ = [
     "Affinity",
     "GroupScores",
+    "GroupSearch",
     "GroupedModel",
     "Grouping",
+    "Objective",
     "Stability",
     "TAGModel",
     "__version__",
@@ -58,6 +64,8 @@ if TYPE_CHECKING:
     from keras_tag.grouped_model import GroupedModel
     from keras_tag.grouped_model.builder import build_from
     from keras_tag.resampling import Stability, stability
+    from keras_tag.search.group_search import GroupSearch
+    from keras_tag.search.objectives import Objective
     from keras_tag.selection import (
         Grouping,
         GroupScores,

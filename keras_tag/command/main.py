@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import keras_tag
 from keras_tag.command.plot import add_plot
+from keras_tag.command.search import add_report, add_status
 from keras_tag.command.select import add_select
 from keras_tag.demo.report import describe, verdict, write_report
 from keras_tag.demo.result import DemoSettings
@@ -48,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     add_select(commands)
     add_plot(commands)
+    add_report(commands)
+    add_status(commands)
     return parser
 
 

@@ -1,0 +1,18 @@
+"""`GroupSearch`: from a compiled model to the best networks.
+
+One idea carries it: the folder is the search. Everything that is known is in it, one training a
+folder; objects in memory are views. So resuming, reporting from another process and asking for the
+best model afterwards are the same thing: read the folder, do the next step.
+
+| module | knows | gives |
+| --- | --- | --- |
+| `group_search` | settings, Keras's `fit` arguments | the object that a user holds |
+| `ledger` | the folder | outcomes; nothing else writes there but a training into its own folder |
+| `proposals` | outcomes, what is running, limits | the next groups: a pure function |
+| `training` | one specification | one outcome |
+| `networks` | a compiled model (or `build`) and a group | a compiled network of that group |
+| `data` | what `fit` was given | batches whose order follows from a training's seed and epoch |
+| `objectives` | logs | a number by task |
+| `verdict` | outcomes, the gain model | the gain over the joint run, and whether it is luck |
+| `results`, `summary`, `report` | a ledger | tables, text, HTML |
+"""

@@ -1,0 +1,215 @@
+"""Checks of what a `GroupSearch` is given, before anything is trained."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tag.search.data import Source, source_of
+from keras_tag.tag_model import TAGModel
+
+
+def checked_model(model: Any, build: Any) -> None:
+    """Refuse a model that networks can't be made of.
+
+    Args:
+        model: A compiled model, or None.
+        build: A function that builds compiled networks, or None.
+
+    Raises:
+        TypeError: Neither a Keras model nor None; or `build` can't be called.
+        ValueError: Neither was given, or a model that is not compiled, or not functional.
+    """
+    if build is not None and not callable(build):
+        raise TypeError(f"Expected `build` to be a function build(tasks). Received: {build!r}.")
+    if model is None:
+        if build is None:
+            raise ValueError(
+                "Expected a compiled Keras model, or `build` and `tasks`. Received: neither."
+            )
+        return
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"Expected `model` to be a keras.Model. Received: {type(model).__name__}. A function "
+            "that builds networks is given as `build`."
+        )
+    if not model.compiled:
+        raise ValueError(
+            "Expected a compiled model, whose optimizer, losses and metrics the networks get. "
+            "Received: a model that is not compiled. Call `model.compile(...)` first."
+        )
+    inner = model.model if isinstance(model, TAGModel) else model
+    if build is None and getattr(inner, "output", None) is None:
+        raise ValueError(
+            f"Expected a functional model (keras.Model(inputs, outputs)). {type(inner).__name__} "
+            "is subclassed, and its graph is not known. Give `build`: a function build(tasks) "
+            "that returns a new compiled model with these outputs."
+        )
+
+
+def output_names(model: keras.Model | None, tasks: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the outputs in the order in which Keras pairs them with lists.
+
+    Args:
+        model: A compiled model, or None.
+        tasks: What was said, or None.
+
+    Raises:
+        ValueError: They are not known.
+    """
+    if model is not None:
+        inner = model.model if isinstance(model, TAGModel) else model
+        outputs = getattr(inner, "output", None)
+        if isinstance(outputs, Mapping):
+            return tuple(sorted(outputs))
+        if outputs is not None:
+            return tuple(inner.output_names)
+        if tasks is None and isinstance(model.loss, Mapping):
+            return tuple(model.loss)
+    if tasks is None:
+        raise ValueError(
+            "Expected `tasks` with `build`: the names of all outputs. Received: tasks=None."
+        )
+    return tuple(tasks)
+
+
+def checked_tasks(
+    model: keras.Model | None, names: tuple[str, ...], tasks: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the tasks: the outputs that have a loss.
+
+    Args:
+        model: A compiled model, or None.
+        names: Its outputs.
+        tasks: What was said, or None for all.
+
+    Raises:
+        ValueError: Fewer than two, or tasks that are no outputs.
+    """
+    chosen = tuple(names if tasks is None else tasks)
+    unknown = [task for task in chosen if task not in names]
+    if unknown or len(set(chosen)) != len(chosen):
+        raise ValueError(f"Expected distinct `tasks` of {list(names)}. Received: {list(chosen)}.")
+    if model is not None:
+        loss = model.loss
+        if isinstance(loss, Mapping):
+            chosen = tuple(task for task in chosen if loss.get(task) is not None)
+        elif isinstance(loss, list | tuple):
+            by_name = dict(zip(names, loss, strict=True))
+            chosen = tuple(task for task in chosen if by_name[task] is not None)
+        if isinstance(getattr(model, "output", None), Mapping):
+            # The model's own order, which is the one that people know.
+            chosen = tuple(task for task in model.output if task in chosen)
+    if len(chosen) < 2:
+        raise ValueError(
+            "Expected at least two tasks (outputs with a loss) to make groups of. Received: "
+            f"{list(chosen)}."
+        )
+    return chosen
+
+
+def checked_numbers(
+    *,
+    budget: Any,
+    trainings: Any,
+    max_cost: Any,
+    timeout: Any,
+    max_retries: Any,
+    singles: int,
+) -> None:
+    """Refuse limits that don't allow a search.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+    for name, value, least in (
+        ("budget", budget, 1),
+        ("trainings", trainings, 1),
+        ("max_retries", max_retries, 0),
+    ):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ValueError(
+                f"Expected `{name}` to be an integer of at least {least}. Received: "
+                f"{name}={value!r}."
+            )
+    if max_cost is not None and not max_cost >= 2 + singles:
+        raise ValueError(
+            "Expected `max_cost` to allow the joint run, which costs 1, and one more training"
+            + (f", and {singles} lone tasks" if singles else "")
+            + f": at least {2 + singles}. Received: max_cost={max_cost!r}."
+        )
+    if timeout is not None and not timeout > 0:
+        raise ValueError(
+            f"Expected `timeout` to be a number of seconds above 0. Received: timeout={timeout!r}."
+        )
+
+
+def checked_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Refuse what is not one of the choices.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"Expected `{name}` to be one of {list(choices)}. Received: {name}={value!r}."
+        )
+
+
+def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, Source]:
+    """Return training and validation data.
+
+    Args:
+        given: The arguments of `fit` that are about data.
+        names: The model's outputs, in the order of lists.
+
+    Raises:
+        ValueError: There is no validation data, or data that can be read only once.
+    """
+    batch_size = given["batch_size"] or 32
+    x, validation = given["x"], given["validation_data"]
+    for what, data in (("x", x), ("validation_data", validation)):
+        if hasattr(data, "__next__"):
+            raise ValueError(
+                f"Expected data that can be read for every training. Received: {what} is a "
+                "generator, which can be read once. Give a function that returns a "
+                "tf.data.Dataset, arrays, or a PyDataset."
+            )
+    if x is None:
+        raise ValueError("Expected training data. Received: x=None.")
+    train = Source(x, given["y"], given["sample_weight"], batch_size, given["shuffle"], names)
+    if validation is not None:
+        size = given["validation_batch_size"] or batch_size
+        return train, source_of(validation, size, names)
+    share = given["validation_split"]
+    if not share:
+        raise ValueError(
+            "Expected validation data, by which networks are compared. Received: none. Give "
+            "`validation_data`, or with arrays `validation_split`."
+        )
+    if not 0 < share < 1:
+        raise ValueError(
+            "Expected `validation_split` above 0 and below 1. Received: "
+            f"validation_split={share!r}."
+        )
+    return train.split(share)
+
+
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Return what differs between two settings, a line each.
+
+    Args:
+        there: Of the folder.
+        here: Of this search.
+        name: What they are.
+    """
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        keys = [*there, *(key for key in here if key not in there)]
+        return [
+            line
+            for key in keys
+            for line in differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if there == here else [f"{name}: {there!r} there, {here!r} here"]

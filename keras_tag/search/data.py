@@ -1,0 +1,254 @@
+"""The data of a search: batches whose order follows from a training's seed and epoch alone.
+
+Keras draws the order of arrays from TensorFlow's global generator, so that it depends on what ran
+before. Here it is a function of the seed and of the epoch: a training gives the same network
+whenever and wherever it runs, and goes on after an interruption with the batches that it would
+have seen.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Batches:
+    """One way through the data, for one training.
+
+    Args:
+        data: What Keras's `fit` or `evaluate` takes as `x`.
+        callbacks: What `fit` needs beside it.
+        repeatable: Whether every epoch's batches follow from the training's seed and the epoch.
+    """
+
+    data: Any
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+    repeatable: bool = True
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Tells a variable which epoch it is.
+
+    Args:
+        epoch: The variable.
+    """
+
+    def __init__(self, epoch: tf.Variable) -> None:
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Note it, before Keras asks for the first batch."""
+        self._epoch.assign(epoch)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Training or validation data, as a user gives them to `fit`.
+
+    Args:
+        x: Arrays, a batched `tf.data.Dataset`, a `PyDataset`, or a function that returns one of
+            the latter two.
+        y: Labels, with arrays.
+        sample_weight: Weights, with arrays.
+        batch_size: With arrays.
+        shuffle: Whether arrays are shuffled before every epoch.
+        output_names: The tasks in the order of a list of labels; None where labels are by name.
+    """
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+    batch_size: int = 32
+    shuffle: bool = False
+    output_names: tuple[str, ...] | None = None
+    _kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_arrays(self) -> bool:
+        """Whether these are arrays."""
+        return not (callable(self.x) or isinstance(self.x, tf.data.Dataset | keras.utils.PyDataset))
+
+    def batches(self, seed: int) -> Batches:
+        """Return the data for a training; call it after the training's seed was set.
+
+        Args:
+            seed: The training's.
+        """
+        if self.of_arrays:
+            return self._ordered(seed)
+        given = self.x() if callable(self.x) else self.x
+        if not isinstance(given, tf.data.Dataset | keras.utils.PyDataset):
+            raise ValueError(
+                "Expected a function that returns a batched tf.data.Dataset or a PyDataset. It "
+                f"returned {type(given).__name__}."
+            )
+        repeatable = isinstance(given, tf.data.Dataset) and _same_order_twice(given)
+        return Batches(self._named(given), (), repeatable)
+
+    def first_batch(self) -> Any:
+        """Return one batch `(x, y)` or `(x, y, sample_weight)`, by task."""
+        data = self.batches(0).data
+        batch = next(iter(data)) if isinstance(data, tf.data.Dataset) else data[0]
+        return tuple(batch)
+
+    def describe(self) -> Any:
+        """Return what can be compared with another run of the script, as plain JSON types."""
+        if callable(self.x):
+            return "a function"
+        if isinstance(self.x, keras.utils.PyDataset):
+            return type(self.x).__name__
+        if isinstance(self.x, tf.data.Dataset):
+            return str(self.x.element_spec)
+        leaves = keras.tree.flatten(self._arrays())
+        said = [
+            f"{leaf.dtype}{list(leaf.shape)}:{zlib.crc32(leaf[:1000].tobytes()):08x}"
+            for leaf in leaves
+            if leaf.dtype != object
+        ]
+        return [*said, f"batch_size={self.batch_size}", f"shuffle={self.shuffle}"]
+
+    def split(self, share: float) -> tuple["Source", "Source"]:
+        """Return the first and the last part, as Keras's `validation_split` does.
+
+        Args:
+            share: Of the last part.
+        """
+        if not self.of_arrays:
+            raise ValueError(
+                "Expected arrays with `validation_split`. Received: "
+                f"x={type(self.x).__name__}. Give `validation_data`."
+            )
+        arrays = self._arrays()
+        length = len(keras.tree.flatten(arrays)[0])
+        at = int(np.floor(length * (1.0 - share)))
+        parts = []
+        for part, shuffle in ((slice(at), self.shuffle), (slice(at, None), False)):
+            own = keras.tree.map_structure(lambda leaf, p=part: leaf[p], arrays)
+            x, y, weight = (*own, None)[:3]
+            parts.append(Source(x, y, weight, self.batch_size, shuffle, self.output_names))
+        return parts[0], parts[1]
+
+    def _arrays(self) -> tuple[Any, ...]:
+        """Inputs and labels by task, and weights if there are any."""
+        if "arrays" not in self._kept:
+            if self.y is None:
+                raise ValueError("Expected labels `y` with arrays. Received: y=None.")
+            given = [part for part in (self.x, self.y, self.sample_weight) if part is not None]
+            x, *rest = (keras.tree.map_structure(_array, part) for part in given)
+            self._kept["arrays"] = (x, *by_name(rest, self.output_names))
+        kept: tuple[Any, ...] = self._kept["arrays"]
+        return kept
+
+    def _ordered(self, seed: int) -> Batches:
+        if "tensors" not in self._kept:
+            with tf.device("CPU"):
+                self._kept["tensors"] = keras.tree.map_structure(
+                    tf.convert_to_tensor, self._arrays()
+                )
+        tensors = self._kept["tensors"]
+        length = len(keras.tree.flatten(tensors)[0])
+        epoch = tf.Variable(0, dtype="int64", trainable=False)
+
+        def order(_: Any) -> Any:
+            if not self.shuffle:
+                return tf.range(length)
+            seeds = tf.stack([tf.constant(seed, "int64"), epoch])
+            return tf.argsort(tf.random.stateless_uniform([length], seeds), stable=True)
+
+        data = (
+            tf.data.Dataset.range(1)
+            .map(order)
+            .flat_map(lambda rows: tf.data.Dataset.from_tensor_slices(rows).batch(self.batch_size))
+            .map(lambda rows: keras.tree.map_structure(lambda a: tf.gather(a, rows), tensors))
+            .apply(tf.data.experimental.assert_cardinality(-(-length // self.batch_size)))
+            .prefetch(tf.data.AUTOTUNE)
+        )
+        return Batches(data, (SetEpoch(epoch),) if self.shuffle else ())
+
+    def _named(self, given: Any) -> Any:
+        names = self.output_names
+        if isinstance(given, tf.data.Dataset):
+            _, *rest = given.element_spec
+            if any(isinstance(part, list | tuple) for part in rest):
+                return given.map(lambda x, *rest: (x, *by_name(rest, names)))
+        elif isinstance(given[0][1], list | tuple):
+            raise ValueError(
+                "Expected a PyDataset whose labels are dicts by task, with the names of the "
+                "model's outputs. Received: a list of labels."
+            )
+        return given
+
+
+class Position(keras.callbacks.Callback):
+    """Batches without end that go on where a run was that is taken up again.
+
+    A `TAGModel` draws one batch per probe. As a callback it must come after what restores a run.
+
+    Args:
+        batches: A batched dataset.
+    """
+
+    def __init__(self, batches: tf.data.Dataset) -> None:
+        super().__init__()
+        self._seen = tf.Variable(0, dtype="int64", trainable=False)
+        self.data = tf.data.Dataset.range(1).flat_map(lambda _: batches.repeat().skip(self._seen))
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Note how many batches were drawn before."""
+        self._seen.assign(self.model.probes)
+
+
+def by_name(parts: Sequence[Any], names: Sequence[str] | None) -> tuple[Any, ...]:
+    """Return labels and weights by task, where they came as lists.
+
+    Args:
+        parts: Labels, and weights if there are.
+        names: The tasks in the order of the lists; None: there are no lists.
+    """
+    if names is None:
+        return tuple(parts)
+    return tuple(
+        dict(zip(names, part, strict=True)) if isinstance(part, list | tuple) else part
+        for part in parts
+    )
+
+
+def source_of(
+    given: Any,
+    batch_size: int,
+    output_names: tuple[str, ...] | None,
+) -> Source:
+    """Return validation data as a `Source`.
+
+    Args:
+        given: `(x, y)`, `(x, y, sample_weight)`, a dataset or a function.
+        batch_size: For arrays.
+        output_names: As in `Source`.
+    """
+    x, y, weight = (*given, None)[:3] if isinstance(given, tuple) else (given, None, None)
+    return Source(x, y, weight, batch_size, False, output_names)
+
+
+def _array(leaf: Any) -> np.ndarray:
+    """An array as Keras's `fit` would take it: floats in Keras's own precision."""
+    array = np.asarray(leaf)
+    if np.issubdtype(array.dtype, np.floating) and str(array.dtype) != keras.config.floatx():
+        array = array.astype(keras.config.floatx())
+    return array
+
+
+def _same_order_twice(data: tf.data.Dataset) -> bool:
+    """Whether the first batches of two ways through are the same."""
+
+    def print_of(batch: Any) -> list[int]:
+        leaves = tf.nest.flatten(batch, expand_composites=True)
+        return [zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for leaf in leaves]
+
+    seen = [[print_of(batch) for batch in data.take(2)] for _ in range(2)]
+    return seen[0] == seen[1]

@@ -1,0 +1,370 @@
+"""`GroupSearch`: from a compiled model to the best networks, in one call."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import keras
+
+from keras_tag.affinity import Affinity
+from keras_tag.grouped_model import GroupedModel
+from keras_tag.provenance import versions
+from keras_tag.search import arguments, summary
+from keras_tag.search.data import Source, source_of
+from keras_tag.search.ledger import Ledger, Outcome
+from keras_tag.search.networks import Networks
+from keras_tag.search.objectives import Objective, objectives_by_task
+from keras_tag.search.progress import Progress
+from keras_tag.search.proposals import Limits
+from keras_tag.search.results import Results, problem_of
+from keras_tag.search.runner import Runner
+from keras_tag.search.training import Callbacks, copies
+from keras_tag.selection import Grouping
+from keras_tag.tag_model import TAGModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class GroupSearch:
+    """Finds the networks that serve a model's tasks best, by training few of them.
+
+    It trains the joint model once and measures inter-task affinities meanwhile; then it trains
+    those groups of tasks that `groups_to_train` asks for, each as `fit` would; the best of all
+    networks, the joint one among them, are put together. Nothing is trained twice.
+
+    The folder `directory/project_name` is the search: killed at any moment, the same script goes
+    on where it was, and ends with the same networks.
+
+    Args:
+        model: A compiled functional model with one named output per task, or a compiled
+            `TAGModel` of one, whose settings the joint run then has. Networks get its optimizer,
+            losses, loss weights and metrics. It is left as it is. None: `build` builds all.
+        budget: How many networks may be served.
+        build: For any other model: `build(tasks)` returns a new compiled `keras.Model` with these
+            outputs.
+        tasks: The tasks; None: all outputs of `model` that have a loss. Needed with `build` alone.
+        objective: What counts: None, the validation losses, or by task a name in the logs
+            ("val_age_mae") or `keras_tag.Objective("val_smile_auc", "max")`. Their sum is to be
+            least (greatest), each times its weight in `weights`.
+        trainings: How many groups may be trained beside the joint run. None: three per network.
+        max_cost: What all may cost, in joint runs, the joint run included. None: any.
+        timeout: After so many seconds of training no training begins. None: never.
+        on_timeout: What happens to a training that runs then: "finish", or "stop" at the end of
+            its epoch.
+        max_retries: How often a training that raised, or whose objective became NaN, is tried
+            again with another seed, before it is marked as failed.
+        baselines: "single": every task is trained alone, too; then these are candidates as well.
+            None: only what the search asks for.
+        start: What networks start from: "initial", the weights that `model` has now; or "fresh",
+            "trunk" or "all", as in `build_from`, of the joint run.
+        missing: A label value that means "not labelled", such as -1. NaN means so without asking.
+        min_size: As in `select_groups`.
+        max_size: As in `select_groups`.
+        overlap: As in `select_groups`.
+        must_link: As in `select_groups`.
+        cannot_link: As in `select_groups`.
+        weights: As in `select_groups`.
+        seed: Of all trainings. A training's seed follows from it and from the group.
+        keep: "best": the weights of networks that could still be chosen; "all": of all.
+        directory: Where the search's folder is.
+        project_name: The folder's name.
+        overwrite: Whether to remove what is in the folder, and start anew.
+
+    Raises:
+        TypeError: `model` is no `keras.Model`, or `build` no function.
+        ValueError: Something else can't be used; or the folder holds another search.
+
+    Example:
+        >>> search = keras_tag.GroupSearch(model, budget=3, directory="runs", project_name="faces")
+        >>> search.search(train, validation_data=valid, epochs=30)
+        >>> search.results_summary()
+        >>> served = search.best_model()  # A trained GroupedModel.
+
+    Reference:
+        Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS
+        2021, arXiv:2109.04617; words and conventions are KerasTuner's.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | None = None,
+        budget: int = 2,
+        *,
+        build: Callable[[tuple[str, ...]], keras.Model] | None = None,
+        tasks: Sequence[str] | None = None,
+        objective: Mapping[str, str | Objective] | None = None,
+        trainings: int | None = None,
+        max_cost: float | None = None,
+        timeout: float | None = None,
+        on_timeout: Literal["finish", "stop"] = "finish",
+        max_retries: int = 0,
+        baselines: Literal["single"] | None = None,
+        start: Literal["initial", "fresh", "trunk", "all"] = "initial",
+        missing: float | None = None,
+        min_size: int = 1,
+        max_size: int | None = None,
+        overlap: bool = True,
+        must_link: Sequence[tuple[str, str]] = (),
+        cannot_link: Sequence[tuple[str, str]] = (),
+        weights: Mapping[str, float] | None = None,
+        seed: int = 0,
+        keep: Literal["best", "all"] = "best",
+        directory: str | os.PathLike[str] = ".",
+        project_name: str = "group_search",
+        overwrite: bool = False,
+    ) -> None:
+        arguments.checked_model(model, build)
+        names = arguments.output_names(model, tasks)
+        chosen = arguments.checked_tasks(model, names, tasks)
+        arguments.checked_choice("on_timeout", on_timeout, ("finish", "stop"))
+        arguments.checked_choice("baselines", baselines, (None, "single"))
+        arguments.checked_choice("start", start, ("initial", "fresh", "trunk", "all"))
+        arguments.checked_choice("keep", keep, ("best", "all"))
+        trainings = 3 * budget if trainings is None and isinstance(budget, int) else trainings
+        arguments.checked_numbers(
+            budget=budget,
+            trainings=trainings,
+            max_cost=max_cost,
+            timeout=timeout,
+            max_retries=max_retries,
+            singles=len(chosen) if baselines else 0,
+        )
+        assert trainings is not None
+        self._output_names = names
+        self._limits = Limits(trainings, max_cost, timeout)
+        self._on_timeout, self._max_retries, self._keep = on_timeout, max_retries, keep
+        self._seed = seed
+        self._probe_data = model.probe_data if isinstance(model, TAGModel) else None
+        self._settings: dict[str, Any] = {
+            "tasks": list(chosen),
+            "budget": budget,
+            "objective": {
+                task: [own.name, own.direction]
+                for task, own in objectives_by_task(objective, chosen).items()
+            },
+            "baselines": baselines,
+            "start": start,
+            "missing": missing,
+            "seed": seed,
+            "constraints": {
+                "min_size": min_size,
+                "max_size": max_size,
+                "overlap": overlap,
+                "must_link": [list(pair) for pair in must_link],
+                "cannot_link": [list(pair) for pair in cannot_link],
+                "weights": None if weights is None else dict(weights),
+            },
+        }
+        self._networks = Networks(model, build, chosen, start, missing)
+        self._ledger = Ledger(Path(directory) / project_name)
+        self._train: Source | None = None
+        if overwrite:
+            self._ledger.remove()
+        elif self._ledger.exists:
+            self._refuse_others({"search": self._settings})
+
+    # The search.
+
+    def search(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Callbacks = (),
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> None:
+        """Search; on a folder that holds this search already, go on with it.
+
+        The arguments are those of `keras.Model.fit`. Arrays are shuffled before every epoch in an
+        order that follows from a training's seed.
+
+        Args:
+            x: Arrays; or a batched `tf.data.Dataset` or `PyDataset`; or a function that returns
+                one, called for every training after its seed was set: the way to shuffle a dataset
+                so that a search can be repeated.
+            y: As in `fit`, with the labels of all tasks.
+            batch_size: As in `fit`.
+            epochs: As in `fit`, for every training.
+            verbose: As in `fit`. With 1 there is one bar for the search above Keras's own; with
+                2 a line per training.
+            callbacks: As in `fit`. Every training gets copies; those that write files write them
+                to a folder `training_<number>` of their own. Or a function of the group that
+                returns new ones.
+            validation_split: As in `fit`.
+            validation_data: As in `fit`, or a function. Networks are compared on it.
+            shuffle: As in `fit`.
+            sample_weight: As in `fit`.
+            steps_per_epoch: As in `fit`.
+            validation_steps: As in `fit`.
+            validation_batch_size: As in `fit`.
+            validation_freq: As in `fit`.
+
+        Raises:
+            ValueError: There is no validation data, or other settings than those of the folder.
+            OSError: The folder can't be written.
+            RuntimeError: The joint run failed, or three trainings in a row.
+        """
+        given = dict(locals())
+        train, valid = arguments.sources(given, self._output_names)
+        fit = {
+            name: given[name]
+            for name in ("epochs", "steps_per_epoch", "validation_steps", "validation_freq")
+        }
+        settings = {
+            "search": self._settings,
+            "fit": {**fit, "train": train.describe(), "valid": valid.describe()},
+        }
+        copies(callbacks, tuple(self._settings["tasks"]), 0)
+        self._train = train
+        self._ledger.make_folder()
+        with self._ledger.claimed():
+            if self._ledger.exists:
+                self._refuse_others(settings)
+                self._networks.load_initial(self._ledger.initial_weights)
+            else:
+                with self._ledger.writing():
+                    self._networks.save_initial(self._ledger.initial_weights)
+            self._ledger.begin({**settings, "limits": vars(self._limits), "versions": versions()})
+            self._runner(train, valid, {**fit, "verbose": verbose}, callbacks).run(
+                lambda done, total: Progress(verbose, done, total)
+            )
+
+    def _runner(
+        self, train: Source, valid: Source, fit: Mapping[str, Any], callbacks: Callbacks
+    ) -> Runner:
+        return Runner(
+            self._ledger,
+            self._networks,
+            problem_of({"search": self._settings}),
+            self._limits,
+            train,
+            valid,
+            fit,
+            callbacks,
+            self._seed,
+            self._max_retries,
+            self._on_timeout,
+            self._keep,
+            self._probe_data,
+        )
+
+    def _refuse_others(self, settings: Mapping[str, Any]) -> None:
+        there = self._ledger.settings()
+        found = arguments.differences({name: there.get(name) for name in settings}, settings)
+        if found:
+            raise ValueError(
+                f"Expected the settings of the search in {str(self._ledger.folder)!r}. "
+                f"Different: {'; '.join(found)}. Give another `project_name`, or overwrite=True "
+                "to remove that search."
+            )
+
+    # What was found.
+
+    @property
+    def results(self) -> Results:
+        """What the folder says: trainings, the best grouping, the verdict."""
+        return Results.read(self._ledger)
+
+    @property
+    def results_folder(self) -> Path:
+        """Where the search is: `directory/project_name`."""
+        return self._ledger.folder
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks."""
+        return tuple(self._settings["tasks"])
+
+    def affinity(self) -> Affinity:
+        """Return the affinities that the joint run measured.
+
+        Raises:
+            ValueError: It is not done.
+        """
+        found = self.results.affinity
+        if found is None:
+            raise ValueError("Expected a joint run that is done. Call `search` first.")
+        return found
+
+    def best_grouping(self) -> Grouping:
+        """Return the best grouping of the networks that exist.
+
+        Raises:
+            ValueError: There are none.
+        """
+        return self.results.grouping()
+
+    def best_model(self) -> GroupedModel:
+        """Return the best networks as one trained model; nothing is trained for it.
+
+        Raises:
+            ValueError: There are no networks yet.
+        """
+        results = self.results
+        grouping = results.grouping()
+        outcomes = {frozenset(outcome.group): outcome for outcome in results.done}
+        networks = {group: self._load(outcomes[frozenset(group)]) for group in grouping.groups}
+        return self._networks.served(grouping, networks)
+
+    def evaluate(self, test: Any) -> "pd.DataFrame":
+        """Return what every task achieves on test data, and what it would elsewhere.
+
+        Args:
+            test: `(x, y)`, `(x, y, sample_weight)`, or a batched `tf.data.Dataset`.
+
+        Returns:
+            As `GroupedModel.report`: a row per task; network, loss and metrics, then the same of
+            the joint run ("joint_"), and with `baselines="single"` of lone networks ("single_").
+        """
+        results = self.results
+        served = self.best_model()
+        assert results.joint is not None
+        single = None
+        if results.problem.singles:
+            by_group = {outcome.group: outcome for outcome in results.done}
+            single = {task: self._load(by_group[task,]) for task in self.tasks}
+        data = test
+        if isinstance(test, tuple):
+            data = source_of(test, 32, self._output_names).batches(0).data
+        return served.report(data, joint=self._load(results.joint), single=single)
+
+    def _load(self, outcome: Outcome) -> keras.Model:
+        train = self._train or Source(None)
+        return self._runner(train, train, {}, ()).load(outcome)
+
+    # What people read.
+
+    def search_space_summary(self) -> None:
+        """Print tasks, candidate groups, and what the search costs."""
+        results = self.results if self._ledger.exists else None
+        problem = problem_of({"search": self._settings})
+        print(summary.search_space(problem, self._limits, results))
+
+    def results_summary(self) -> None:
+        """Print what was found: networks, objectives, costs, and whether the gain is luck."""
+        print(summary.results_text(self.results))
+
+    def report(self, path: str | os.PathLike[str] = "report.html") -> None:
+        """Write a report: one HTML file with pictures, which needs no other.
+
+        Args:
+            path: The file.
+        """
+        from keras_tag.search.report import write_report
+
+        write_report(self.results, path)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row per training."""
+        return self.results.to_frame()

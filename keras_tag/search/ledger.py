@@ -1,0 +1,230 @@
+"""`Ledger`: the folder of a search, which is its state.
+
+directory/project_name/
+  search.json              settings, tasks, seed, versions; written once
+  initial.weights.h5       the weights that the model had when it was given
+  affinity.npz             after the joint run
+  training_0000/           the joint run
+  training_0001/
+    training.json          group, status, attempt, seed, epochs, objective, seconds, error
+    history.csv  best.weights.h5  backup/ (while it runs)
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from keras_tag.affinity import Affinity
+from keras_tag.atomic_files import write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two searches in one folder are not noticed.
+    fcntl = None  # type: ignore[assignment]
+
+Kind = Literal["joint", "single", "searched"]
+Status = Literal["running", "done", "failed"]
+# What the disk says, and no training can help.
+_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO}
+
+
+class FolderError(OSError):
+    """The folder of a search can't be written."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One training: what was asked, and what came of it.
+
+    Args:
+        number: In the order of asking; 0 is the joint run.
+        kind: Why it was asked for.
+        group: The tasks.
+        status: Whether it runs, is done or failed.
+        attempt: 0, or how many attempts failed before.
+        seed: Of the attempt.
+        epochs: How many were trained.
+        best_epoch: The epoch, counted from 0, whose weights are kept.
+        objective: Task -> value in that epoch, as in the logs; empty if it failed.
+        seconds: How long it took, interruptions left out.
+        cost: Examples seen, relative to the joint run.
+        parameters: How many numbers the network has.
+        error: Why it failed.
+    """
+
+    number: int
+    kind: Kind
+    group: tuple[str, ...]
+    status: Status = "running"
+    attempt: int = 0
+    seed: int = 0
+    epochs: int = 0
+    best_epoch: int | None = None
+    objective: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    cost: float = 0.0
+    parameters: int | None = None
+    error: str | None = None
+
+
+class Ledger:
+    """Reads and writes the folder of a search.
+
+    Args:
+        folder: `directory/project_name`.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a search began here."""
+        return (self.folder / "search.json").is_file()
+
+    @property
+    def initial_weights(self) -> Path:
+        """Where the weights are that every network starts from."""
+        return self.folder / "initial.weights.h5"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the search was told.
+
+        Raises:
+            ValueError: There is no search here.
+        """
+        if not self.exists:
+            raise ValueError(
+                "Expected the folder of a GroupSearch (directory/project_name), with a file "
+                f"search.json. Received: {str(self.folder)!r}."
+            )
+        return dict(json.loads((self.folder / "search.json").read_text("utf-8")))
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings, once everything else that a search needs is there."""
+        self._write_json(self.folder / "search.json", settings)
+
+    def make_folder(self) -> None:
+        """Make the folder.
+
+        Raises:
+            FolderError: It can't be made or written.
+        """
+        with self.writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".writable"
+            probe.touch()
+            probe.unlink()
+
+    def remove(self) -> None:
+        """Remove a search, its settings first: what is half removed is no search."""
+        if self.exists:
+            (self.folder / "search.json").unlink()
+            shutil.rmtree(self.folder)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes of this host from searching here meanwhile.
+
+        Raises:
+            ValueError: One is.
+        """
+        with self.writing():
+            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ValueError(
+                        "Expected no other process to search in this folder. Received: "
+                        f"{str(self.folder)!r}, where one does. Wait for it, or give another "
+                        "`project_name`."
+                    ) from None
+            yield
+        finally:
+            os.close(lock)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raise what goes wrong on the disk as an error that says where."""
+        try:
+            yield
+        except OSError as error:
+            raise FolderError(
+                f"The folder of the search can't be written: {str(self.folder)!r} ({error}). What "
+                "was trained so far is kept. Make room, or bring the folder back, and call "
+                "`search` again: it goes on."
+            ) from error
+
+    def is_broken(self, error: BaseException) -> bool:
+        """Whether an error of a training is the disk's fault, or the folder's."""
+        if isinstance(error, FolderError) or not self.folder.is_dir():
+            return True
+        return isinstance(error, OSError) and error.errno in _DISK
+
+    # Trainings.
+
+    def folder_of(self, number: int) -> Path:
+        """Return the folder of a training."""
+        return self.folder / f"training_{number:04d}"
+
+    def weights_of(self, outcome: Outcome) -> Path:
+        """Return where the best weights of a training are."""
+        return self.folder_of(outcome.number) / "best.weights.h5"
+
+    def outcomes(self) -> list[Outcome]:
+        """Return all trainings in the order of their numbers."""
+        found = []
+        for file in sorted(self.folder.glob("training_*/training.json")):
+            stored = json.loads(file.read_text("utf-8"))
+            found.append(Outcome(**{**stored, "group": tuple(stored["group"])}))
+        return found
+
+    def write(self, outcome: Outcome) -> None:
+        """Write a training's state.
+
+        Raises:
+            FolderError: It can't be written.
+        """
+        with self.writing():
+            own = self.folder_of(outcome.number)
+            own.mkdir(exist_ok=True)
+            self._write_json(own / "training.json", dataclasses.asdict(outcome))
+
+    def forget_attempt(self, number: int) -> None:
+        """Remove what an attempt at a training has left, before another."""
+        own = self.folder_of(number)
+        shutil.rmtree(own / "backup", ignore_errors=True)
+        for name in ("history.csv", "best.weights.h5", "best.partial.weights.h5"):
+            (own / name).unlink(missing_ok=True)
+
+    def forget_backup(self, number: int) -> None:
+        """Remove the backups of a training that is done."""
+        shutil.rmtree(self.folder_of(number) / "backup", ignore_errors=True)
+
+    # The affinity.
+
+    def affinity(self) -> Affinity | None:
+        """Return what the joint run measured; None before its end."""
+        file = self.folder / "affinity.npz"
+        return Affinity.load(file) if file.is_file() else None
+
+    def write_affinity(self, affinity: Affinity) -> None:
+        """Write what the joint run measured."""
+        with self.writing():
+            affinity.save(self.folder / "affinity.npz")
+
+    def _write_json(self, file: Path, content: Mapping[str, Any]) -> None:
+        def write(opened: BinaryIO) -> None:
+            opened.write(json.dumps(content, indent=1).encode() + b"\n")
+
+        with self.writing():
+            write_atomically(file, write)

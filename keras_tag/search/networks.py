@@ -1,0 +1,240 @@
+"""`Networks`: a compiled network for any group of tasks, from the model that the user gave."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_tag.grouped_model import GroupedModel, build_from
+from keras_tag.selection import Grouping
+from keras_tag.tag_model import TAGModel
+from keras_tag.training.compile_spec import compile_config
+
+Build = Callable[[tuple[str, ...]], keras.Model]
+_TAG_SETTINGS = (
+    "every",
+    "overhead",
+    "lookahead",
+    "lookahead_rate",
+    "steps",
+    "missing",
+    "reuse_gradients",
+    "sources_per_probe",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What a model was compiled with, by task; new objects wherever they hold state.
+
+    Args:
+        model: A compiled model.
+        tasks: Its tasks, in the order of its outputs.
+    """
+
+    model: keras.Model
+    tasks: tuple[str, ...]
+
+    def arguments(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return arguments of `compile` for a network of some of the tasks.
+
+        Args:
+            tasks: The tasks.
+        """
+        config = compile_config(self.model)
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        chosen: dict[str, Any] = {
+            "optimizer": type(optimizer).from_config(optimizer.get_config()),
+            "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),
+            "loss_weights": self._by_task(config.get("loss_weights"), "loss_weights", tasks),
+            "run_eagerly": self.model.run_eagerly,
+            "steps_per_execution": self.model.steps_per_execution,
+            "jit_compile": config.get("jit_compile", "auto"),
+        }
+        for name in ("metrics", "weighted_metrics"):
+            given = keras.saving.deserialize_keras_object(config.get(name))
+            chosen[name] = self._by_task(given, name, tasks) or None
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def _by_task(
+        self, given: Any, argument: str, tasks: Sequence[str], spread: bool = False
+    ) -> dict[str, Any] | None:
+        if given is None:
+            return None
+        if isinstance(given, Mapping):
+            by_task = dict(given)
+        elif isinstance(given, list | tuple) and len(given) == len(self.tasks):
+            by_task = dict(zip(self.tasks, given, strict=True))
+        elif spread or len(self.tasks) == 1:
+            by_task = dict.fromkeys(self.tasks, given)
+        else:
+            raise ValueError(
+                f"Expected `{argument}` to have been compiled as a dict by task. "
+                f"Received: {argument}={given!r}."
+            )
+        return {task: by_task[task] for task in tasks if by_task.get(task) is not None}
+
+
+class Networks:
+    """Builds the networks of a search.
+
+    Every network starts from the weights that the model had when this object was made.
+
+    Args:
+        model: A compiled functional model or `TAGModel`; None with `build`.
+        build: `build(tasks)` returns a new compiled model; None with a functional model.
+        tasks: All tasks.
+        start: As in `build_from`.
+        missing: A label value that means "not labelled".
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | None,
+        build: Build | None,
+        tasks: tuple[str, ...],
+        start: Any,
+        missing: float | None,
+    ) -> None:
+        self.tasks = tasks
+        self.missing = missing
+        self.start = start
+        self._tag = _tag_settings(model, missing)
+        self._build = build
+        self._compiled: Compiled | None = None
+        self._builder: Build | None = build
+        if build is None:
+            assert model is not None
+            self._compiled = Compiled(model, tasks)
+            self._builder = self._first = build_from(
+                _inner(model), start="fresh" if start == "fresh" else "initial", verbose=False
+            )
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the scope of the strategy that the given model was made under."""
+        strategy = None if self._compiled is None else self._compiled.model.distribute_strategy
+        if strategy is None or strategy.num_replicas_in_sync == 1:
+            return contextlib.nullcontext()
+        scope: contextlib.AbstractContextManager[Any] = strategy.scope()
+        return scope
+
+    def save_initial(self, file: Path) -> None:
+        """Write the weights that networks start from, if they are the model's."""
+        if self._build is None and self.start != "fresh":
+            self._first(self.tasks).save_weights(file)
+
+    def load_initial(self, file: Path) -> None:
+        """Start from the weights that an earlier run of the script wrote."""
+        if self._build is None and self.start != "fresh":
+            network = self._first(self.tasks)
+            network.load_weights(file)
+            self._builder = self._first = build_from(network, start="initial", verbose=False)
+
+    def follow(self, joint: keras.Model) -> None:
+        """After the joint run: start from its weights, where that was asked for.
+
+        Args:
+            joint: The trained network of all tasks.
+        """
+        if self._build is None and self.start in ("trunk", "all"):
+            self._builder = build_from(joint, start=self.start, verbose=False)
+
+    def joint(self, probe_data: Any) -> tuple[TAGModel, GroupedModel]:
+        """Return the compiled joint model, which measures affinity, and one to evaluate it with.
+
+        Keras's own losses by output are means of batches, whatever their size: they can't be
+        compared with those of the other networks where the last batch is smaller.
+
+        Args:
+            probe_data: Where affinities are measured.
+        """
+        network, arguments = self._new(self.tasks, self._first if self._build is None else None)
+        given = {**self._tag, "probe_data": probe_data}
+        tag = TAGModel(network, **given)
+        tag.compile(**arguments)
+        again = {**self._arguments(network), "optimizer": None}
+        grouping = Grouping.from_groups([self.tasks])
+        return tag, self._grouped(grouping, {self.tasks: network}, again)
+
+    def group(self, tasks: tuple[str, ...]) -> GroupedModel:
+        """Return a compiled model of one network.
+
+        Args:
+            tasks: The network's.
+        """
+        network, arguments = self._new(tasks)
+        return self._grouped(Grouping.from_groups([tasks]), {tasks: network}, arguments)
+
+    def bare(self, tasks: tuple[str, ...]) -> keras.Model:
+        """Return a network to load weights into."""
+        return self._new(tasks)[0]
+
+    def served(
+        self, grouping: Grouping, networks: Mapping[tuple[str, ...], keras.Model]
+    ) -> GroupedModel:
+        """Return trained networks as one compiled model.
+
+        Args:
+            grouping: Which network serves whom.
+            networks: Group -> network.
+        """
+        if self._compiled is not None:
+            arguments = self._compiled.arguments(grouping.tasks)
+        else:
+            assert self._build is not None
+            arguments = Compiled(self._build(self.tasks), self.tasks).arguments(grouping.tasks)
+        return self._grouped(grouping, networks, arguments)
+
+    def _new(
+        self, tasks: tuple[str, ...], builder: Build | None = None
+    ) -> tuple[keras.Model, dict[str, Any]]:
+        """A network, and what to compile it with."""
+        builder = builder or self._builder
+        assert builder is not None
+        network = builder(tasks)
+        return network, self._arguments(network, tasks)
+
+    def _arguments(
+        self, network: keras.Model, tasks: tuple[str, ...] | None = None
+    ) -> dict[str, Any]:
+        """What to compile a network with."""
+        tasks = tasks or self.tasks
+        if self._compiled is not None:
+            return self._compiled.arguments(tasks)
+        if not isinstance(network, keras.Model) or not network.compiled:
+            raise ValueError(
+                f"Expected build({tasks!r}) to return a compiled keras.Model. Received: "
+                f"{network!r}. Call `compile(optimizer, loss=...)` inside of it."
+            )
+        order = tuple(getattr(network, "output_names", None) or tasks)
+        order = order if set(order) == set(tasks) else tasks
+        return Compiled(network, order).arguments(tasks)
+
+    def _grouped(
+        self,
+        grouping: Grouping,
+        networks: Mapping[tuple[str, ...], keras.Model],
+        arguments: dict[str, Any],
+    ) -> GroupedModel:
+        model = GroupedModel(grouping, networks.__getitem__, missing=self.missing)
+        model.compile(**arguments)
+        return model
+
+
+def _inner(model: keras.Model) -> keras.Model:
+    return model.model if isinstance(model, TAGModel) else model
+
+
+def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:
+    """How the joint run probes: as the given `TAGModel` does, if it is one."""
+    if not isinstance(model, TAGModel):
+        return {"missing": missing}
+    settings = {name: getattr(model, name) for name in _TAG_SETTINGS}
+    shared = model.shared
+    if isinstance(shared, list | tuple):
+        # The layers are the given model's; the joint run's have the same names.
+        shared = [getattr(layer, "name", layer) for layer in shared]
+    return {**settings, "shared": shared}

@@ -1,0 +1,56 @@
+"""Progress of a search: one bar above Keras's own, or one line per training."""
+
+from typing import Any
+
+from keras_tag.search.ledger import Outcome
+
+
+class Progress:
+    """Shows how many trainings are done of those allowed, the best total so far and time left.
+
+    Args:
+        verbose: As in Keras: 0 nothing, 1 or "auto" a bar, 2 a line per training.
+        done: Trainings done already.
+        total: Those allowed.
+    """
+
+    def __init__(self, verbose: Any, done: int, total: int) -> None:
+        self._lines = verbose == 2
+        self._bar: Any = None
+        if verbose in (1, "auto"):
+            try:
+                from tqdm.auto import tqdm
+            except ImportError as error:
+                raise ImportError(
+                    "The bar of a search needs tqdm: pip install tqdm; or give verbose=2."
+                ) from error
+            self._bar = tqdm(initial=done, total=total, unit="training", desc="search")
+
+    def begin(self, outcome: Outcome) -> None:
+        """A training begins."""
+        if self._bar is not None:
+            self._bar.set_description(f"training {outcome.number}: {', '.join(outcome.group)}")
+
+    def end(self, outcome: Outcome, best: float | None) -> None:
+        """A training has ended.
+
+        Args:
+            outcome: What came of it.
+            best: The best total so far.
+        """
+        said = "none yet" if best is None else f"{best:.4g}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"best total {said}")
+            self._bar.update()
+        elif self._lines:
+            print(
+                f"training {outcome.number} ({', '.join(outcome.group)}): {outcome.status} after "
+                f"{outcome.epochs} epochs, {outcome.seconds:.1f} s; best total {said}",
+                flush=True,
+            )
+
+    def close(self) -> None:
+        """No more trainings."""
+        if self._bar is not None:
+            self._bar.set_description("search")
+            self._bar.close()

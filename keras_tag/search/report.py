@@ -1,0 +1,146 @@
+"""The report of a search: one HTML file with its pictures inside. It never imports TensorFlow."""
+
+import io
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from keras_tag.atomic_files import write_atomically
+from keras_tag.search.results import Results
+from keras_tag.search.summary import duration, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Text stays text: it is small, can be searched, and is drawn in the reader's font.
+_SVG = {"svg.fonttype": "none", "svg.hashsalt": "keras_tag"}
+
+
+def write_report(results: Results, path: str | os.PathLike[str]) -> None:
+    """Write the report of a search, finished or not.
+
+    Args:
+        results: With the joint run at least.
+        path: The file; it needs no other.
+
+    Raises:
+        ImportError: Jinja2 is not installed.
+        ValueError: The joint run is not done.
+    """
+    text = report_html(results)
+
+    def write(opened: BinaryIO) -> None:
+        opened.write(text.encode())
+
+    write_atomically(path, write)
+
+
+def report_html(results: Results) -> str:
+    """Return the report as HTML.
+
+    Args:
+        results: With the joint run at least.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ImportError("The report of a search needs Jinja2: pip install jinja2.") from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": number, "duration": duration}
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        results=results,
+        problem=results.problem,
+        grouping=results.grouping(),
+        tasks=results.tasks(),
+        verdict=results.verdict(),
+        parameters=results.parameters(),
+        pictures=pictures(results),
+        versions=results.settings.get("versions", {}),
+    )
+
+
+def pictures(results: Results) -> list[dict[str, Any]]:
+    """Return the pictures with their titles and captions, as SVG.
+
+    Args:
+        results: With the joint run at least.
+    """
+    from matplotlib.figure import Figure
+
+    from keras_tag.plotting import affinity_size, groups_size, plot_affinity, plot_groups
+
+    assert results.affinity is not None
+    grouping = results.grouping()
+    groups = Figure(groups_size(grouping), layout="constrained")
+    plot_groups(grouping, groups.subplots())
+    affinity = Figure(affinity_size(len(results.affinity.tasks)), layout="constrained")
+    plot_affinity(results.affinity, affinity.subplots())
+    return [
+        {
+            "title": "Which network serves which task",
+            "caption": "The numbers are what the tasks reach: their objectives, less is better.",
+            "svg": svg(groups),
+        },
+        {
+            "title": "Best total after each training",
+            "caption": "The least sum of the objectives, over all groupings of the networks that "
+            "were trained so far. Training 0 is the joint run.",
+            "svg": svg(progress_figure(results)),
+        },
+        {
+            "title": "Affinity",
+            "caption": "Measured during the joint run. Row: whose update. Column: whose loss. "
+            "Blue helps, red harms.",
+            "svg": svg(affinity),
+        },
+    ]
+
+
+def progress_figure(results: Results) -> "Figure":
+    """Return the best total against the number of trainings.
+
+    Args:
+        results: With the joint run at least.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from keras_tag.plotting.style import COLOURS, GRID
+
+    figure = Figure((5.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    known = [(k, total) for k, total in results.totals() if total is not None]
+    colour = COLOURS[0][0]
+    if known:
+        axes.step(*zip(*known, strict=True), where="post", color=colour)
+        axes.plot(*zip(*known, strict=True), "o", color=colour, markersize=4)
+    axes.set_xlabel("training")
+    axes.set_ylabel("best total so far")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def svg(figure: "Figure") -> str:
+    """Return a figure as an SVG element to be put into HTML.
+
+    Args:
+        figure: The figure.
+    """
+    import matplotlib as mpl
+
+    file = io.StringIO()
+    with mpl.rc_context(_SVG):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    return text[text.index("<svg") :]

@@ -1,0 +1,201 @@
+"""`Results`: what a ledger says about a search, for people. It never imports TensorFlow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keras_tag.affinity import Affinity
+from keras_tag.search.ledger import Ledger, Outcome
+from keras_tag.search.objectives import Objective
+from keras_tag.search.proposals import Limits, Problem
+from keras_tag.search.verdict import Verdict, verdict
+from keras_tag.selection import Grouping
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task reaches.
+
+    Args:
+        task: Its name.
+        network: The index of the network that serves it.
+        group: The tasks of that network.
+        reached: Its objective there, as in the logs.
+        joint: Its objective in the joint run.
+        single: Its objective in a network of its own; None if there is none.
+    """
+
+    task: str
+    network: int
+    group: tuple[str, ...]
+    reached: float
+    joint: float
+    single: float | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of a search, finished or not.
+
+    Args:
+        settings: As in search.json.
+        outcomes: All trainings, in the order of their numbers.
+        affinity: What the joint run measured; None before its end.
+    """
+
+    settings: Mapping[str, Any]
+    outcomes: tuple[Outcome, ...]
+    affinity: Affinity | None
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> "Results":
+        """Read a folder.
+
+        Args:
+            ledger: Of the folder.
+        """
+        return cls(ledger.settings(), tuple(ledger.outcomes()), ledger.affinity())
+
+    @property
+    def problem(self) -> Problem:
+        """What is searched for."""
+        return problem_of(self.settings)
+
+    @property
+    def done(self) -> list[Outcome]:
+        """Trainings that gave a network."""
+        return [outcome for outcome in self.outcomes if outcome.status == "done"]
+
+    @property
+    def joint(self) -> Outcome | None:
+        """The joint run, if it is done."""
+        return next((outcome for outcome in self.done if outcome.kind == "joint"), None)
+
+    def grouping(self) -> Grouping:
+        """Return the best grouping of the networks that exist.
+
+        Raises:
+            ValueError: There are none yet, or none that meet the constraints.
+        """
+        if self.joint is None:
+            raise ValueError(
+                "Expected a search whose joint run is done. Received: none. Call `search` first."
+            )
+        return self.problem.choose(self.outcomes)
+
+    def verdict(self) -> Verdict:
+        """Return the gain over the joint run, and whether it is more than luck."""
+        assert self.affinity is not None
+        return verdict(self.problem, self.affinity, self.ended, self.grouping())
+
+    @property
+    def ended(self) -> list[Outcome]:
+        """Trainings that are done or failed."""
+        return [outcome for outcome in self.outcomes if outcome.status != "running"]
+
+    def tasks(self) -> list[TaskResult]:
+        """Return what every task reaches in the best grouping."""
+        grouping, joint = self.grouping(), self.joint
+        assert joint is not None
+        by_group = {frozenset(outcome.group): outcome for outcome in self.done}
+        found = []
+        for task in self.problem.tasks:
+            index = grouping.serves[task]
+            group = grouping.groups[index]
+            alone = by_group.get(frozenset([task]))
+            found.append(
+                TaskResult(
+                    task,
+                    index,
+                    group,
+                    by_group[frozenset(group)].objective[task],
+                    joint.objective[task],
+                    None if alone is None else alone.objective[task],
+                )
+            )
+        return found
+
+    def totals(self) -> list[tuple[int, float | None]]:
+        """Return, after each training, the best sum of objectives so far: less is better.
+
+        Returns:
+            `(number, sum)`; None where the networks so far make no grouping.
+        """
+        found: list[tuple[int, float | None]] = []
+        for count, outcome in enumerate(self.ended, 1):
+            try:
+                best: float | None = self.problem.choose(self.ended[:count]).objective
+            except ValueError:
+                best = None
+            found.append((outcome.number, best))
+        return found
+
+    @property
+    def cost(self) -> float:
+        """What was spent, in joint runs."""
+        return sum(outcome.cost for outcome in self.outcomes)
+
+    @property
+    def seconds(self) -> float:
+        """How long trainings took."""
+        return sum(outcome.seconds for outcome in self.outcomes)
+
+    def parameters(self) -> int:
+        """Return how many numbers the chosen networks have."""
+        by_group = {frozenset(outcome.group): outcome for outcome in self.done}
+        chosen = [by_group[frozenset(group)] for group in self.grouping().groups]
+        return sum(outcome.parameters or 0 for outcome in chosen)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row per training, and the objectives of its tasks."""
+        import pandas as pd
+
+        rows = [
+            {
+                "number": o.number,
+                "kind": o.kind,
+                "group": ", ".join(o.group),
+                "status": o.status,
+                "attempt": o.attempt,
+                "epochs": o.epochs,
+                "best_epoch": o.best_epoch,
+                "seconds": o.seconds,
+                "cost": o.cost,
+                "parameters": o.parameters,
+                "error": o.error,
+                **{task: o.objective.get(task) for task in self.problem.tasks},
+            }
+            for o in self.outcomes
+        ]
+        return pd.DataFrame(rows).set_index("number")
+
+
+def problem_of(settings: Mapping[str, Any]) -> Problem:
+    """Return the problem that settings describe.
+
+    Args:
+        settings: As in search.json.
+    """
+    search = settings["search"]
+    constraints = dict(search["constraints"])
+    for name in ("must_link", "cannot_link"):
+        constraints[name] = [tuple(pair) for pair in constraints.get(name, ())]
+    return Problem(
+        tuple(search["tasks"]),
+        search["budget"],
+        {task: Objective(*given) for task, given in search["objective"].items()},
+        constraints,
+        search["baselines"] == "single",
+    )
+
+
+def limits_of(settings: Mapping[str, Any]) -> Limits:
+    """Return the limits that settings describe.
+
+    Args:
+        settings: As in search.json.
+    """
+    return Limits(**settings["limits"])

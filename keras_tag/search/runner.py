@@ -1,0 +1,192 @@
+"""The loop of a search: read the folder, do the next step."""
+
+import dataclasses
+import gc
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+from keras_tag.search.data import Source
+from keras_tag.search.ledger import Kind, Ledger, Outcome
+from keras_tag.search.networks import Networks
+from keras_tag.search.progress import Progress
+from keras_tag.search.proposals import Limits, Problem, warn_of_unusable
+from keras_tag.search.training import Callbacks, Training, seed_of
+
+_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What the loop needs.
+
+    Args:
+        ledger: The folder.
+        networks: Builds networks.
+        problem: What is searched for.
+        limits: What it may cost.
+        train: Training data.
+        valid: Validation data.
+        fit: Arguments of `fit`.
+        callbacks: The user's.
+        seed: The search's.
+        max_retries: How often a training is tried again.
+        on_timeout: Whether a training that has begun is finished, or stopped at an epoch's end.
+        keep: Which weights are kept.
+        probe_data: Where the joint run measures affinities.
+    """
+
+    ledger: Ledger
+    networks: Networks
+    problem: Problem
+    limits: Limits
+    train: Source
+    valid: Source
+    fit: Mapping[str, Any]
+    callbacks: Callbacks
+    seed: int
+    max_retries: int
+    on_timeout: Literal["finish", "stop"]
+    keep: Literal["best", "all"]
+    probe_data: Any = None
+
+    def run(self, progress: Callable[[int, int], Progress]) -> None:
+        """Search until it is enough, or limits are reached.
+
+        Args:
+            progress: Makes the `Progress` from the trainings done and those allowed.
+
+        Raises:
+            FolderError: The folder can't be written any more.
+            RuntimeError: The joint run failed, or three trainings in a row.
+        """
+        problem, ledger = self.problem, self.ledger
+        outcomes = ledger.outcomes()
+        ended = [outcome for outcome in outcomes if outcome.status != "running"]
+        allowed = 1 + self.limits.trainings + len(problem.tasks) * problem.singles
+        shown = progress(len(ended), allowed)
+        try:
+            for outcome in outcomes:
+                if outcome.status == "running":
+                    ended.append(self._train(outcome, ended, shown))
+            if not ended:
+                ended.append(self._train(self._asked(0, "joint", problem.tasks), ended, shown))
+            if ended[0].status == "failed":
+                raise RuntimeError(f"The joint run failed: {ended[0].error}")
+            affinity = ledger.affinity()
+            assert affinity is not None
+            warn_of_unusable(affinity)
+            self._follow(ended[0])
+            while groups := problem.next_groups(affinity, ended, self.limits):
+                kind: Kind = "single" if problem.singles and len(groups[0]) == 1 else "searched"
+                asked = self._asked(ended[-1].number + 1, kind, groups[0])
+                ended.append(self._train(asked, ended, shown))
+                self._stop_after_failures(ended)
+                if self.keep == "best":
+                    self._prune(ended)
+        finally:
+            shown.close()
+
+    def _asked(self, number: int, kind: Kind, group: tuple[str, ...]) -> Outcome:
+        return Outcome(number, kind, group, seed=seed_of(self.seed, group, 0))
+
+    def _train(self, outcome: Outcome, ended: list[Outcome], shown: Progress) -> Outcome:
+        """Train a group, again if it fails, and write down what came of it."""
+        shown.begin(outcome)
+        while outcome.status == "running":
+            self.ledger.write(outcome)
+            outcome = self._attempt(outcome, ended)
+        shown.end(outcome, self._best([*ended, outcome]))
+        return outcome
+
+    def _attempt(self, outcome: Outcome, ended: list[Outcome]) -> Outcome:
+        begun = time.monotonic()
+        try:
+            done, network, affinity = self._training(outcome, ended).run()
+        except Exception as error:
+            if self.ledger.is_broken(error):
+                with self.ledger.writing():
+                    raise OSError(str(error)) from error
+            return self._failed(outcome, error, time.monotonic() - begun)
+        if affinity is not None:
+            self.ledger.write_affinity(affinity)
+        joint = done if done.kind == "joint" else ended[0]
+        done = dataclasses.replace(done, cost=round(done.epochs / joint.epochs, 6))
+        self.ledger.write(done)
+        self.ledger.forget_backup(done.number)
+        del network
+        gc.collect()
+        return done
+
+    def _failed(self, outcome: Outcome, error: Exception, seconds: float) -> Outcome:
+        self.ledger.forget_attempt(outcome.number)
+        text = "".join(traceback.format_exception_only(error)).strip()
+        spent = outcome.seconds + seconds
+        if outcome.attempt < self.max_retries:
+            attempt = outcome.attempt + 1
+            again = seed_of(self.seed, outcome.group, attempt)
+            return dataclasses.replace(
+                outcome, attempt=attempt, seed=again, seconds=spent, error=text
+            )
+        failed = dataclasses.replace(outcome, status="failed", seconds=spent, error=text)
+        self.ledger.write(failed)
+        return failed
+
+    def _training(self, outcome: Outcome, ended: list[Outcome]) -> Training:
+        deadline = None
+        if self.limits.timeout is not None and self.on_timeout == "stop":
+            deadline = time.time() + self.limits.timeout - sum(o.seconds for o in ended)
+        return Training(
+            outcome,
+            self.ledger.folder_of(outcome.number),
+            self.networks,
+            self.train,
+            self.valid,
+            self.fit,
+            self.problem.objectives,
+            self.problem.constraints.get("weights") or {},
+            self.callbacks,
+            self.probe_data,
+            deadline,
+        )
+
+    def _follow(self, joint: Outcome) -> None:
+        """Networks may start from what the joint run has learnt."""
+        if self.networks.start in ("trunk", "all"):
+            self.networks.follow(self.load(joint))
+
+    def load(self, outcome: Outcome) -> keras.Model:
+        """Return a trained network.
+
+        Args:
+            outcome: Of its training.
+        """
+        network = self.networks.bare(outcome.group)
+        if not network.built:
+            network(self.train.first_batch()[0], training=False)
+        network.load_weights(self.ledger.weights_of(outcome))
+        return network
+
+    def _best(self, outcomes: list[Outcome]) -> float | None:
+        try:
+            return float(self.problem.choose(outcomes).objective)
+        except ValueError:
+            return None
+
+    def _stop_after_failures(self, ended: list[Outcome]) -> None:
+        last = ended[-_FAILURES_IN_A_ROW:]
+        if len(last) == _FAILURES_IN_A_ROW and all(o.status == "failed" for o in last):
+            raise RuntimeError(
+                f"{_FAILURES_IN_A_ROW} trainings in a row failed; the first of them, of "
+                f"{list(last[0].group)}: {last[0].error}"
+            )
+
+    def _prune(self, ended: list[Outcome]) -> None:
+        """Remove the weights of networks that can't be chosen any more."""
+        for outcome in ended:
+            if outcome.kind == "searched" and self.problem.beaten(outcome, ended):
+                self.ledger.weights_of(outcome).unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""Summaries of a search as text. This module never imports TensorFlow."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_tag.search.ledger import Ledger
+from keras_tag.search.proposals import Limits, Problem
+from keras_tag.search.results import Results, limits_of
+
+
+def search_space(problem: Problem, limits: Limits, results: Results | None = None) -> str:
+    """Return what will be searched, and what that costs.
+
+    Args:
+        problem: What is searched for.
+        limits: What it may cost.
+        results: What is known already; with the joint run, time can be told.
+    """
+    count = len(problem.tasks)
+    singles = count * problem.singles
+    trainings = limits.trainings + singles
+    cost = 1.0 + trainings
+    if limits.max_cost is not None:
+        cost = min(cost, limits.max_cost)
+    lines = [
+        "Search space",
+        f"  Tasks: {count} ({', '.join(problem.tasks)})",
+        f"  Networks that may be served: {problem.budget}",
+        f"  Candidate groups: {2**count - 1:,}",
+        f"  Trainings: the joint run, {f'{singles} lone tasks, ' * bool(singles)}at most "
+        f"{limits.trainings} groups",
+        f"  Expected cost: at most {cost:g} joint runs (a training that stops early costs less)",
+    ]
+    if limits.timeout is not None:
+        lines.append(f"  No training begins after {duration(limits.timeout)} of training")
+    if results is not None and results.joint is not None:
+        left = max(cost - results.cost, 0.0)
+        lines.append(
+            f"  The joint run took {duration(results.joint.seconds)}; what is left takes about "
+            f"{duration(left * results.joint.seconds)}"
+        )
+    return "\n".join(lines)
+
+
+def results_text(results: Results) -> str:
+    """Return what was found.
+
+    Args:
+        results: Of a search, finished or not.
+    """
+    grouping, verdict = results.grouping(), results.verdict()
+    rows = [["task", "network", "objective", "chosen", "joint run"]]
+    singles = any(row.single is not None for row in results.tasks())
+    if singles:
+        rows[0].append("alone")
+    for row in results.tasks():
+        cells = [
+            row.task,
+            str(row.network),
+            results.problem.objectives[row.task].name,
+            number(row.reached),
+            number(row.joint),
+        ]
+        rows.append(cells + ([number(row.single)] if singles else []))
+    networks = [f"  {k}: {', '.join(group)}" for k, group in enumerate(grouping.groups)]
+    return "\n".join(
+        [
+            f"Results: {len(grouping.groups)} networks for {len(results.problem.tasks)} tasks",
+            *networks,
+            "",
+            *_table(rows),
+            "",
+            str(verdict),
+            _cost(results),
+            *_failures(results),
+        ]
+    )
+
+
+def status_text(ledger: Ledger) -> str:
+    """Return how far a search is, also while it runs in another process.
+
+    Args:
+        ledger: Of its folder.
+    """
+    results = Results.read(ledger)
+    limits = limits_of(results.settings)
+    lines = [f"Search in {ledger.folder}"]
+    if results.outcomes:
+        lines.append("  number  status   kind      epochs  seconds  group")
+    for o in results.outcomes:
+        epochs, seconds = str(o.epochs), f"{o.seconds:.1f}"
+        if o.status == "running":
+            epochs, seconds = _epochs_so_far(ledger.folder_of(o.number) / "history.csv"), ""
+        lines.append(
+            f"  {o.number:6}  {o.status:7}  {o.kind:8}  {epochs:>6}  {seconds:>7}  "
+            + ", ".join(o.group)
+        )
+    counted = sum(o.kind == "searched" and o.status != "running" for o in results.outcomes)
+    lines.append(f"  {counted} of at most {limits.trainings} groups trained")
+    totals = [best for _, best in results.totals() if best is not None] if results.joint else []
+    if totals:
+        lines.append(f"  Best total so far: {number(totals[-1])} (first: {number(totals[0])})")
+    lines.append(_cost(results))
+    return "\n".join([*lines, *_failures(results)])
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people.
+
+    Args:
+        seconds: How long.
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def number(value: float | None) -> str:
+    """Return a number for a table.
+
+    Args:
+        value: The number, or None.
+    """
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _cost(results: Results) -> str:
+    trainings = len(results.ended)
+    text = f"Cost: {results.cost:.1f} joint runs in {trainings} trainings"
+    text += f", {duration(results.seconds)}"
+    try:
+        return f"{text}; {results.parameters():,} parameters at serving"
+    except ValueError:
+        return text
+
+
+def _failures(results: Results) -> list[str]:
+    return [
+        f"Failed: {', '.join(o.group)} ({o.error})"
+        for o in results.outcomes
+        if o.status == "failed"
+    ]
+
+
+def _epochs_so_far(file: Path) -> str:
+    try:
+        age = time.time() - file.stat().st_mtime
+        epochs = len(file.read_text("utf-8").splitlines()) - 1
+    except OSError:
+        return "0"
+    return f"{epochs}" if age < 60 else f"{epochs} ({duration(age)} ago)"
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if k in (0, 2) else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

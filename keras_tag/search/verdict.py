@@ -1,0 +1,177 @@
+"""The gain over the joint run, and whether it is more than the luck of networks.
+
+Two networks trained alike reach different losses. How different is estimated from the search
+itself: by the size of the noise under which the gain model makes all outcomes most likely. The
+gain of the chosen networks is then what the model believes of them without that noise: the best of
+many networks is partly the luckiest one, and the model takes that part back.
+
+This module knows arrays only. It never imports TensorFlow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.search.ledger import Outcome
+from keras_tag.search.proposals import Problem, usable_affinity
+from keras_tag.selection import Grouping
+from keras_tag.selection.few_trainings.gain_model import (
+    Cells,
+    Prior,
+    cells_of,
+    covariance,
+    expected,
+    luck,
+)
+from keras_tag.selection.scores.shared_step import affinity_shares
+
+# Of a normal distribution: 5 % are beyond it on one side.
+_QUANTILE = 1.6449
+# How much smaller or larger than the prior's the noise may be.
+_NOISES = np.geomspace(0.1, 10.0, 41)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gain of the chosen networks over the joint run, in the objective's own units.
+
+    Args:
+        reached: The gain that was reached on the validation data.
+        expected: The gain that networks of these groups are believed to have without luck.
+        low: The lower end of its 90 % interval.
+        high: The upper end.
+        noise: What a network has by luck, as a share of its loss (one standard deviation).
+        networks: From how many trained networks that was estimated.
+    """
+
+    reached: float
+    expected: float
+    low: float
+    high: float
+    noise: float
+    networks: int
+
+    @property
+    def told_from_luck(self) -> bool:
+        """Whether the interval is above 0."""
+        return self.low > 0
+
+    def __str__(self) -> str:
+        if not self.reached > 0:
+            return "No networks were found that are better than the joint run."
+        told = "more than luck" if self.told_from_luck else "not told from luck"
+        return (
+            f"Gain over the joint run: {self.reached:.4g} on the validation data; without the luck "
+            f"of networks {self.expected:.4g}, 90 % interval {self.low:.4g} to {self.high:.4g}: "
+            f"{told}. (Networks differ by {self.noise:.1%} of their loss by luck, estimated from "
+            f"{self.networks} of them.)"
+        )
+
+
+def verdict(
+    problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome], grouping: Grouping
+) -> Verdict:
+    """Return what the chosen networks gain over the joint run.
+
+    Args:
+        problem: Tasks and objectives.
+        affinity: As measured.
+        outcomes: All trainings, the joint run first.
+        grouping: The choice among them.
+    """
+    tasks = problem.tasks
+    done = [outcome for outcome in outcomes if outcome.status == "done"]
+    joint = done[0].objective
+    scales = problem.scales(outcomes)
+    member = np.array([[task in o.group for task in tasks] for o in done])
+    gains = np.full(member.shape, np.nan)
+    for row, outcome in enumerate(done):
+        for column, task in enumerate(tasks):
+            if task in outcome.objective:
+                loss, reference = (scales[task].loss(v[task]) for v in (outcome.objective, joint))
+                gains[row, column] = np.log(loss / reference)
+    shares = affinity_shares(usable_affinity(affinity))
+    # The joint run's gains are 0 by definition, whatever its luck: they tell nothing of it.
+    others = member.copy()
+    others[0] = False
+    seen = cells_of(shares, member, others)
+    observed = gains[seen.groups, seen.tasks]
+    prior = fitted_noise(Prior(), seen, observed)
+
+    row_of = {frozenset(outcome.group): row for row, outcome in enumerate(done)}
+    weights = problem.constraints.get("weights") or {}
+    chosen = np.zeros(member.shape, bool)
+    worth = np.zeros(member.shape)
+    reached = 0.0
+    for column, task in enumerate(tasks):
+        row = row_of[frozenset(grouping.groups[grouping.serves[task]])]
+        weight = weights.get(task, 1.0)
+        own = done[row].objective[task]
+        reached += weight * (
+            problem.objectives[task].inside(joint[task]) - problem.objectives[task].inside(own)
+        )
+        chosen[row, column] = row > 0
+        worth[row, column] = weight * scales[task].worth(joint[task])
+    if not chosen.any():
+        return Verdict(reached, 0.0, 0.0, 0.0, total_noise(prior), len(done))
+    cells = cells_of(shares, member, chosen)
+    mean, spread = believed(prior, seen, observed, cells)
+    size = worth[cells.groups, cells.tasks]
+    gain = -float(size @ mean)
+    # The joint run had luck, too, and it is in every ratio.
+    joint_luck = prior.noise**2 * np.eye(len(size)) + prior.network_noise**2
+    deviation = float(np.sqrt(size @ (spread + joint_luck) @ size))
+    return Verdict(
+        reached,
+        gain,
+        gain - _QUANTILE * deviation,
+        gain + _QUANTILE * deviation,
+        total_noise(prior),
+        len(done),
+    )
+
+
+def believed(
+    prior: Prior, seen: Cells, observed: np.ndarray, wanted: Cells
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of log ratios without luck, after what was seen.
+
+    Args:
+        prior: With the noise.
+        seen: What was measured.
+        observed: `[num_seen]`.
+        wanted: Of which networks.
+    """
+    between = covariance(prior, wanted, seen)
+    inverse = np.linalg.inv(covariance(prior, seen, seen) + luck(prior, seen))
+    mean = expected(prior, wanted) + between @ inverse @ (observed - expected(prior, seen))
+    spread = covariance(prior, wanted, wanted) - between @ inverse @ between.T
+    return mean, spread
+
+
+def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
+    """Return the prior with the noise under which what was seen is most likely.
+
+    Args:
+        prior: The rest of it stays.
+        seen: What was measured.
+        observed: `[num_seen]`.
+    """
+    if len(observed) < 2:
+        return prior
+    structure, noise = covariance(prior, seen, seen), luck(prior, seen)
+    surprise = observed - expected(prior, seen)
+
+    def unlikely(factor: float) -> float:
+        total = structure + factor**2 * noise
+        return float(np.linalg.slogdet(total)[1] + surprise @ np.linalg.solve(total, surprise))
+
+    factor = min(_NOISES, key=unlikely)
+    return replace(prior, noise=prior.noise * factor, network_noise=prior.network_noise * factor)
+
+
+def total_noise(prior: Prior) -> float:
+    """Return the standard deviation of a task's log loss by luck."""
+    return float(np.hypot(prior.noise, prior.network_noise))

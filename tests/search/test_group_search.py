@@ -1,0 +1,73 @@
+"""A whole search on a toy: what it trains, keeps, and gives back."""
+
+import keras
+import numpy as np
+import pytest
+from toys import TASKS, assert_same_weights, compiled, data
+
+import keras_tag
+
+FIT = {"epochs": 2, "batch_size": 32, "verbose": 0}
+
+
+def searched(folder, name="toy", model=None, fit=FIT, **arguments):
+    x, y = data()
+    model = compiled() if model is None else model
+    given = {"budget": 2, "trainings": 3, **arguments}
+    search = keras_tag.GroupSearch(model, directory=folder, project_name=name, **given)
+    search.search(x, y, validation_split=0.25, **fit)
+    return search
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("searches")
+
+
+@pytest.fixture(scope="module")
+def toy(folder):
+    return searched(folder)
+
+
+def test_the_served_predictions_are_the_chosen_networks_own(toy):
+    x, _ = data()
+    served = toy.best_model()
+    grouping = toy.best_grouping()
+    predicted = served.predict(x[:8], verbose=0)
+    for task in TASKS:
+        group = grouping.groups[grouping.serves[task]]
+        outcome = next(o for o in toy.results.done if set(o.group) == set(group))
+        part = keras_tag.build_from(compiled())(outcome.group)
+        part.load_weights(toy.results_folder / f"training_{outcome.number:04d}/best.weights.h5")
+        np.testing.assert_array_equal(predicted[task], part.predict(x[:8], verbose=0)[task])
+
+
+def test_the_kept_weights_reach_the_objectives_that_were_written_down(toy):
+    x, y = data()
+    valid = (x[144:], {task: labels[144:] for task, labels in y.items()})
+    for task, row in toy.evaluate(valid).iterrows():
+        result = next(r for r in toy.results.tasks() if r.task == task)
+        assert row["loss"] == pytest.approx(result.reached, rel=1e-4)
+        assert row["joint_loss"] == pytest.approx(result.joint, rel=1e-4)
+
+
+def test_the_given_model_is_left_as_it_is(folder):
+    model = compiled()
+    before = model.get_weights()
+    searched(folder, "left", model, trainings=1)
+    for ours, theirs in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_two_searches_with_one_seed_give_the_same_weights(folder, toy):
+    keras.utils.set_random_seed(17)  # What ran before plays no part.
+    searched(folder, "again")
+    assert_same_weights(folder / "toy", folder / "again")
+
+
+def test_a_finished_search_returns_at_once_and_goes_on_with_a_larger_limit(folder, toy):
+    before = toy.to_frame()
+    assert searched(folder).to_frame().equals(before)
+    more = searched(folder, trainings=4).to_frame()
+    assert more.iloc[:4].equals(before)
+    assert len(more) == 5
