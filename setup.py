@@ -57,7 +57,6 @@ EXTRAS = {
         "ruff>=0.17,<0.18",
         "mypy>=1.13",
         "pandas-stubs>=2.2",
-        "types-tqdm>=4.66",
         "pre-commit>=4.0",
         "pre-commit-hooks>=5.0",
     ],

@@ -135,7 +135,7 @@ class Source:
         return parts[0], parts[1]
 
     def _arrays(self) -> tuple[Any, ...]:
-        """Inputs and labels by task, and weights if there are any."""
+        """Return inputs and labels by task, and weights if there are any."""
         if "arrays" not in self._kept:
             if self.y is None:
                 raise ValueError("Expected labels `y` with arrays. Received: y=None.")
@@ -236,7 +236,7 @@ def source_of(
 
 
 def _array(leaf: Any) -> np.ndarray:
-    """An array as Keras's `fit` would take it: floats in Keras's own precision."""
+    """Return an array as Keras's `fit` takes it: floats in Keras's own precision."""
     array = np.asarray(leaf)
     if np.issubdtype(array.dtype, np.floating) and str(array.dtype) != keras.config.floatx():
         array = array.astype(keras.config.floatx())
@@ -244,7 +244,7 @@ def _array(leaf: Any) -> np.ndarray:
 
 
 def _same_order_twice(data: tf.data.Dataset) -> bool:
-    """Whether the first batches of two ways through are the same."""
+    """Tell whether the first batches of two ways through are the same."""
 
     def print_of(batch: Any) -> list[int]:
         leaves = tf.nest.flatten(batch, expand_composites=True)

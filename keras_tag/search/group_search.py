@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import keras
 
@@ -21,6 +21,7 @@ from keras_tag.search.results import Results, problem_of
 from keras_tag.search.runner import Runner
 from keras_tag.search.training import Callbacks, copies
 from keras_tag.selection import Grouping
+from keras_tag.selection.arguments.choice import Choice, GroupArguments, lists_arguments
 from keras_tag.tag_model import TAGModel
 
 if TYPE_CHECKING:
@@ -60,17 +61,13 @@ class GroupSearch:
         start: What networks start from: "initial", the weights that `model` has now; or "fresh",
             "trunk" or "all", as in `build_from`, of the joint run.
         missing: A label value that means "not labelled", such as -1. NaN means so without asking.
-        min_size: As in `select_groups`.
-        max_size: As in `select_groups`.
-        overlap: As in `select_groups`.
-        must_link: As in `select_groups`.
-        cannot_link: As in `select_groups`.
-        weights: As in `select_groups`.
         seed: Of all trainings. A training's seed follows from it and from the group.
         keep: "best": the weights of networks that could still be chosen; "all": of all.
         directory: Where the search's folder is.
         project_name: The folder's name.
-        overwrite: Whether to remove what is in the folder, and start anew.
+        overwrite: Whether to remove the search in the folder, and start anew.
+        **constraints: As in `select_groups`: `overlap`, `min_size`, `max_size`, `weights`,
+            `must_link`, `cannot_link`.
 
     Raises:
         TypeError: `model` is no `keras.Model`, or `build` no function.
@@ -87,6 +84,7 @@ class GroupSearch:
         2021, arXiv:2109.04617; words and conventions are KerasTuner's.
     """
 
+    @lists_arguments(GroupArguments)
     def __init__(
         self,
         model: keras.Model | None = None,
@@ -103,18 +101,14 @@ class GroupSearch:
         baselines: Literal["single"] | None = None,
         start: Literal["initial", "fresh", "trunk", "all"] = "initial",
         missing: float | None = None,
-        min_size: int = 1,
-        max_size: int | None = None,
-        overlap: bool = True,
-        must_link: Sequence[tuple[str, str]] = (),
-        cannot_link: Sequence[tuple[str, str]] = (),
-        weights: Mapping[str, float] | None = None,
         seed: int = 0,
         keep: Literal["best", "all"] = "best",
         directory: str | os.PathLike[str] = ".",
         project_name: str = "group_search",
         overwrite: bool = False,
+        **constraints: Unpack[GroupArguments],
     ) -> None:
+        choice = Choice.of("GroupSearch", constraints, GroupArguments)
         arguments.checked_model(model, build)
         names = arguments.output_names(model, tasks)
         chosen = arguments.checked_tasks(model, names, tasks)
@@ -149,12 +143,12 @@ class GroupSearch:
             "missing": missing,
             "seed": seed,
             "constraints": {
-                "min_size": min_size,
-                "max_size": max_size,
-                "overlap": overlap,
-                "must_link": [list(pair) for pair in must_link],
-                "cannot_link": [list(pair) for pair in cannot_link],
-                "weights": None if weights is None else dict(weights),
+                "min_size": choice.min_size,
+                "max_size": choice.max_size,
+                "overlap": choice.overlap,
+                "must_link": [list(pair) for pair in choice.must_link],
+                "cannot_link": [list(pair) for pair in choice.cannot_link],
+                "weights": None if choice.weights is None else dict(choice.weights),
             },
         }
         self._networks = Networks(model, build, chosen, start, missing)

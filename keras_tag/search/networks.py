@@ -191,7 +191,7 @@ class Networks:
     def _new(
         self, tasks: tuple[str, ...], builder: Build | None = None
     ) -> tuple[keras.Model, dict[str, Any]]:
-        """A network, and what to compile it with."""
+        """Return a network, and what to compile it with."""
         builder = builder or self._builder
         assert builder is not None
         network = builder(tasks)
@@ -200,7 +200,7 @@ class Networks:
     def _arguments(
         self, network: keras.Model, tasks: tuple[str, ...] | None = None
     ) -> dict[str, Any]:
-        """What to compile a network with."""
+        """Return what to compile a network with."""
         tasks = tasks or self.tasks
         if self._compiled is not None:
             return self._compiled.arguments(tasks)
@@ -229,7 +229,7 @@ def _inner(model: keras.Model) -> keras.Model:
 
 
 def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:
-    """How the joint run probes: as the given `TAGModel` does, if it is one."""
+    """Return how the joint run probes: as the given `TAGModel` does, if it is one."""
     if not isinstance(model, TAGModel):
         return {"missing": missing}
     settings = {name: getattr(model, name) for name in _TAG_SETTINGS}

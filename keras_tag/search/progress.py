@@ -27,12 +27,12 @@ class Progress:
             self._bar = tqdm(initial=done, total=total, unit="training", desc="search")
 
     def begin(self, outcome: Outcome) -> None:
-        """A training begins."""
+        """Say that a training begins."""
         if self._bar is not None:
             self._bar.set_description(f"training {outcome.number}: {', '.join(outcome.group)}")
 
     def end(self, outcome: Outcome, best: float | None) -> None:
-        """A training has ended.
+        """Say that a training has ended.
 
         Args:
             outcome: What came of it.
@@ -50,7 +50,7 @@ class Progress:
             )
 
     def close(self) -> None:
-        """No more trainings."""
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.set_description("search")
             self._bar.close()

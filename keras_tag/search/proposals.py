@@ -15,8 +15,8 @@ from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.objectives import LossScale, Objective
 from keras_tag.selection import Grouping, GroupScores, groups_to_train, select_groups
+from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
-from keras_tag.selection.scores.shared_step import affinity_shares
 
 
 @dataclass(frozen=True)

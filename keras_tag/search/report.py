@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Text stays text: it is small, can be searched, and is drawn in the reader's font.
-_SVG = {"svg.fonttype": "none", "svg.hashsalt": "keras_tag"}
+_SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_tag"}
 
 
 def write_report(results: Results, path: str | os.PathLike[str]) -> None:

@@ -145,7 +145,7 @@ class Training:
         return done, network, model.affinity() if outcome.kind == "joint" else None
 
     def _objective(self, logs: Mapping[str, Any]) -> tuple[float, dict[str, float]] | None:
-        """What an epoch's logs say: the sum of objectives, less is better, and each task's."""
+        """Return the sum of objectives in an epoch's logs, less is better, and each task's."""
         values: dict[str, float] = {}
         for task in self.outcome.group:
             value = self.objectives[task].read(logs, task)

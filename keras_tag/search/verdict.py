@@ -17,15 +17,15 @@ from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.proposals import Problem, usable_affinity
 from keras_tag.selection import Grouping
+from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.few_trainings.gain_model import (
     Cells,
     Prior,
     cells_of,
     covariance,
     expected,
-    luck,
+    noise_covariance,
 )
-from keras_tag.selection.scores.shared_step import affinity_shares
 
 # Of a normal distribution: 5 % are beyond it on one side.
 _QUANTILE = 1.6449
@@ -145,7 +145,7 @@ def believed(
         wanted: Of which networks.
     """
     between = covariance(prior, wanted, seen)
-    inverse = np.linalg.inv(covariance(prior, seen, seen) + luck(prior, seen))
+    inverse = np.linalg.inv(covariance(prior, seen, seen) + noise_covariance(prior, seen))
     mean = expected(prior, wanted) + between @ inverse @ (observed - expected(prior, seen))
     spread = covariance(prior, wanted, wanted) - between @ inverse @ between.T
     return mean, spread
@@ -161,7 +161,7 @@ def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
     """
     if len(observed) < 2:
         return prior
-    structure, noise = covariance(prior, seen, seen), luck(prior, seen)
+    structure, noise = covariance(prior, seen, seen), noise_covariance(prior, seen)
     surprise = observed - expected(prior, seen)
 
     def unlikely(factor: float) -> float:
