@@ -129,7 +129,8 @@ class Resume(Backup):
         for k, callback in enumerate(self._remembering):
             for i, array in enumerate(getattr(callback, "best_weights", None) or ()):
                 named[f"callback_{k}_{i}"] = array
-        named |= {f"random_{k}": keras.ops.convert_to_numpy(v) for k, v in enumerate(self._random_states())}
+        for k, variable in enumerate(self._random_states()):
+            named[f"random_{k}"] = keras.ops.convert_to_numpy(variable)
         np.savez(arrays, allow_pickle=False, **named)
 
     def _put_back(self, kept: dict[str, Any], arrays: Path) -> None:
