@@ -6,8 +6,8 @@ Under `tf.distribute.MultiWorkerMirroredStrategy` Keras 3.15.1's own `fit` fails
    shapes, and the strategy can't reduce nested values.
 2. It reduces the scalar logs of a step over axis 0, which scalars don't have.
 
-The first can't be reached through public names. `tests/distribution/test_keras_needs_us.py` runs
-plain Keras and fails as soon as a release needs neither; then both work-arounds can go.
+The first can't be reached through public names. `tests/distribution/test_workarounds_are_needed.py`
+runs plain Keras and fails as soon as a release needs neither; then both work-arounds can go.
 """
 
 import functools

@@ -141,11 +141,11 @@ def test_an_interrupt_ends_with_130(tmp_path, monkeypatch):
 
 def test_an_error_of_the_library_ends_with_1_and_its_message(tmp_path, monkeypatch, capsys):
     def refusing(*args, **kwargs):
-        raise ValueError("Expected a better world.")
+        raise ValueError("Expected something else.")
 
     monkeypatch.setattr(cli, "run_demo", refusing)
     assert cli.main(["demo", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "keras-tag: error: Expected a better world.\n"
+    assert capsys.readouterr().err == "keras-tag: error: Expected something else.\n"
 
 
 def test_the_module_is_the_command_and_answers_without_tensorflow():

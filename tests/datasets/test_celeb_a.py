@@ -15,7 +15,7 @@ SIZES = {"train": 36, "validation": 12, "test": 10}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def dataset(tmp_path_factory):
     place = tmp_path_factory.mktemp("celeb_a")
     attributes, images, splits = likeness.write_files(place / "files", SIZES)
     likeness.prepare(place / "files", place / "data")
@@ -32,8 +32,8 @@ def resized(image, side):
     return tf.image.resize(np.asarray(image, np.float32), [side, side]).numpy() / 255
 
 
-def test_every_image_of_a_split_comes_once_with_its_own_labels(world):
-    place, attributes, images, splits = world
+def test_every_image_of_a_split_comes_once_with_its_own_labels(dataset):
+    place, attributes, images, splits = dataset
     data = celeb_a(image_size=32, batch_size=8, data_dir=place / "data")
     assert data.tasks == NINE_ATTRIBUTES
     assert data.sizes == SIZES
@@ -55,10 +55,10 @@ def test_every_image_of_a_split_comes_once_with_its_own_labels(world):
             np.testing.assert_array_equal(label, expected)
 
 
-def test_pixels_are_those_of_tensorflow_datasets_itself(world):
+def test_pixels_are_those_of_tensorflow_datasets_itself(dataset):
     import tensorflow_datasets as tfds
 
-    place = world[0]
+    place = dataset[0]
     theirs = tfds.load("celeb_a", split="test", data_dir=place / "data", download=False)
     expected = [tf.image.resize(example["image"], [64, 64]).numpy() / 255 for example in theirs]
     ours, _ = gather(celeb_a(data_dir=place / "data").test)
@@ -68,8 +68,8 @@ def test_pixels_are_those_of_tensorflow_datasets_itself(world):
 
 
 @pytest.mark.parametrize("cache", [True, False, "files"])
-def test_training_is_shuffled_anew_by_the_seed_and_evaluation_is_not(world, cache, tmp_path):
-    place = world[0] / "data"
+def test_training_is_shuffled_anew_by_the_seed_and_evaluation_is_not(dataset, cache, tmp_path):
+    place = dataset[0] / "data"
     cache = tmp_path / "cache" if cache == "files" else cache
 
     one, same, other = (
@@ -83,16 +83,16 @@ def test_training_is_shuffled_anew_by_the_seed_and_evaluation_is_not(world, cach
     np.testing.assert_array_equal(gather(one.test)[0], gather(other.test)[0])
 
 
-def test_a_cache_on_disk_is_not_mixed_up_with_one_of_other_tasks(world, tmp_path):
-    place = world[0] / "data"
+def test_a_cache_on_disk_is_not_mixed_up_with_one_of_other_tasks(dataset, tmp_path):
+    place = dataset[0] / "data"
     first = gather(celeb_a(("Male",), 16, 8, place, cache=tmp_path).test)[1]
     second = gather(celeb_a(("Young",), 16, 8, place, cache=tmp_path).test)[1]
     assert list(first) == ["Male"]
     assert list(second) == ["Young"]
 
 
-def test_any_of_the_forty_may_be_a_task_and_others_are_refused(world):
-    place = world[0] / "data"
+def test_any_of_the_forty_may_be_a_task_and_others_are_refused(dataset):
+    place = dataset[0] / "data"
     assert len(celeb_a(likeness.ATTRIBUTES, 16, data_dir=place).tasks) == 40
     assert celeb_a("Smiling", 16, data_dir=place).tasks == ("Smiling",)
     for tasks in ((), ("Smiles",), ("Male", "Male")):
@@ -121,31 +121,31 @@ def test_data_that_are_not_prepared_are_missed_at_once_and_without_network(tmp_p
         celeb_a()
 
 
-def test_prepared_data_are_read_without_network(world, monkeypatch):
+def test_prepared_data_are_read_without_network(dataset, monkeypatch):
     def no_network(*args, **kwargs):
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(world[0] / "data"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(dataset[0] / "data"))
     assert celeb_a().sizes == SIZES
-    exact = next((world[0] / "data" / "celeb_a").iterdir())
+    exact = next((dataset[0] / "data" / "celeb_a").iterdir())
     assert celeb_a(data_dir=exact).sizes == SIZES
 
 
-def test_preparing_names_the_files_that_are_missing(world, tmp_path):
+def test_preparing_names_the_files_that_are_missing(dataset, tmp_path):
     for name in likeness.FILES[:3]:
-        os.link(world[0] / "files" / name, tmp_path / name)
+        os.link(dataset[0] / "files" / name, tmp_path / name)
     with pytest.raises(FileNotFoundError) as caught:
         prepare_celeb_a(tmp_path)
     missing = str(caught.value).split("Missing: ")[1]
     assert [name in missing for name in likeness.FILES] == [False] * 3 + [True] * 2
 
 
-def test_preparing_checks_the_files_against_the_public_checksums(world, tmp_path):
+def test_preparing_checks_the_files_against_the_public_checksums(dataset, tmp_path):
     # Here nothing is replaced: drawn files are not the public ones.
     with pytest.raises(Exception, match=r"has wrong checksum") as caught:
-        prepare_celeb_a(world[0] / "files", tmp_path)
+        prepare_celeb_a(dataset[0] / "files", tmp_path)
     assert "img_align_celeba.zip" in str(caught.value) or ".txt" in str(caught.value)
 
 
@@ -162,7 +162,7 @@ def test_a_corrupt_image_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["tensorflow_datasets", "importlib_resources"])
-def test_without_the_extra_the_error_names_the_pip_command(world, module, monkeypatch):
+def test_without_the_extra_the_error_names_the_pip_command(dataset, module, monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -172,7 +172,7 @@ def test_without_the_extra_the_error_names_the_pip_command(world, module, monkey
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r'pip install "keras_tag\[datasets\]"') as caught:
-        celeb_a(data_dir=world[0] / "data")
+        celeb_a(data_dir=dataset[0] / "data")
     assert module in str(caught.value)
 
 

@@ -24,9 +24,9 @@ def celeb_a_128(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [taskonomy_64, celeb_a_128])
-def test_memory_is_flat_while_streaming(world, tmp_path):
-    train, example_bytes = world(tmp_path)
+@pytest.mark.parametrize("dataset", [taskonomy_64, celeb_a_128])
+def test_memory_is_flat_while_streaming(dataset, tmp_path):
+    train, example_bytes = dataset(tmp_path)
     batches = iter(train.repeat())
     process = psutil.Process()
 

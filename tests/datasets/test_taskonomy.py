@@ -14,16 +14,16 @@ SIDE = 24
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("taskonomy")
     return root, write_scenes(root, buildings=4, points=3, views=2, image_size=SIDE)
 
 
 @pytest.fixture
-def copy(world, tmp_path):
+def copy(dataset, tmp_path):
     root = tmp_path / "copy"
-    shutil.copytree(world[0], root)
-    return root, root / "splits_taskonomy" / world[1].name
+    shutil.copytree(dataset[0], root)
+    return root, root / "splits_taskonomy" / dataset[1].name
 
 
 def rendered(building, point, number):
@@ -42,8 +42,8 @@ def gather(dataset):
     }
 
 
-def test_labels_are_those_of_the_geometry(world):
-    data = taskonomy(world[0], image_size=SIDE, batch_size=4, splits=world[1])
+def test_labels_are_those_of_the_geometry(dataset):
+    data = taskonomy(dataset[0], image_size=SIDE, batch_size=4, splits=dataset[1])
     assert data.tasks == FIVE_TASKS
     assert data.sizes == {"train": 12, "validation": 6, "test": 6}
     assert data.channels == dict(zip(FIVE_TASKS, (17, 1, 3, 1, 1), strict=True))
@@ -71,31 +71,31 @@ def test_labels_are_those_of_the_geometry(world):
     np.testing.assert_allclose(points, np.stack([v.keypoints for v in views]) * 1000, atol=0.6)
 
 
-def test_no_building_crosses_a_split_and_every_view_comes_once(world):
-    data = taskonomy(world[0], ("keypoints2d",), SIDE, 5, splits=world[1])
+def test_no_building_crosses_a_split_and_every_view_comes_once(dataset):
+    data = taskonomy(dataset[0], ("keypoints2d",), SIDE, 5, splits=dataset[1])
     seen = {s: [x.tobytes() for x in gather(getattr(data, s))[0]] for s in data.sizes}
     everything = [image for images in seen.values() for image in images]
     assert len(everything) == len(set(everything)) == 24
     first, second = ([x.tobytes() for x in gather(data.train)[0]] for _ in range(2))
     assert first != second
     assert sorted(first) == sorted(second) == sorted(seen["train"])
-    same = taskonomy(world[0], ("keypoints2d",), SIDE, 5, splits=world[1])
+    same = taskonomy(dataset[0], ("keypoints2d",), SIDE, 5, splits=dataset[1])
     assert [x.tobytes() for x in gather(same.train)[0]] == seen["train"]
 
 
-def test_splits_may_be_names_or_taskgroupings_text_files(world, tmp_path):
+def test_splits_may_be_names_or_taskgroupings_text_files(dataset, tmp_path):
     names = {"train": ["room000", "room001"], "validation": ["room003"], "test": ["room002"]}
     files = {}
     for split, buildings in names.items():
         files[split] = tmp_path / f"{split}_models.txt"
         files[split].write_text("\n".join(buildings) + "\n")
     for splits in (names, files):
-        data = taskonomy(world[0], "normal", SIDE, splits=splits, views_per_building=4)
+        data = taskonomy(dataset[0], "normal", SIDE, splits=splits, views_per_building=4)
         assert data.sizes == {"train": 8, "validation": 4, "test": 4}
 
 
-def test_smaller_images_keep_masks_sharp(world):
-    small = taskonomy(world[0], image_size=SIDE // 2, splits=world[1])
+def test_smaller_images_keep_masks_sharp(dataset):
+    small = taskonomy(dataset[0], image_size=SIDE // 2, splits=dataset[1])
     _, labels = gather(small.test)
     assert small.image_shape == (12, 12, 3)
     depth, normal = labels["depth_zbuffer"], labels["normal"]
@@ -107,9 +107,9 @@ def test_smaller_images_keep_masks_sharp(world):
     assert whole <= set(range(17))
 
 
-def test_what_is_too_far_away_has_no_label(world):
-    near = taskonomy(world[0], ("depth_zbuffer", "normal"), SIDE, splits=world[1], farthest=3.0)
-    far = taskonomy(world[0], ("depth_zbuffer", "normal"), SIDE, splits=world[1])
+def test_what_is_too_far_away_has_no_label(dataset):
+    near = taskonomy(dataset[0], ("depth_zbuffer", "normal"), SIDE, splits=dataset[1], farthest=3.0)
+    far = taskonomy(dataset[0], ("depth_zbuffer", "normal"), SIDE, splits=dataset[1])
     depth = gather(far.test)[1]["depth_zbuffer"]
     expected = np.where(depth * 1000 + 1500 < 3 * 512, depth, np.nan)
     labels = gather(near.test)[1]
@@ -117,21 +117,22 @@ def test_what_is_too_far_away_has_no_label(world):
     np.testing.assert_array_equal(np.isnan(labels["normal"][..., :1]), np.isnan(expected))
 
 
-def test_the_folder_of_the_omnidata_tool_is_found(world, tmp_path):
+def test_the_folder_of_the_omnidata_tool_is_found(dataset, tmp_path):
     for domain in ("rgb", "keypoints2d"):
-        shutil.copytree(world[0] / domain, tmp_path / domain / "taskonomy")
-    data = taskonomy(tmp_path, "keypoints2d", SIDE, splits=world[1])
+        shutil.copytree(dataset[0] / domain, tmp_path / domain / "taskonomy")
+    data = taskonomy(tmp_path, "keypoints2d", SIDE, splits=dataset[1])
     np.testing.assert_array_equal(
-        gather(data.test)[0], gather(taskonomy(world[0], "normal", SIDE, splits=world[1]).test)[0]
+        gather(data.test)[0],
+        gather(taskonomy(dataset[0], "normal", SIDE, splits=dataset[1]).test)[0],
     )
 
 
-def test_a_wrong_root_is_named_with_what_it_holds(world, tmp_path):
+def test_a_wrong_root_is_named_with_what_it_holds(dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"root/rgb/<building>.*nowhere.*does not exist"):
-        taskonomy(tmp_path / "nowhere", splits=world[1])
+        taskonomy(tmp_path / "nowhere", splits=dataset[1])
     (tmp_path / "something_else").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no folder 'rgb'; it holds \['something_else'\]"):
-        taskonomy(tmp_path, splits=world[1])
+        taskonomy(tmp_path, splits=dataset[1])
 
 
 def test_a_missing_file_of_one_task_is_named_before_training(copy):
@@ -192,18 +193,18 @@ def test_a_file_of_another_kind_is_named(copy):
         ({"train": ["room000"], "validation": [], "test": ["room001"]}, "'validation': 0"),
     ],
 )
-def test_unusable_splits_are_refused(world, splits, message):
+def test_unusable_splits_are_refused(dataset, splits, message):
     with pytest.raises(ValueError, match=message):
-        taskonomy(world[0], splits=splits)
+        taskonomy(dataset[0], splits=splits)
 
 
-def test_split_files_that_are_not_there_or_not_in_the_format_are_named(world, tmp_path):
+def test_split_files_that_are_not_there_or_not_in_the_format_are_named(dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"list of buildings.*absent\.csv"):
-        taskonomy(world[0], splits=tmp_path / "absent.csv")
+        taskonomy(dataset[0], splits=tmp_path / "absent.csv")
     other = tmp_path / "other.csv"
     other.write_text("name,split\nroom000,train\n")
     with pytest.raises(ValueError, match=r"columns id, train, val, test.*other\.csv.*'name'"):
-        taskonomy(world[0], splits=other)
+        taskonomy(dataset[0], splits=other)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +219,9 @@ def test_split_files_that_are_not_there_or_not_in_the_format_are_named(world, tm
         ({"farthest": 0}, "`farthest` > 0"),
     ],
 )
-def test_bad_arguments_are_named(world, arguments, message):
+def test_bad_arguments_are_named(dataset, arguments, message):
     with pytest.raises(ValueError, match=message):
-        taskonomy(world[0], splits=world[1], **arguments)
+        taskonomy(dataset[0], splits=dataset[1], **arguments)
 
 
 @pytest.mark.parametrize("name", ["buildings", "points", "views", "image_size", "seed"])

@@ -91,8 +91,8 @@ def kill_training(folder, unbroken, seed, kills):
 
 @pytest.mark.slow
 def test_a_few_kills(tmp_path, unbroken):
-    # Three, unless this process was kept waiting so long that the run ended before a kill.
-    assert kill_training(tmp_path, unbroken, seed=0, kills=3) >= 1
+    # Two, unless this process was kept waiting so long that the run ended before a kill.
+    assert kill_training(tmp_path, unbroken, seed=0, kills=2) >= 1
 
 
 @pytest.mark.nightly
