@@ -1,6 +1,5 @@
 """`build_from`: a `build_model` for `GroupedModel`, derived from the joint model."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from keras_tag.grouped_model.model_copy import ModelCopier, Start
 from keras_tag.tag_model import TAGModel
+from keras_tag.task_names import check_different
 
 
 def build_from(
@@ -79,6 +79,8 @@ class NetworkBuilder:
     ) -> None:
         outputs = _named_outputs(model)
         self.tasks = tuple(outputs)
+        # Keras pairs lists with a dict of outputs by its sorted keys.
+        self._by_key = isinstance(model.output, Mapping)
         self.start = start
         self.verbose = verbose
         whole = keras.Model(model.input, outputs)
@@ -90,8 +92,8 @@ class NetworkBuilder:
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the model's outputs, in the model's order."""
-        return list(self.tasks)
+        """The names of the model's outputs, in the order in which Keras reads lists for them."""
+        return sorted(self.tasks) if self._by_key else list(self.tasks)
 
     def __call__(self, tasks: Sequence[str]) -> keras.Model:
         """Make a new network.
@@ -140,13 +142,7 @@ def _named_outputs(model: keras.Model) -> dict[str, Any]:
         return dict(outputs)
     flat = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
     names = list(model.output_names)
-    twice = sorted(name for name, times in Counter(names).items() if times > 1)
-    if twice:
-        raise ValueError(
-            "Expected outputs of different names, which are the tasks. Received several of the "
-            f"names {twice} among {names}. Name them with a dict: keras.Model(inputs, "
-            "{'task': output, ...})."
-        )
+    check_different(names)
     return dict(zip(names, flat, strict=True))
 
 

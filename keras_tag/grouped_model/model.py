@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from keras_tag.grouped_model.joint_outputs import metrics_by_task
 from keras_tag.grouped_model.layer_settings import restart_lora
 from keras_tag.grouped_model.logs import LossLogs
 from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation, unscale
@@ -15,7 +16,7 @@ from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups
 from keras_tag.grouped_model.report import report
 from keras_tag.grouped_model.served_networks import ServedNetworks
 from keras_tag.selection.grouping import Grouping
-from keras_tag.training.compile_spec import compile_config
+from keras_tag.training.compile_spec import compile_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,19 @@ class GroupedModel(ServedNetworks):
         self._loss_logs = LossLogs(grouping.groups, self.serves, helper_losses)
         # Seen by Keras, which looks for metrics among the model's own attributes.
         self._loss_metrics = self._loss_logs.metrics
+
+    def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments for Keras's `compile`: metrics by task, of the served tasks only."""
+        loss = given.get("loss")
+        others = tuple(loss) if isinstance(loss, Mapping) else ()
+        metrics: dict[str, Any] = {
+            name: metrics_by_task(
+                given[name], name, self.tasks, self.serves, self.joint_outputs, others
+            )
+            for name in ("metrics", "weighted_metrics")
+            if name in given
+        }
+        return {**given, **metrics}
 
     def compute_loss(
         self,
@@ -287,8 +301,10 @@ class GroupedModel(ServedNetworks):
         if self._network_losses is None:
             if not self.compiled:
                 raise ValueError("Expected a compiled model. Call `compile(...)` first.")
-            weights = compile_config(self).get("loss_weights")
-            self._network_losses = NetworkLosses(self.loss, weights, self.tasks, self.missing)
+            weights = compile_arguments(self).get("loss_weights")
+            self._network_losses = NetworkLosses(
+                self.loss, weights, self.tasks, self.missing, self.joint_outputs
+            )
         return self._network_losses
 
     @property

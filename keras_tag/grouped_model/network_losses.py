@@ -1,14 +1,15 @@
 """The losses of the tasks that a network trains, from what was given to `compile`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_tag.grouped_model.joint_outputs import by_name
 from keras_tag.training.compile_spec import all_labelled
 from keras_tag.training.replicas import num_replicas
-from keras_tag.training.task_losses import TaskLosses
+from keras_tag.training.task_losses import TaskLosses, factor
 
 
 class NetworkLosses:
@@ -18,49 +19,64 @@ class NetworkLosses:
     is the same as for the joint model that a `TAGModel` trains.
 
     Args:
-        loss: What was given to `compile(loss=...)`: a dict by task, or one for all tasks.
-        loss_weights: What was given to `compile(loss_weights=...)`: a dict by task, or None.
+        loss: What was given to `compile(loss=...)`: a dict by task, a list in the order of the
+            joint model's outputs, or one for all tasks.
+        loss_weights: What was given to `compile(loss_weights=...)`: a dict or list, or None.
         tasks: All tasks.
         missing: A label value that means "not labelled", next to NaN.
+        joint_outputs: The outputs of the joint model in the order of its lists. What was given for
+            the joint model may name all of them. None: not known.
 
     Attributes:
         losses: The loss of every task, as it was given.
-        weights: The loss weight of every task.
+        given_weights: The loss weight of every task, as it was given.
 
     Raises:
-        ValueError: A task without a loss, a name that is no task, a task without a weight.
+        ValueError: A task without a loss or without a weight; a name of no output of the joint
+            model; a list of another length.
     """
 
     def __init__(
-        self, loss: Any, loss_weights: Any, tasks: Iterable[str], missing: float | None = None
+        self,
+        loss: Any,
+        loss_weights: Any,
+        tasks: Iterable[str],
+        missing: float | None = None,
+        joint_outputs: Sequence[str] | None = None,
     ) -> None:
         self.tasks = tuple(tasks)
         self.missing = missing
-        if isinstance(loss, (list, tuple)) or loss is None:
+        self._joint_outputs = joint_outputs
+        # A dict of losses names what else the data may name.
+        self._named = tuple(loss) if isinstance(loss, Mapping) else ()
+        if loss is None:
             raise ValueError(
                 "Expected `loss` to be a dict with a loss for each of the tasks "
-                f"{list(self.tasks)}, or one loss for all of them. Received: loss={loss!r}. "
+                f"{list(self.tasks)}, or one loss for all of them. Received: loss=None. "
                 "Call `compile(optimizer, loss={...})`."
             )
-        if not isinstance(loss, Mapping):
+        if not isinstance(loss, (Mapping, list, tuple)):
             loss = dict.fromkeys(self.tasks, loss)
         if loss_weights is None:
             loss_weights = dict.fromkeys(self.tasks, 1.0)
-        self.losses = self._by_task(loss, "loss")
-        weights = self._by_task(loss_weights, "loss_weights")
-        self.weights = {task: float(weight) for task, weight in weights.items()}
+        self.losses = self._complete(loss, "loss")
+        self.given_weights = self._complete(loss_weights, "loss_weights")
 
-    def _by_task(self, given: Any, argument: str) -> dict[str, Any]:
-        named = dict(given) if isinstance(given, Mapping) else {}
-        named = {task: value for task, value in named.items() if value is not None}
-        if set(named) != set(self.tasks):
+    @property
+    def weights(self) -> dict[str, float]:
+        """The present loss weight of every task."""
+        return {task: float(factor(weight)) for task, weight in self.given_weights.items()}
+
+    def _complete(self, given: Any, argument: str) -> dict[str, Any]:
+        """Return an argument by task that must have an entry for every task."""
+        named = by_name(given, argument, self.tasks, self._joint_outputs)
+        absent = [task for task in self.tasks if named.get(task) is None]
+        if absent:
             raise ValueError(
                 f"Expected `{argument}` to be a dict that names every task of the grouping, "
-                f"{list(self.tasks)}, and nothing else. Missing: "
-                f"{[task for task in self.tasks if task not in named]}. "
-                f"Received: {argument}={given!r}."
+                f"{list(self.tasks)}. Missing: {absent}. Received: {argument}={given!r}."
             )
-        return named
+        return {task: named[task] for task in self.tasks}
 
     def __call__(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
         """The losses of some tasks on one batch. The one place where a task's loss is computed.
@@ -107,25 +123,31 @@ class NetworkLosses:
         Returns:
             A scalar.
         """
-        return sum(self.weights[task] * loss for task, loss in losses.items())
+        return sum(
+            _weighted(loss, factor(self.given_weights[task])) for task, loss in losses.items()
+        )
 
     def _read(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any, Any]:
-        y, sample_weight = self._targets(y), self._sample_weights(sample_weight)
+        targets, sample_weight = self._targets(y), self._sample_weights(sample_weight, y)
         outputs = dict(y_pred)
         wanted = {task: self.losses[task] for task in outputs}
         losses = TaskLosses(wanted, outputs, list(outputs), self.missing)
         labels = losses.labels(
-            {task: y[task] for task in outputs},
+            {task: targets[task] for task in outputs},
             outputs,
             {task: sample_weight[task] for task in outputs},
         )
         return losses, outputs, labels
 
     def _targets(self, y: Any) -> dict[str, Any]:
-        if len(self.tasks) == 1 and not isinstance(y, Mapping):
+        if len(self.tasks) == 1 and not isinstance(y, (Mapping, list, tuple)):
             y = {self.tasks[0]: y}
-        given = y if isinstance(y, Mapping) else {}
-        absent = [task for task in self.tasks if given.get(task) is None]
+        named: Mapping[str, Any] = {}
+        if isinstance(y, Mapping):
+            named = y
+        elif isinstance(y, (list, tuple)):
+            named = by_name(y, "y", self.tasks, self._joint_outputs)
+        absent = [task for task in self.tasks if named.get(task) is None]
         if absent:
             received = list(y) if isinstance(y, Mapping) else type(y).__name__
             raise ValueError(
@@ -133,18 +155,19 @@ class NetworkLosses:
                 f"Missing: {absent}. Received: {received}. A label that is missing for single "
                 "examples is NaN (or the `missing` sentinel), not an absent entry."
             )
-        return {task: given[task] for task in self.tasks}
+        return {task: named[task] for task in self.tasks}
 
-    def _sample_weights(self, sample_weight: Any) -> dict[str, Any]:
-        if not isinstance(sample_weight, Mapping):
+    def _sample_weights(self, sample_weight: Any, y: Any) -> dict[str, Any]:
+        if not isinstance(sample_weight, (Mapping, list, tuple)):
             return dict.fromkeys(self.tasks, sample_weight)
-        unknown = sorted(set(sample_weight) - set(self.tasks))
-        if unknown:
-            raise ValueError(
-                f"Expected sample_weight to be one array or a dict by task, of {list(self.tasks)}. "
-                f"Received other names: {unknown}."
-            )
-        return {task: sample_weight.get(task) for task in self.tasks}
+        labelled = tuple(y) if isinstance(y, Mapping) else ()
+        others = (*self._named, *labelled)
+        named = by_name(sample_weight, "sample_weight", self.tasks, self._joint_outputs, others)
+        return {task: named.get(task) for task in self.tasks}
+
+
+def _weighted(loss: Any, weight: Any) -> Any:
+    return loss * (tf.cast(weight, loss.dtype) if tf.is_tensor(weight) else weight)
 
 
 def regularisation(network: keras.Model) -> Any:

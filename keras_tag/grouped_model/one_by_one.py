@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 
 from keras_tag.atomic_files import sync, write_atomically
+from keras_tag.grouped_model.joint_outputs import MadeNetworks
 from keras_tag.selection.grouping import Grouping
-from keras_tag.training.compile_spec import compile_config
+from keras_tag.training.compile_spec import new_metrics
 
 if TYPE_CHECKING:
     from keras_tag.grouped_model.model import GroupedModel
@@ -78,17 +79,17 @@ def compiled_alone(model: "GroupedModel", index: int) -> "GroupedModel":
     network, group = model.networks[index], model.grouping.groups[index]
     alone = type(model)(
         Grouping.from_groups([group]),
-        lambda tasks: network,
+        MadeNetworks([network], model.joint_outputs),
         serve=[task for task in group if model.serves.get(task) == index],
         missing=model.missing,
     )
-    losses, spec = model.task_losses, compile_config(model)
+    losses = model.task_losses
     alone.compile(
         None if model.optimizer is None else model.optimizer.optimizers[index],
         loss={task: losses.losses[task] for task in group},
-        loss_weights={task: losses.weights[task] for task in group},
-        metrics=_metrics_of(alone.serves, "metrics", spec["metrics"]),
-        weighted_metrics=_metrics_of(alone.serves, "weighted_metrics", spec["weighted_metrics"]),
+        loss_weights={task: losses.given_weights[task] for task in group},
+        metrics=_metrics_of(alone.serves, "metrics", model),
+        weighted_metrics=_metrics_of(alone.serves, "weighted_metrics", model),
         run_eagerly=model.run_eagerly,
         steps_per_execution=model.steps_per_execution,
         jit_compile=model.jit_compile,
@@ -96,16 +97,17 @@ def compiled_alone(model: "GroupedModel", index: int) -> "GroupedModel":
     return alone
 
 
-def _metrics_of(tasks: Iterable[str], argument: str, serialized: Any) -> dict[str, Any] | None:
-    """New metrics of some tasks, from the serialised `compile` argument for all."""
-    if serialized is not None and not isinstance(serialized, Mapping):
+def _metrics_of(
+    tasks: Iterable[str], argument: str, model: "GroupedModel"
+) -> dict[str, Any] | None:
+    """Return new metrics of some tasks, from the `compile` argument of a model of all tasks."""
+    given = new_metrics(model, argument)
+    if given is not None and not isinstance(given, Mapping):
         raise ValueError(
             f"Expected `{argument}` to have been compiled as a dict by task. "
-            f"Received: {argument}={serialized!r}."
+            f"Received: {argument}={given!r}."
         )
-    chosen = {task: (serialized or {}).get(task) for task in tasks}
-    metrics = {task: own for task, own in chosen.items() if own is not None}
-    return keras.saving.deserialize_keras_object(metrics) if metrics else None
+    return {task: given[task] for task in tasks if task in given} if given else None
 
 
 def _claim(place: Path, grouping: Grouping) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import pandas as pd
 
+from keras_tag.grouped_model.joint_outputs import MadeNetworks
 from keras_tag.selection.grouping import Grouping
-from keras_tag.training.compile_spec import compile_config
+from keras_tag.training.compile_spec import new_metrics
 
 if TYPE_CHECKING:
     from keras_tag.grouped_model.model import GroupedModel
@@ -45,13 +46,13 @@ def report(
     frame = frame.join(_evaluate(model, test))
     for name, (grouping, models) in rivals.items():
         # The same losses and metrics, whatever the rival was compiled with, if at all.
-        rival = type(model)(grouping, models.__getitem__, serve=model.serves, missing=model.missing)
-        spec = compile_config(model)
+        made = MadeNetworks(map(models.__getitem__, grouping.groups), model.joint_outputs)
+        rival = type(model)(grouping, made, serve=model.serves, missing=model.missing)
         rival.compile(
             None,
             loss={task: model.task_losses.losses[task] for task in grouping.tasks},
-            metrics=keras.saving.deserialize_keras_object(spec["metrics"]),
-            weighted_metrics=keras.saving.deserialize_keras_object(spec["weighted_metrics"]),
+            metrics=new_metrics(model, "metrics"),
+            weighted_metrics=new_metrics(model, "weighted_metrics"),
             run_eagerly=model.run_eagerly,
         )
         frame = frame.join(_evaluate(rival, test).add_prefix(f"{name}_"))

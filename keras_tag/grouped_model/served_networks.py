@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_tag.grouped_model.joint_outputs import MadeNetworks, joint_outputs_of
 from keras_tag.grouped_model.layer_settings import LayerSettings, restart_lora
 from keras_tag.grouped_model.network_outputs import (
     by_task,
@@ -50,6 +51,7 @@ class ServedNetworks(DistributedModel):
         self.tasks = grouping.tasks
         self.serves = served_by(grouping, serve)
         self.output_names = list(self.serves)
+        self.joint_outputs = joint_outputs_of(build_model, self.tasks)
         self.networks = [build_model(group) for group in grouping.groups]
         for group, network in zip(grouping.groups, self.networks, strict=True):
             check_network(network, group)
@@ -156,6 +158,7 @@ class ServedNetworks(DistributedModel):
             **super().get_config(),
             "grouping": self.grouping.to_dict(),
             "serve": list(self.serves),
+            "joint_outputs": None if self.joint_outputs is None else list(self.joint_outputs),
             "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
             "layers": [LayerSettings.of(net).to_config() for net in self.networks],
         }
@@ -176,5 +179,6 @@ class ServedNetworks(DistributedModel):
             if settings.fits(network):
                 settings.apply(network)
         grouping = Grouping.from_dict(config.pop("grouping"))
-        remaining = iter(networks)
-        return cls(grouping, lambda tasks: next(remaining), **config)
+        # Not in files written before it was kept.
+        made = MadeNetworks(networks, config.pop("joint_outputs", None))
+        return cls(grouping, made, **config)

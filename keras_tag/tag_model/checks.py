@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_tag.training.compile_spec import compile_config
+from keras_tag.task_names import check_different
+from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.distributed_model import num_workers
 
 LOOKAHEADS = ("gradient", "optimizer", "first_order", "cosine")
@@ -24,6 +25,8 @@ def check_model(model: Any) -> None:
                 f"overrides `{method}`, which a wrapper would silently leave out. Move its work "
                 "into losses given to `compile`, into `add_loss`, or into the layers."
             )
+    if isinstance(getattr(model, "output", None), (list, tuple)):
+        check_different(model.output_names)
 
 
 def check_whole(name: str, value: Any) -> None:
@@ -145,7 +148,7 @@ def check_supported(model: Any) -> None:
             f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps}. Use "
             "lookahead='gradient', or a larger batch in place of accumulation."
         )
-    if model.missing is not None and compile_config(model).get("metrics"):
+    if model.missing is not None and compile_arguments(model).get("metrics"):
         raise ValueError(
             "Expected no `metrics` where labels may be missing: Keras's `metrics` ignore sample "
             f"weights and would count the missing ones (missing={model.missing}). Give them to "

@@ -128,10 +128,10 @@ class JointGradient:
 
     Args:
         trainable: The model's trainable variables.
-        weights: One loss weight per task.
+        weights: One loss weight per task, a number or a scalar tensor.
     """
 
-    def __init__(self, trainable: Sequence[Any], weights: Sequence[float]) -> None:
+    def __init__(self, trainable: Sequence[Any], weights: Sequence[Any]) -> None:
         self._trainable = trainable
         self._weights = weights
         self._sum: list[tf.Tensor] = [tf.zeros_like(v.value) for v in trainable]

@@ -20,7 +20,7 @@ from keras_tag.tag_model.metadata import measured_with
 from keras_tag.tag_model.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import OpenProbe, OpenProbes, ProbeSwitch, TrainFunctions
-from keras_tag.training.compile_spec import compile_config
+from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.replicas import split_batch
 from keras_tag.training.task_losses import Labels, TaskLosses
 
@@ -163,7 +163,7 @@ class Prober:
             return loss
         joint = None
         if model.reuse_gradients:
-            weights = losses.loss_weights(compile_config(model)["loss_weights"], y_pred)
+            weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
             joint = JointGradient(model.trainable_variables, weights)
         sources = None
         if model.sources_per_probe is not None and model.sources_per_probe < len(losses.tasks):

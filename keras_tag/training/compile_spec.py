@@ -1,7 +1,6 @@
 """The arguments that a model was compiled with, and what they mean where labels are missing."""
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +35,8 @@ class CompiledModel(keras.Model):
         """Compile with the arguments of `keras.Model.compile`."""
         call = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
         given = {name: value for name, value in call.arguments.items() if name != "self"}
-        super().compile(**self.keras_arguments(given))
+        given = self.keras_arguments(given)
+        super().compile(**given)
         self._compiled_with = CompileArguments(given)
 
     def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class CompiledModel(keras.Model):
 
 
 def compile_arguments(model: keras.Model) -> dict[str, Any]:
-    """Return the arguments that `compile` was given, as they were given; absent ones left out.
+    """Return the arguments that Keras's `compile` was given; absent ones are left out.
 
     Args:
         model: A model of this package, compiled.
@@ -60,13 +60,24 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     return {} if given is None else given.arguments
 
 
-def compile_config(model: keras.Model) -> dict[str, Any]:
-    """Return what `compile` was given, serialised; also while a step is being traced."""
-    # The optimizer's rate is read for it, which a graph can't; and a lambda among the losses
-    # warns that it can't be saved, which is said when the model is saved.
-    with tf.init_scope(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return dict(model.get_compile_config())
+def new_metrics(model: keras.Model, argument: str) -> Any:
+    """Return metrics like those of a model, with states of their own.
+
+    Args:
+        model: A compiled model of this package.
+        argument: "metrics" or "weighted_metrics".
+
+    Returns:
+        In the structure in which they were given.
+    """
+
+    def new(metric: Any) -> Any:
+        if isinstance(metric, keras.metrics.Metric):
+            return type(metric).from_config(metric.get_config())
+        return metric
+
+    given = compile_arguments(model).get(argument)
+    return None if given is None else keras.tree.map_structure(new, given)
 
 
 def all_labelled(model: keras.Model, tasks: Sequence[str], labels: Labels) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.task_names import check_different
 from keras_tag.training.keras_masks import mask_of
 from keras_tag.training.missing_labels import (
     MEANS,
@@ -84,7 +85,7 @@ class TaskLosses:
         missing: A label value that means "not labelled", next to NaN. None: only NaN.
 
     Raises:
-        ValueError: Nested outputs, or a loss for an unknown output.
+        ValueError: Nested outputs, two outputs of one name, or a loss for an unknown output.
     """
 
     def __init__(
@@ -296,7 +297,9 @@ def _output_names(outputs: Any, output_names: Sequence[str] | None) -> tuple[str
             "Expected a flat dict or list of outputs, one per task. Received nested outputs under "
             f"{nested}. Return one flat dict {{task: output}}."
         )
-    return tuple(map(str, names))
+    names = [str(name) for name in names]
+    check_different(names)
+    return tuple(names)
 
 
 def _by_output(

@@ -54,9 +54,8 @@ def values_of(prediction, y):
 
 
 def grouped(model, missing=None):
-    return GroupedModel(
-        Grouping.from_groups([("a", "b")]), build_from(model), warm_start=model, missing=missing
-    )
+    build = build_from(model, start="all", verbose=False)
+    return GroupedModel(Grouping.from_groups([("a", "b")]), build, missing=missing)
 
 
 def test_the_mask_of_an_output_is_where_keras_keeps_it():
