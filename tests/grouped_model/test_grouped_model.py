@@ -219,7 +219,7 @@ def test_names_the_task_without_labels(grouping, batch, method):
     ("compiled", "message"),
     [
         ({"loss": {"a": "mse", "b": "mse"}}, r"`loss`.*Missing: \['c'\]"),
-        ({"loss": {**MSE, "z": "mse"}}, r"`loss`.*and nothing else"),
+        ({"loss": {"a": "mse", "b": "mse", "z": "mse"}}, r"`loss`.*Missing: \['c'\]"),
         ({"loss": None}, r"Expected `loss` to be a dict"),
         ({"loss": MSE, "loss_weights": {"a": 2.0}}, r"`loss_weights`.*Missing: \['b', 'c'\]"),
         ({"loss": MSE, "optimizer": None}, r"Expected an optimizer"),
