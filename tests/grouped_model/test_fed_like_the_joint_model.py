@@ -54,7 +54,9 @@ def test_lists_are_in_the_joint_models_order(kind, groups, fed, tmp_path):
     }
     # Plain Keras itself pairs lists with the outputs.
     if kind == "dict":
-        model.compile("sgd", **{k: dict(zip(sorted(NAMES), v)) for k, v in given.items()})
+        model.compile(
+            "sgd", **{k: dict(zip(sorted(NAMES), v, strict=True)) for k, v in given.items()}
+        )
         data = dict(zip(sorted(NAMES), listed, strict=True))
         right = model.evaluate(
             x,
@@ -141,9 +143,13 @@ def test_what_is_certainly_wrong_is_refused(from_joint, compiled, data, message,
     fed_data = (x, y, weight) if "sample_weight" in data else (x, y)
     if "y" in data:
         fed_data = (x, tuple(y.values())[: data["y"]])
-    with pytest.raises(ValueError, match=message):
+
+    def train():
         some.compile("sgd", **compiled)
         some.fit(tf.data.Dataset.from_tensors(fed_data), verbose=0)
+
+    with pytest.raises(ValueError, match=message):
+        train()
 
 
 def factors(kind):
@@ -152,11 +158,12 @@ def factors(kind):
         return keras.Variable(1.0), 0.5
     if kind == "tf variable":
         return tf.Variable(1.0), tf.constant(0.5)
-    return np.array(1.0), np.float32(0.5)
+    return np.array(1.0, "float32"), np.float32(0.5)
 
 
-@pytest.mark.parametrize("kind", ["keras variable", "tf variable", "arrays"])
-@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "as_list"), [("keras variable", False), ("tf variable", True), ("arrays", False)]
+)
 def test_loss_weights_may_change_while_fit_runs(kind, as_list, fed):
     x, y, _ = fed
 
