@@ -1,6 +1,5 @@
 """`build_from`: a `build_model` for `GroupedModel`, derived from the joint model."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
