@@ -1,6 +1,7 @@
 """The arguments that a model was compiled with, and what they mean where labels are missing."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,14 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     """
     given = getattr(model, "_compiled_with", None)
     return {} if given is None else given.arguments
+
+
+def compile_config(model: keras.Model) -> dict[str, Any]:
+    """Return what any Keras model's `compile` was given, serialised."""
+    with warnings.catch_warnings():
+        # A lambda among the losses warns that it can't be saved.
+        warnings.simplefilter("ignore")
+        return dict(model.get_compile_config())
 
 
 def new_metrics(model: keras.Model, argument: str) -> Any:
