@@ -14,6 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_page_on_celeba_run_from_top_to_bottom(tmp_path, monkeypatch):
     likeness.write_files(tmp_path / "files", {"train": 6, "validation": 2, "test": 2})
     likeness.prepare(tmp_path / "files", tmp_path / "data")

@@ -31,6 +31,7 @@ def test_what_is_shared_is_the_encoder_and_nothing_else():
     assert len(shared) < len(model.trainable_variables)
 
 
+@pytest.mark.slow
 def test_any_backbone_of_keras_applications_may_be_the_encoder():
     backbone = keras.applications.MobileNetV3Small(
         input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None, minimalistic=True

@@ -134,6 +134,7 @@ def test_groups_trained_by_processes_of_their_own_are_put_together(tmp_path):
         np.testing.assert_allclose(ends[0][name], ends[1][name], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_an_index_of_no_network_is_refused(tmp_path):
     run_alone(
         SHARED_OUT,

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from grouped_networks import dict_network
+from quick import quick
 
 from keras_tag import GroupedModel, Grouping
 
@@ -72,7 +73,7 @@ def assert_equal_networks(grouped, alone):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", quick(OPTIMIZERS, ["adam"]))
 def test_joint_fit_equals_separate_fits(name, batch):
     x, y = batch
     build = network if name in ("momentum", "adam") else dict_network

@@ -4,11 +4,11 @@ import apply_and_revert
 import keras
 import numpy as np
 import pytest
+from quick import quick
 from tag_models import L, assert_same, relative, snapshot
 
 from keras_tag import TAGModel
 
-SLOW = pytest.mark.slow
 KINDS = ("gradient", "optimizer", "first_order", "cosine")
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.02, 1, 0.9)
 OPTIMIZERS = {
@@ -93,16 +93,11 @@ def shared_of(model):
     return [v for v in model.trainable_variables if v.path.startswith("trunk")]
 
 
-def pairs(every, quick):
-    """Parameters of a test: all pairs, those that are not for everybody marked as slow."""
-    return [pytest.param(*pair, marks=[] if pair in quick else SLOW) for pair in every]
-
-
 @pytest.mark.parametrize(
     ("name", "network"),
-    pairs(
+    quick(
         [(name, network) for name in OPTIMIZERS for network in NETWORKS],
-        quick=[
+        chosen=[
             ("momentum", "convolutional"),
             ("schedule", "convolutional"),
             ("ema", "convolutional"),
@@ -122,7 +117,7 @@ def test_optimizer_lookahead_is_the_optimizers_real_step(name, network, float64)
     assert relative(expected.T, expected) > 1e-2
 
 
-@pytest.mark.parametrize("network", ["convolutional", pytest.param("transformer", marks=SLOW)])
+@pytest.mark.parametrize("network", quick(NETWORKS, ["convolutional"]))
 @pytest.mark.parametrize(
     ("kind", "steps"),
     [("gradient", 1), ("gradient", 3), ("optimizer", 3), ("first_order", 1), ("cosine", 1)],
@@ -140,9 +135,9 @@ def test_every_kind_equals_its_formula(kind, steps, network, float64):
 
 @pytest.mark.parametrize(
     ("kind", "network"),
-    pairs(
+    quick(
         [(kind, network) for kind in KINDS for network in NETWORKS],
-        quick=[("gradient", "transformer"), ("optimizer", "convolutional")],
+        chosen=[("gradient", "transformer"), ("optimizer", "convolutional")],
     ),
 )
 def test_float32_agrees_to_its_resolution(kind, network, float64):
@@ -247,11 +242,11 @@ def test_probe_data_measures_on_another_batch(float64):
     "options",
     [
         {},
-        {"lookahead": "optimizer", "steps": 2},
-        {"lookahead": "first_order"},
-        {"lookahead": "cosine"},
+        pytest.param({"lookahead": "optimizer", "steps": 2}, marks=pytest.mark.slow),
+        pytest.param({"lookahead": "first_order"}, marks=pytest.mark.slow),
+        pytest.param({"lookahead": "cosine"}, marks=pytest.mark.slow),
         {"reuse_gradients": True},
-        {"probe_data": True},
+        pytest.param({"probe_data": True}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from fresh_process import run_alone
+from quick import quick
 from tag_models import LOSS, L, assert_same, data, mlp, relative
 
 from keras_tag import TAGModel
@@ -26,7 +27,9 @@ def two_outputs():
     )
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize(
+    "policy", quick(["mixed_float16", "mixed_bfloat16"], ["mixed_float16"]), indirect=True
+)
 @pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order"])
 def test_mixed_precision_measures_what_float32_measures(policy, kind):
     x, _ = data(64, dtype="float32")
@@ -60,7 +63,7 @@ def test_small_gradients_do_not_vanish_in_float16(policy):
     assert (np.diag(z) > 1e-3).all()
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", quick([False, True], [False]))
 def test_xla_trains_and_measures_the_same(jit, tmp_path):
     """In a process of its own, where no other test has switched op determinism on."""
     code = f"""
