@@ -4,7 +4,7 @@ A method is asked for one seed of one set; it sees what it would have measured, 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
 from keras_tag import Affinity, GroupScores, budget_curve, select_groups
 from keras_tag.baselines import extrapolate_pairs, shared_step, shortlist
-from keras_tag.selection import Grouping, groups_to_train
+from keras_tag.selection import Grouping, groups_to_train, predicted_gain
 from keras_tag.selection.few_trainings.gain_model import Prior
 
 
@@ -87,6 +87,31 @@ def by_affinity(kind: str, score: str | float, min_size: int = 1) -> Method:
             # Nor are smaller groups used to make up the number.
             predicted[size[:, 0] < min_size] = predicted.min() - 1
         return Choice(np.where(case.table.groups, predicted, np.nan), curve)
+
+    return choose
+
+
+def by_prediction(kind: str) -> Method:
+    """TAG with the losses that the prior of `groups_to_train` predicts; nothing is trained.
+
+    The losses before the probes are taken for the joint run's means over its epochs: of training,
+    or of the validation split where probes look at it.
+    """
+
+    def choose(case: Case, budgets: Sequence[int]) -> Choice | None:
+        affinity = case.affinity(kind)
+        if affinity is None or (np.diag(affinity.mean) <= 0).any():
+            return None
+        by_epoch = case.affinities.validation if "validation" in kind else case.affinities.train
+        affinity = replace(affinity, losses=np.nanmean(by_epoch[case.seed], 0))
+        score = predicted_gain(affinity, case.prior)
+        predicted = np.full(case.table.groups.shape, np.nan)
+        for row, group in enumerate(case.table.groups):
+            members = tuple(
+                task for task, inside in zip(affinity.tasks, group, strict=True) if inside
+            )
+            predicted[row, group] = [score(members, task) for task in members]
+        return Choice(predicted, budget_curve(affinity, budgets, score=score))
 
     return choose
 
@@ -235,6 +260,9 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
         "members, three at least, validation": by_affinity("validation-10", "members", 3),
         "shared step, validation": by_affinity("validation-10", 0.5),
         "shared step, three at least, validation": by_affinity("validation-10", 0.5, 3),
+        "predicted losses": by_prediction("gradient-10"),
+        "predicted losses, every 50": by_prediction("gradient-50"),
+        "predicted losses, validation": by_prediction("validation-10"),
         "random groups trained": random_trainings(),
         "groups to train": by_trainings("gradient-10"),
         "groups to train, validation": by_trainings("validation-10"),

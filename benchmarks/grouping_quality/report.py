@@ -21,6 +21,8 @@ SHOWN = (
     "members, three at least",
     "shared step",
     "shared step, three at least, validation",
+    "predicted losses",
+    "predicted losses, validation",
     "shortlist",
     "groups to train",
     "groups to train, validation",
@@ -52,11 +54,20 @@ VARIANTS = (
     "shared step, three at least",
     "shared step, validation",
     "shared step, three at least, validation",
+    "predicted losses",
+    "predicted losses, every 50",
+    "predicted losses, validation",
     "shortlist",
     "groups to train",
     "groups to train, 3 b, validation, every 50",
     "groups to train, validation",
     "random groups trained",
+)
+_NOT_DRAWN = (
+    "best of other seeds",
+    "groups to train",
+    "predicted losses",
+    "predicted losses, validation",
 )
 # From which the score to ship is chosen, leaving one set out.
 UNTRAINED = (
@@ -70,6 +81,8 @@ UNTRAINED = (
     "shared step, three at least",
     "shared step, validation",
     "shared step, three at least, validation",
+    "predicted losses",
+    "predicted losses, validation",
 )
 # Grouping matters on a set where the groups that are best on other seeds beat random ones on this
 # one by so much of the loss, mean over budgets, and by two standard errors over the seeds. It
@@ -333,8 +346,8 @@ def plot(results: dict[str, Any], path: Any) -> None:
     chosen = [entry for entry in compared(results).values() if matters(entry)]
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for method in SHOWN:
-        # The first has no cost; the second's point is where "shortlist" is.
-        if method in ("best of other seeds", "groups to train") or not chosen:
+        # Without a cost, or where another method's point is.
+        if method in _NOT_DRAWN or not chosen:
             continue
         has = [entry for entry in chosen if method in entry["methods"]]
         relative = [

@@ -14,6 +14,7 @@
 from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.few_trainings.gain_model import Prior
 from keras_tag.selection.few_trainings.next_trainings import groups_to_train
+from keras_tag.selection.few_trainings.prediction import predicted_gain
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.select import budget_curve, select_groups
@@ -26,6 +27,7 @@ __all__ = [
     "Prior",
     "budget_curve",
     "groups_to_train",
+    "predicted_gain",
     "select_groups",
     "verify",
 ]

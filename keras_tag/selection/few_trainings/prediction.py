@@ -1,0 +1,78 @@
+"""A group score that predicts losses from affinities, before any group is trained.
+
+This module knows arrays only. It never imports TensorFlow.
+"""
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.selection.arguments.affinities import affinity_shares
+from keras_tag.selection.arguments.choice import ScoreFunction
+from keras_tag.selection.few_trainings.gain_model import Prior
+
+
+def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunction:
+    """Score a group by how much lower the losses are predicted to be than in the joint run.
+
+    With A[i, j] = Z[i, j] / Z[j, j] and T[i, j] = `prior.stranger` + `prior.friend` A[i, j] for
+    i != j, T[j, j] = 0, member j of group S, whose loss was L_j, scores
+
+        L_j (1 - exp(mean over i in S of T[i, j] - mean over all tasks i of T[i, j])).
+
+    It is what `groups_to_train` expects of a group before any is trained. Unlike under "members", a
+    task with a large loss counts for more, so the losses should be of comparable size. The
+    objective is how much lower the total loss is predicted to be; the prediction ranks groups, its
+    size is uncertain.
+
+    Args:
+        affinity: As a `TAGModel` measured it; every pair, with a positive diagonal, and with
+            `affinity.losses`. With `probe_data` these are of the validation data.
+        prior: The expected effect of tasks on each other; None: what was fitted to the sets of
+            `benchmarks/grouping_quality`.
+
+    Returns:
+        A function (names of the group, task) -> score, for `select_groups(affinity, budget,
+        score=...)` with up to 15 tasks.
+
+    Raises:
+        ValueError: Unmeasured pairs, a diagonal that is not positive, or losses that are unknown
+            or not positive.
+
+    Example:
+        >>> score = keras_tag.selection.predicted_gain(tag.affinity())
+        >>> grouping = keras_tag.select_groups(tag.affinity(), budget=2, score=score)
+    """
+    shares = affinity_shares(affinity)
+    losses = _positive_losses(affinity)
+    prior = prior or Prior()
+    effect = prior.stranger + prior.friend * shares
+    np.fill_diagonal(effect, 0.0)
+    in_joint_run = effect.mean(axis=0)
+    index = {task: k for k, task in enumerate(affinity.tasks)}
+
+    def score(group: tuple[str, ...], task: str) -> float:
+        members, target = [index[name] for name in group], index[task]
+        ratio = np.exp(effect[members, target].mean() - in_joint_run[target])
+        return float(losses[target] * (1.0 - ratio))
+
+    return score
+
+
+def _positive_losses(affinity: Affinity) -> np.ndarray:
+    if affinity.losses is None:
+        raise ValueError(
+            "Expected an affinity with the tasks' losses, as tag.affinity() has after fit. "
+            "Received: one without, as tables are and files of earlier versions. Set them with "
+            "dataclasses.replace(affinity, losses=[...]), or choose by score='members'."
+        )
+    bad = {
+        task: float(loss)
+        for task, loss in zip(affinity.tasks, affinity.losses, strict=True)
+        if not loss > 0
+    }
+    if bad:
+        raise ValueError(
+            "Expected every task's loss to be known and positive: ratios of losses are predicted. "
+            f"Received: {bad}. Choose by score='members'."
+        )
+    return affinity.losses
