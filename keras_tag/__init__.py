@@ -32,6 +32,7 @@ _HOMES = {
     "build_from": "keras_tag.grouped_model",
     "GroupSearch": "keras_tag.search.group_search",
     "Objective": "keras_tag.search.objectives",
+    "split_outputs": "keras_tag.training.output_columns",
     "worker_path": "keras_tag.training.workers",
 }
 _MODULES = ("baselines", "callbacks", "datasets", "plotting")
@@ -54,6 +55,7 @@ __all__ = [
     "groups_to_train",
     "plotting",
     "select_groups",
+    "split_outputs",
     "stability",
     "worker_path",
 ]
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         select_groups,
     )
     from keras_tag.tag_model import TAGModel
+    from keras_tag.training.output_columns import split_outputs
     from keras_tag.training.workers import worker_path
 
 

@@ -107,7 +107,8 @@ def check_two_tasks(tasks: Sequence[str]) -> None:
     if len(tasks) < 2:
         raise ValueError(
             "Expected at least two tasks (outputs with a loss): affinity is between tasks. "
-            f"Received: tasks {list(tasks)}."
+            f"Received: tasks {list(tasks)}. If the one output has a column per task, give it to "
+            "`keras_tag.split_outputs(model, names)`."
         )
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_tag.tag_model import checks
 from keras_tag.tag_model.shadow_optimizer import ShadowOptimizer
 from keras_tag.tag_model.sharing import Sharing, connections, find_sharing
+from keras_tag.training.output_columns import label_columns
 from keras_tag.training.task_losses import TaskLosses
 
 
@@ -49,7 +50,8 @@ class CompiledTasks:
         """
         if self._losses is None:
             names = getattr(self._model, "output_names", None)
-            losses = TaskLosses(self._loss, y_pred, names, self._missing)
+            columns = label_columns([self._model.model], names or [])
+            losses = TaskLosses(self._loss, y_pred, names, self._missing, columns)
             checks.check_two_tasks(losses.tasks)
             self._losses = losses
         return self._losses

@@ -38,8 +38,8 @@ def split_outputs(model: keras.Model, names: Sequence[str]) -> keras.Model:
     it. So may sample weights. A label that is missing is NaN, column by column.
 
     The loss that is compiled is every column's: `compile(loss="binary_crossentropy")`. What is
-    minimised is their sum, where one head minimises their mean; `loss_weights=[1 / n] * n` keeps
-    the learning rate's meaning.
+    minimised is their sum, where one head minimises their mean: `loss=["binary_crossentropy"] * n,
+    loss_weights=[1 / n] * n` is what the one head minimises.
 
     Args:
         model: A functional or Sequential model with one output, whose last layer is a
@@ -107,7 +107,7 @@ def label_columns(networks: Iterable[keras.Model], tasks: Iterable[str]) -> dict
         for layer in network.layers
         if isinstance(layer, ColumnDense)
     }
-    return {task: heads[task] for task in tasks} if set(tasks) <= set(heads) else None
+    return {task: heads[task] for task in tasks} if tasks and set(tasks) <= set(heads) else None
 
 
 def take_columns(values: Any, columns: Mapping[str, Any] | None, argument: str) -> Any:

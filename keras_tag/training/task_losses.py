@@ -24,6 +24,7 @@ from keras_tag.training.missing_labels import (
     product,
     without_missing,
 )
+from keras_tag.training.output_columns import take_columns
 from keras_tag.training.replicas import all_reduce_sum, keras_share, num_replicas
 
 
@@ -83,6 +84,7 @@ class TaskLosses:
         outputs: The model's output, a dict or list of tensors (or of anything with a shape).
         output_names: The names of a list of outputs; ignored for a dict.
         missing: A label value that means "not labelled", next to NaN. None: only NaN.
+        columns: Which column of one array of labels is a task's; see `label_columns`.
 
     Raises:
         ValueError: Nested outputs, two outputs of one name, or a loss for an unknown output.
@@ -94,12 +96,14 @@ class TaskLosses:
         outputs: Any,
         output_names: Sequence[str] | None,
         missing: float | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> None:
         self._names = _output_names(outputs, output_names)
         losses = _by_output(loss, self._names, outputs, "loss", spread=True)
         self.tasks = tuple(name for name in self._names if losses[name] is not None)
         self._losses = {task: losses[task] for task in self.tasks}
         self._missing = missing
+        self._columns = columns
         # Task -> how many axes its loss's values have, and whether they have a mask of their own.
         self._shapes: dict[str, tuple[int, bool]] = {}
         self._dtypes: dict[str, str] = {}
@@ -118,6 +122,8 @@ class TaskLosses:
         Raises:
             ValueError: A task without targets.
         """
+        y = take_columns(y, self._columns, "y")
+        sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
         y = _by_output(y, self._names, y_pred, "y")
         weight = _by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
         predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
