@@ -309,7 +309,7 @@ class GroupedModel(ServedNetworks):
 
     @property
     def optimizer(self) -> PerNetworkOptimizer | None:
-        """The networks' optimizers as one; `optimizer.optimizers[i]` steps network i."""
+        """The networks' optimizers as one; `optimizer.by_network[i]` steps network i."""
         return self._optimizer
 
     @optimizer.setter

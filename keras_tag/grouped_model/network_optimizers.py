@@ -58,7 +58,7 @@ class OptimizerChoice:
         own = self.own
         if current is not None:
             # They may have got a loss scale, which has state as well.
-            pairs = zip(self.own, current.optimizers, strict=True)
+            pairs = zip(self.own, current.by_network, strict=True)
             own = [None if given is None else used for given, used in pairs]
         return PerNetworkOptimizer(compiled, own)
 
@@ -91,7 +91,8 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
 
     Attributes:
         compiled: The argument; None if no network needs it.
-        optimizers: The optimizer of every network.
+        by_network: The optimizer of every network. Not `optimizers`: Keras takes what has that for
+            its own MultiOptimizer, sets every rate, and logs other names.
 
     Raises:
         ValueError: An optimizer is given twice.
@@ -108,21 +109,21 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         # Which networks the compiled one serves; the first of them has the compiled one itself.
         self._served = [index for index, optimizer in enumerate(own) if optimizer is None]
         self.compiled = compiled if self._served else None
-        self.optimizers: list[Any] = list(own)
+        self.by_network: list[Any] = list(own)
         for index in self._served:
-            self.optimizers[index] = compiled if index == self._served[0] else _copy(compiled)
-        _check_separate(self.optimizers)
+            self.by_network[index] = compiled if index == self._served[0] else _copy(compiled)
+        _check_separate(self.by_network)
 
     @property
     def _lead(self) -> keras.optimizers.Optimizer:
         """The compiled optimizer as it steps; without one, that of the first network."""
-        return self.optimizers[self._served[0] if self._served else 0]
+        return self.by_network[self._served[0] if self._served else 0]
 
     def add_loss_scale(self) -> None:
         """Give each optimizer a dynamic loss scale of its own (for mixed_float16)."""
         scaled = keras.optimizers.LossScaleOptimizer
-        self.optimizers = [
-            opt if isinstance(opt, scaled) else scaled(opt) for opt in self.optimizers
+        self.by_network = [
+            opt if isinstance(opt, scaled) else scaled(opt) for opt in self.by_network
         ]
 
     def bind(self, variables_of_networks: Callable[[], Sequence[Variables]]) -> None:
@@ -140,9 +141,12 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         Args:
             variables: All the networks' trainable variables. Ignored, since `bind` knows more.
         """
-        for optimizer, own in zip(self.optimizers, self._variables_of_networks(), strict=True):
+        for optimizer, own in zip(self.by_network, self._variables_of_networks(), strict=True):
             if not optimizer.built:
                 optimizer.build(own)
+        self._trainable_variables = [
+            variable for own in self._variables_of_networks() for variable in own
+        ]
         self.built = True
 
     def apply(self, grads: Sequence[Any], trainable_variables: Variables | None = None) -> None:
@@ -164,9 +168,9 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         if isinstance(self.learning_rate, keras.Variable):
             for index in self._served[1:]:
                 # Not `learning_rate = ...`: that would make the variable a slot of the copy.
-                self.optimizers[index].learning_rate.assign(self.learning_rate)
+                self.by_network[index].learning_rate.assign(self.learning_rate)
         gradient_of = {id(v): g for g, v in zip(grads, trainable_variables, strict=True)}
-        for optimizer, own in zip(self.optimizers, networks, strict=True):
+        for optimizer, own in zip(self.by_network, networks, strict=True):
             stepped = [variable for variable in own if id(variable) in gradient_of]
             if stepped:
                 optimizer.apply([gradient_of.pop(id(v)) for v in stepped], stepped)
@@ -186,7 +190,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         Returns:
             The scaled losses.
         """
-        return [opt.scale_loss(loss) for opt, loss in zip(self.optimizers, losses, strict=True)]
+        return [opt.scale_loss(loss) for opt, loss in zip(self.by_network, losses, strict=True)]
 
     def scale_loss(self, loss: Any) -> Any:
         """Not possible for a sum over networks: they may have different scales.
@@ -198,7 +202,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list: Variables) -> None:
         """Put averaged weights in place, per network, where the optimizers keep averages."""
-        for optimizer, own in zip(self.optimizers, self._variables_of_networks(), strict=True):
+        for optimizer, own in zip(self.by_network, self._variables_of_networks(), strict=True):
             optimizer.finalize_variable_values(own)
 
     @property
@@ -215,11 +219,11 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
             raise ValueError(
                 "Expected a compiled optimizer whose learning rate to set; every network has an "
                 f"optimizer of its own. Received: learning_rate={learning_rate!r}. Set "
-                "`grouped.optimizer.optimizers[i].learning_rate`, or give the optimizers a "
+                "`grouped.optimizer.by_network[i].learning_rate`, or give the optimizers a "
                 "LearningRateSchedule."
             )
         for index in self._served:
-            self.optimizers[index].learning_rate = learning_rate
+            self.by_network[index].learning_rate = learning_rate
 
     @property
     def iterations(self) -> Any:
@@ -229,17 +233,30 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
     @property
     def variables(self) -> Variables:
         """The state of all optimizers, network after network."""
-        return [variable for optimizer in self.optimizers for variable in optimizer.variables]
+        return [variable for optimizer in self.by_network for variable in optimizer.variables]
+
+    # What keras.callbacks.SwapEMAWeights reads of an optimizer.
+
+    @property
+    def _model_variables_moving_average(self) -> Variables:
+        """The averages of the weights that the optimizers step, where all of them keep averages."""
+        if not all(_unscaled(opt).use_ema for opt in self.by_network):
+            raise AttributeError("An optimizer of a network has `use_ema=False`.")
+        return [
+            average
+            for optimizer in self.by_network
+            for average in _unscaled(optimizer)._model_variables_moving_average
+        ]
 
     def save_own_variables(self, store: Any) -> None:
-        """Nothing: Keras finds and saves each of `optimizers` by itself."""
+        """Nothing: Keras finds and saves each of `by_network` by itself."""
 
     def load_own_variables(self, store: Any) -> None:
         """Nothing, as in `save_own_variables`."""
 
     def get_config(self) -> dict[str, Any]:
         """The compiled optimizer and the networks' own; copies are made again."""
-        own = [None if i in self._served else opt for i, opt in enumerate(self.optimizers)]
+        own = [None if i in self._served else opt for i, opt in enumerate(self.by_network)]
         return {
             "name": self.name,
             "compiled": keras.saving.serialize_keras_object(self.compiled),
@@ -256,6 +273,11 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
             for opt in (config["compiled"], *config["own"])
         )
         return cls(compiled, own, name=config["name"])
+
+
+def _unscaled(optimizer: Any) -> Any:
+    """Return the optimizer within a `LossScaleOptimizer`, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _copy(optimizer: Any) -> Any:

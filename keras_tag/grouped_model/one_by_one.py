@@ -85,7 +85,7 @@ def compiled_alone(model: "GroupedModel", index: int) -> "GroupedModel":
     )
     losses = model.task_losses
     alone.compile(
-        None if model.optimizer is None else model.optimizer.optimizers[index],
+        None if model.optimizer is None else model.optimizer.by_network[index],
         loss={task: losses.losses[task] for task in group},
         loss_weights={task: losses.given_weights[task] for task in group},
         metrics=_metrics_of(alone.serves, "metrics", model),

@@ -88,7 +88,7 @@ def check_distribution(model: keras.Model) -> None:
             "Expected steps_per_execution=1 under a distribution strategy, where Keras can't run "
             f"several steps at once. Received: steps_per_execution={steps}."
         )
-    for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
+    for optimizer in getattr(model.optimizer, "by_network", [model.optimizer]):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if optimizer is None:
             continue

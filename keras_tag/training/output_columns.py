@@ -129,9 +129,7 @@ def take_columns(values: Any, columns: Mapping[str, Any] | None, argument: str) 
     values = tf.convert_to_tensor(values)
     expected = next(iter(columns.values())).columns
     if len(values.shape) >= 2 and values.shape[-1] == expected:
-        return {
-            task: values[..., head.column : head.column + 1] for task, head in columns.items()
-        }
+        return {task: values[..., head.column : head.column + 1] for task, head in columns.items()}
     if argument == "sample_weight":
         return values  # One for all tasks.
     raise ValueError(

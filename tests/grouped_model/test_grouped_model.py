@@ -291,7 +291,7 @@ def test_training_is_restored_after_an_interruption(tmp_path, grouping, batch):
             model = GroupedModel(grouping, dict_network)
             model.compile(keras.optimizers.Adam(0.05), loss=MSE, run_eagerly=True)
         model.fit(*batch, callbacks=[keras.callbacks.BackupAndRestore(folder)], **fit)
-        assert [int(opt.iterations) for opt in model.optimizer.optimizers] == [8, 8]
+        assert [int(opt.iterations) for opt in model.optimizer.by_network] == [8, 8]
         ends.append(model.get_weights())
     for restored, through in zip(*ends, strict=True):
         np.testing.assert_allclose(restored, through, rtol=1e-5, atol=1e-6)

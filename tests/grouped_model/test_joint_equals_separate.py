@@ -142,7 +142,7 @@ def test_mixed_precision_gives_every_network_its_own_loss_scale(batch):
             grouped.fit(x, y, verbose=0)
     finally:
         keras.config.set_dtype_policy(before)
-    optimizers = grouped.optimizer.optimizers
+    optimizers = grouped.optimizer.by_network
     assert [type(optimizer).__name__ for optimizer in optimizers] == ["LossScaleOptimizer"] * 2
     assert len({id(optimizer.dynamic_scale) for optimizer in optimizers}) == 2
     assert all(np.isfinite(weight).all() for weight in grouped.get_weights())

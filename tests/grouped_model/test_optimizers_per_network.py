@@ -26,7 +26,7 @@ def grouped(optimizers):
 
 
 def kinds(model):
-    return [type(optimizer).__name__ for optimizer in model.optimizer.optimizers]
+    return [type(optimizer).__name__ for optimizer in model.optimizer.by_network]
 
 
 def fitted_alone(network, tasks, optimizer, batch):
@@ -87,13 +87,13 @@ def test_compiling_again_keeps_the_state_of_what_is_kept(batch):
     model = grouped([None, "adam", None])
     model.compile("sgd", loss=MSE)
     model.optimizer.build(model.trainable_variables)
-    first = list(model.optimizer.optimizers)
+    first = list(model.optimizer.by_network)
     model.compile("sgd", loss=MSE)  # A new one.
-    second = list(model.optimizer.optimizers)
+    second = list(model.optimizer.by_network)
     assert [a is b for a, b in zip(first, second, strict=True)] == [False, True, False]
     for same in (model.optimizer, second[0]):
         model.compile(same, loss=MSE)
-        assert all(a is b for a, b in zip(second, model.optimizer.optimizers, strict=True))
+        assert all(a is b for a, b in zip(second, model.optimizer.by_network, strict=True))
 
 
 def test_no_compiled_one_is_needed_if_every_network_has_its_own(batch):
@@ -122,7 +122,7 @@ def test_a_learning_rate_that_is_set_is_the_compiled_ones(batch):
     model = grouped([new("sgd"), None, None])
     model.compile(new("adam"), loss=MSE)
     model.optimizer.learning_rate = 0.5
-    assert [float(opt.learning_rate) for opt in model.optimizer.optimizers] == pytest.approx(
+    assert [float(opt.learning_rate) for opt in model.optimizer.by_network] == pytest.approx(
         [0.2, 0.5, 0.5]
     )
 
@@ -135,3 +135,44 @@ def test_refuses_a_wrong_number_and_one_optimizer_for_two_networks():
         grouped([shared, None, shared])
     with pytest.raises(ValueError, match=r"Expected a separate optimizer for every network"):
         grouped([shared, None, None]).compile(shared, loss=MSE)
+
+
+@pytest.mark.parametrize("callback", ["schedule", "plateau"])
+def test_the_log_of_the_learning_rate_has_keras_name_and_own_optimizers_keep_their_rate(
+    batch, callback
+):
+    model = grouped([None, new("sgd"), None])
+    model.compile(new("adam"), loss=MSE, run_eagerly=True)
+    changes = {
+        "schedule": keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
+        "plateau": keras.callbacks.ReduceLROnPlateau("loss", 0.5, patience=0, min_delta=1e9),
+    }
+    history = model.fit(*batch, callbacks=[changes[callback]], **FIT).history
+    assert [name for name in history if "learning_rate" in name] == ["learning_rate"]
+    rates = [float(optimizer.learning_rate) for optimizer in model.optimizer.by_network]
+    assert rates[1] == pytest.approx(0.2)
+    assert rates[0] < 0.01
+
+
+@pytest.mark.usefixtures("float64")
+def test_swapping_in_averages_as_each_network_does_alone(batch):
+    def averaging():
+        return keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5)
+
+    x, y = batch
+    model = grouped(None)
+    alone = []
+    for network, tasks in zip(model.networks, GROUPS, strict=True):
+        plain = dict_network(tasks)
+        plain.set_weights(network.get_weights())
+        plain.compile(averaging(), loss="mse")
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        plain.fit(x, {task: y[task] for task in tasks}, callbacks=[swap], **FIT)
+        alone.append(plain)
+    model.compile(averaging(), loss=MSE)
+    model.fit(x, y, callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], **FIT)
+    for network, plain in zip(model.networks, alone, strict=True):
+        assert_equal(network.weights, plain.weights)
+    model.compile(new("adam"), loss=MSE)
+    with pytest.raises(ValueError, match="use_ema=True"):
+        model.fit(x, y, callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], **FIT)
