@@ -17,6 +17,7 @@ from keras_tag.grouped_model.report import report
 from keras_tag.grouped_model.served_networks import ServedNetworks
 from keras_tag.selection.grouping import Grouping
 from keras_tag.training.compile_spec import compile_arguments
+from keras_tag.training.output_columns import label_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -302,8 +303,9 @@ class GroupedModel(ServedNetworks):
             if not self.compiled:
                 raise ValueError("Expected a compiled model. Call `compile(...)` first.")
             weights = compile_arguments(self).get("loss_weights")
+            columns = label_columns(self.networks, self.tasks)
             self._network_losses = NetworkLosses(
-                self.loss, weights, self.tasks, self.missing, self.joint_outputs
+                self.loss, weights, self.tasks, self.missing, self.joint_outputs, columns
             )
         return self._network_losses
 

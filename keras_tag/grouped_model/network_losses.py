@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_tag.grouped_model.joint_outputs import by_name
 from keras_tag.training.compile_spec import all_labelled
+from keras_tag.training.output_columns import take_columns
 from keras_tag.training.replicas import num_replicas
 from keras_tag.training.task_losses import TaskLosses, factor
 
@@ -26,6 +27,7 @@ class NetworkLosses:
         missing: A label value that means "not labelled", next to NaN.
         joint_outputs: The outputs of the joint model in the order of its lists. What was given for
             the joint model may name all of them. None: not known.
+        columns: Which column of one array of labels is a task's; see `label_columns`.
 
     Attributes:
         losses: The loss of every task, as it was given.
@@ -43,10 +45,12 @@ class NetworkLosses:
         tasks: Iterable[str],
         missing: float | None = None,
         joint_outputs: Sequence[str] | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> None:
         self.tasks = tuple(tasks)
         self.missing = missing
         self._joint_outputs = joint_outputs
+        self._columns = columns
         # A dict of losses names what else the data may name.
         self._named = tuple(loss) if isinstance(loss, Mapping) else ()
         if loss is None:
@@ -128,6 +132,8 @@ class NetworkLosses:
         )
 
     def _read(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any, Any]:
+        y = take_columns(y, self._columns, "y")
+        sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
         targets, sample_weight = self._targets(y), self._sample_weights(sample_weight, y)
         outputs = dict(y_pred)
         wanted = {task: self.losses[task] for task in outputs}
