@@ -220,7 +220,7 @@ class TAGModel(DistributedModel):
             raise ValueError(
                 "Expected at least one probe. Received none: call `fit` first (step t is probed "
                 f"when t % {self.probes_every} == 0, so the first step always is). If `fit` ran, "
-                "every loss was 0 or not finite."
+                "every loss was 0 or not finite, or no task had labels when it was its turn."
             )
         affinity = Affinity.from_history(self._record.tasks, history)
         return dataclasses.replace(affinity, metadata=self._record.measured_with)

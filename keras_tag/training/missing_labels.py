@@ -78,9 +78,10 @@ def hide_missing(
     """
     weight = None if weight is None else tf.convert_to_tensor(weight)
     absent = absent_labels(y, missing)
-    # A loss that returns one number for the batch can leave nothing out: there NaN stays NaN.
-    if absent is None or rank == 0:
-        return TaskLabels(y, weight, weight, None, unmasked if rank else None)
+    if rank == 0:
+        return TaskLabels(_none_absent(y, absent, loss), weight, weight, None, None)
+    if absent is None:
+        return TaskLabels(y, weight, weight, None, unmasked)
     y = tf.where(absent, tf.zeros_like(y), y)
     # The axes that the loss reduces hold one label: it is there when all of it is.
     reduced = list(range(rank, len(y.shape)))
@@ -102,6 +103,23 @@ def hide_missing(
         )
         loss_weight = metric_weight * tf.cast(scale, loss.dtype)
     return TaskLabels(y, loss_weight, metric_weight, labelled, unmasked)
+
+
+def _none_absent(y: tf.Tensor, absent: tf.Tensor | None, loss: Any) -> tf.Tensor:
+    """Return the targets of a loss that gives one number for a batch, and so can leave none out."""
+    if absent is None:
+        return y
+    there = tf.debugging.assert_equal(
+        tf.reduce_any(absent),
+        False,
+        message=(
+            f"Expected a label for every example: the loss {loss.name!r} returns one number for "
+            "the whole batch, and can't leave out the ones that are missing. Received missing "
+            "labels. Use a loss that returns a number per example."
+        ),
+    )
+    with tf.control_dependencies([there] if there is not None else []):
+        return tf.identity(y)
 
 
 def without_missing(y: tf.Tensor, missing: float | None) -> tf.Tensor:

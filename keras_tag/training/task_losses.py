@@ -120,7 +120,7 @@ class TaskLosses:
             The `Labels`.
 
         Raises:
-            ValueError: A task without targets.
+            ValueError: A task without targets, or a loss that is not reduced to one number.
         """
         y = take_columns(y, self._columns, "y")
         sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
@@ -274,6 +274,12 @@ class TaskLosses:
             seen = values(without_missing(y, self._missing))
             rank = len(seen.shape)
             self._shapes[task] = (rank, mask_of(seen) is not None)
+            if rank and loss.reduction in (None, "none"):
+                raise ValueError(
+                    "Expected losses that are one number for a batch. Received: a loss of task "
+                    f"{task!r} with reduction={loss.reduction!r}. Give it reduction='sum', whose "
+                    "gradient is what Keras takes, or 'sum_over_batch_size'."
+                )
             masks.append(mask_of(seen))
         unmasked = None
         for mask in masks:

@@ -280,3 +280,27 @@ def test_metrics_are_refused_where_labels_are_missing():
     sentinel.compile("sgd", loss=LOSS, metrics={"c": ["mae"]})
     with pytest.raises(ValueError, match="weighted_metrics"):
         sentinel.fit(x, y, verbose=0)
+
+
+def test_a_loss_of_the_whole_batch_is_refused_where_labels_are_missing():
+    """It would count the sentinel as a label; with NaN, everything would be NaN."""
+    x, y = data()
+    for missing, blank in ((None, np.nan), (-1, -1.0)):
+        tag = TAGModel(mlp(), missing=missing)
+        tag.compile("sgd", loss={**LOSS, "b": keras.losses.Dice()})
+        tag.evaluate(x, y, verbose=0)
+        holed = {**y, "b": y["b"].copy()}
+        holed["b"][3] = blank
+        before = tag.get_weights()
+        with pytest.raises(tf.errors.InvalidArgumentError, match="number per example"):
+            tag.fit(x, holed, verbose=0)
+        for old, new in zip(before, tag.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+def test_a_loss_that_is_not_reduced_is_refused_before_a_step():
+    x, y = data()
+    tag = TAGModel(mlp())
+    tag.compile("sgd", loss={**LOSS, "a": keras.losses.MeanSquaredError(reduction=None)})
+    with pytest.raises(ValueError, match="reduction='sum'"):
+        tag.fit(x, y, verbose=0)

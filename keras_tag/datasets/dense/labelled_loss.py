@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_tag.training.keras_masks import mask_of, with_mask
+
 
 @keras.saving.register_keras_serializable(package="keras_tag")
 class LabelledLoss(keras.losses.Loss):
@@ -61,19 +63,16 @@ class LabelledLoss(keras.losses.Loss):
         """
         ops = keras.ops
         absent = ops.isnan(y_true)
-        # Before the loss is computed: NaN times zero is NaN, also in a gradient.
+        # Before the loss: NaN times zero is NaN, also in a gradient.
         y_true = ops.where(absent, ops.zeros_like(y_true), y_true)
         call = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         values = call(y_true, y_pred)
         if len(values.shape) < len(absent.shape):
             absent = ops.any(absent, axis=list(range(len(values.shape), len(absent.shape))))
-        labelled = ops.cast(ops.logical_not(absent), values.dtype)
-        values = values * labelled
-        if self.reduction != "sum_over_batch_size":
-            return values
-        count = ops.sum(labelled)
-        total = ops.sum(ops.ones_like(labelled))
-        return values * (total / ops.maximum(count, 1.0))
+        labelled = ops.logical_not(absent)
+        mask = mask_of(values)
+        # Keras multiplies it with the mask of `y_pred`, and divides a mean by what both leave in.
+        return with_mask(values, labelled if mask is None else ops.logical_and(labelled, mask))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""
