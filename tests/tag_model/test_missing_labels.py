@@ -291,10 +291,10 @@ def test_a_loss_of_the_whole_batch_is_refused_where_labels_are_missing():
         tag.evaluate(x, y, verbose=0)
         holed = {**y, "b": y["b"].copy()}
         holed["b"][3] = blank
-        before = tag.get_weights()
+        before = tag.model.get_weights()
         with pytest.raises(tf.errors.InvalidArgumentError, match="number per example"):
             tag.fit(x, holed, verbose=0)
-        for old, new in zip(before, tag.get_weights(), strict=True):
+        for old, new in zip(before, tag.model.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new)
 
 
