@@ -27,6 +27,7 @@ _HOMES = {
     "budget_curve": "keras_tag.selection",
     "groups_to_train": "keras_tag.selection",
     "stability": "keras_tag.resampling",
+    "UncertainGroupsWarning": "keras_tag.selection",
     "Stability": "keras_tag.resampling",
     "GroupedModel": "keras_tag.grouped_model",
     "build_from": "keras_tag.grouped_model",
@@ -46,6 +47,7 @@ __all__ = [
     "Objective",
     "Stability",
     "TAGModel",
+    "UncertainGroupsWarning",
     "__version__",
     "baselines",
     "budget_curve",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from keras_tag.selection import (
         Grouping,
         GroupScores,
+        UncertainGroupsWarning,
         budget_curve,
         groups_to_train,
         select_groups,

@@ -2,6 +2,10 @@
 
 import argparse
 import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from keras_tag.affinity.text_files import read_affinity
 
@@ -99,24 +103,46 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     affinity = read_affinity(options.affinity, options.rows)
     from keras_tag.selection import select_groups
 
-    grouping = select_groups(
-        affinity,
-        options.budget,
-        score=options.score,
-        alone=options.alone,
-        overlap=not options.no_overlap,
-        min_size=options.min_size,
-        max_size=options.max_size,
-        weights=dict(options.weight) or None,
-        must_link=options.must_link,
-        cannot_link=options.cannot_link,
-        risk=options.risk,
-        time_limit=options.time_limit,
-    )
+    with plain_warnings(parser.prog):
+        grouping = select_groups(
+            affinity,
+            options.budget,
+            score=options.score,
+            alone=options.alone,
+            overlap=not options.no_overlap,
+            min_size=options.min_size,
+            max_size=options.max_size,
+            weights=dict(options.weight) or None,
+            must_link=options.must_link,
+            cannot_link=options.cannot_link,
+            risk=options.risk,
+            time_limit=options.time_limit,
+        )
     if options.out:
         grouping.save(options.out)
     print(json.dumps(grouping.to_dict(), indent=2) if options.json else grouping)
     return 0
+
+
+@contextmanager
+def plain_warnings(prog: str) -> Iterator[None]:
+    """Print warnings of the package on standard error, as errors are: without a place in the code.
+
+    Args:
+        prog: The name of the command.
+    """
+    from keras_tag.selection import UncertainGroupsWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UncertainGroupsWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, UncertainGroupsWarning):
+            print(f"{prog}: warning: {warning.message}", file=sys.stderr)
+        else:
+            warnings.showwarning(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _alone(text: str) -> str | float:

@@ -13,6 +13,7 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
@@ -21,13 +22,15 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.baselines import random_groups
+from keras_tag.provenance import made_with
 from keras_tag.selection.arguments.affinities import check_errors
 from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
 from keras_tag.selection.draws import DrawnChoice, Networks, grouping_of, networks_of
+from keras_tag.selection.frequency import sorted_draws
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import build_problem
 from keras_tag.selection.scores.closed_form import FloatScore
-from keras_tag.selection.select import select_groups, solve_problem
+from keras_tag.selection.select import solve_problem
 from keras_tag.selection.task_masks import bits, mask_of
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ class Stability:
         """
         tasks = tuple(sorted(self.tasks))
         chosen, other = networks_of(self.grouping, tasks), networks_of(grouping, tasks)
-        return _value(self._scores, chosen) - _value(self._scores, other)
+        return self._scores.value(chosen) - self._scores.value(other)
 
     @property
     def expected_regret(self) -> float:
@@ -186,57 +189,64 @@ def stability(
             "read the affinities, so nothing about it is unsure."
         )
     errors = check_errors(affinity, "stability", asked.score)
-    grouping = select_groups(affinity, budget, **choice)
-    # Sorted, so that the order of the caller's tasks plays no part.
-    tasks = tuple(sorted(affinity.tasks))
-    index = np.array([affinity.tasks.index(task) for task in tasks])
-    mean = affinity.mean[np.ix_(index, index)]
-    draws = mean + errors.take(index).draw(replicates, np.random.default_rng(seed))
-    plain = replace(asked, risk=0.0)
-    judge = DrawnChoice(build_problem(affinity, plain)[0], plain, budget)
+    problem, names = build_problem(affinity, asked)
+    grouping, _ = solve_problem(problem, names, budget)
+    settings = {"budget": budget, **asked.settings()}
+    tasks = problem.tasks
+    mean, draws = sorted_draws(affinity, errors, replicates, seed)
+    judge = DrawnChoice(problem, asked, budget)
     chosen = networks_of(grouping, tasks)
     regret, found = np.full(replicates, np.inf), Counter[Networks]()
     together = np.zeros(mean.shape)
     rounding = 1e-9 * max(1e-300, abs(grouping.objective))
-    for replicate, draw in enumerate(draws):
-        scores = judge.scores(draw)
-        if scores is None:
-            continue
-        if judge.listed:
-            best, value = judge.choose(scores)
-        else:
-            best = _selected(tasks, draw, budget, plain)
-            value = _value(scores, best)
-        lost = value - _value(scores, chosen)
+    scored = [judge.scores(draw) for draw in draws]
+    told_by = [scores for scores in scored if scores is not None]
+    if judge.listed:
+        best_ones = judge.choose(told_by)
+    else:
+        known = [draw for draw, scores in zip(draws, scored, strict=True) if scores is not None]
+        best_ones = _select(tasks, known, told_by, budget, replace(asked, risk=0.0))
+    places = [replicate for replicate, scores in enumerate(scored) if scores is not None]
+    for replicate, scores, (best, value) in zip(places, told_by, best_ones, strict=True):
+        lost = value - scores.value(chosen)
         regret[replicate] = lost if lost > rounding else 0.0
         found[best] += 1
         together += _pairs(best, len(tasks))
     told = max(1, sum(found.values()))
     place = np.array([tasks.index(task) for task in affinity.tasks])
-    scores = judge.scores(mean)
-    assert scores is not None  # `select_groups` has divided by this diagonal.
+    by_means = judge.scores(mean)
+    assert by_means is not None  # `build_problem` has checked this diagonal.
     return Stability(
-        grouping,
+        replace(
+            grouping,
+            frequency=float(np.mean(regret == 0)),
+            replicates=replicates,
+            metadata=made_with(settings, affinity),
+        ),
         affinity.tasks,
         together[np.ix_(place, place)] / told,
         tuple(
             (grouping_of(networks, tasks), n / replicates) for networks, n in found.most_common()
         ),
         regret,
-        _gain(scores, chosen, len(tasks)),
-        scores,
+        _gain(by_means, chosen, len(tasks)),
+        by_means,
     )
 
 
-def _value(scores: FloatScore, networks: Networks) -> float:
-    return sum(scores.network(trained, served) for trained, served in networks)
-
-
-def _selected(tasks: tuple[str, ...], draw: np.ndarray, budget: float, choice: Choice) -> Networks:
-    """Return the best networks by one draw, where the groups are too many to be listed."""
-    affinity = Affinity(tasks, draw, np.where(np.isnan(draw), 0, 1))
-    problem, _ = build_problem(affinity, choice)
-    return networks_of(solve_problem(problem, tasks, budget)[0], tasks)
+def _select(
+    tasks: tuple[str, ...],
+    draws: list[np.ndarray],
+    scored: list[FloatScore],
+    budget: float,
+    choice: Choice,
+) -> Iterator[tuple[Networks, float]]:
+    """Yield the best networks by every draw, and their value, where groups can't be listed."""
+    for draw, scores in zip(draws, scored, strict=True):
+        affinity = Affinity(tasks, draw, np.where(np.isnan(draw), 0, 1))
+        problem, _ = build_problem(affinity, choice)
+        networks = networks_of(solve_problem(problem, tasks, budget)[0], tasks)
+        yield networks, scores.value(networks)
 
 
 def _key(grouping: Grouping) -> Networks:
@@ -264,9 +274,9 @@ def _random_networks(num_tasks: int, number: int) -> tuple[Networks, ...]:
 
 def _gain(scores: FloatScore, chosen: Networks, num_tasks: int) -> float:
     """Return how much better the chosen networks are than random partitions into as many."""
-    values = [_value(scores, networks) for networks in _random_networks(num_tasks, len(chosen))]
+    values = [scores.value(networks) for networks in _random_networks(num_tasks, len(chosen))]
     allowed = [value for value in values if np.isfinite(value)]
     if not allowed:
         everything = (1 << num_tasks) - 1
-        allowed = [_value(scores, ((everything, everything),))]
-    return _value(scores, chosen) - float(np.mean(allowed))
+        allowed = [scores.value(((everything, everything),))]
+    return scores.value(chosen) - float(np.mean(allowed))

@@ -1,8 +1,8 @@
 """Exact selection of groups. It knows arrays only and never imports TensorFlow.
 
 - `select`: `select_groups` and `budget_curve`. `problem` translates the affinities and a `Choice`,
-  `grouping` is the result, `verification` recomputes its scores, `draws` chooses again for
-  resampled affinities.
+  `grouping` is the result, `verification` recomputes its scores. `draws` chooses again for
+  resampled affinities, `frequency` says how often a grouping comes out of them.
 - `arguments/`: one module per argument, and `choice`, which puts them together.
 - `scores/`: the value of a group, in closed form or measured.
 - `solver/`: the proof. `column_generation` runs it over the networks of a `ColumnSource`: either
@@ -15,6 +15,7 @@ from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.few_trainings.gain_model import Prior
 from keras_tag.selection.few_trainings.next_trainings import groups_to_train
 from keras_tag.selection.few_trainings.prediction import predicted_gain
+from keras_tag.selection.frequency import UncertainGroupsWarning
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.select import budget_curve, select_groups
@@ -25,6 +26,7 @@ __all__ = [
     "GroupScores",
     "Grouping",
     "Prior",
+    "UncertainGroupsWarning",
     "budget_curve",
     "groups_to_train",
     "predicted_gain",

@@ -1,5 +1,7 @@
 """Choices of groups for many affinities of the same tasks, in floats."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from keras_tag.selection.arguments.choice import Choice
@@ -8,10 +10,13 @@ from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import Problem
 from keras_tag.selection.scores.closed_form import FloatScore
 from keras_tag.selection.solver.listed_groups import GroupTable
+from keras_tag.selection.solver.subset_programme import SubsetProgramme
 from keras_tag.selection.task_masks import bits, mask_of
 
 # Units of budget times different costs up to which the subset programme is the quick way.
 _MOST_UNITS = 100
+# The size of an array over subsets and draws.
+_CHUNK = 1 << 20
 
 # The networks of a grouping, each as two bit masks over the sorted tasks: those that it trains and
 # those that it serves.
@@ -37,15 +42,14 @@ class DrawnChoice:
             self._list(problem.source)
 
     def _list(self, table: GroupTable) -> None:
-        costs, level = np.unique(np.array(table.costs, np.int64), return_inverse=True)
-        # More budget than a network of the dearest kind for every task buys nothing.
-        self._whole_budget = min(self._whole_budget, len(self._tasks) * int(costs.max(initial=0)))
+        self._groups = np.array(table.groups, np.int64)
+        self._costs = np.array(table.costs, np.int64)
+        # More budget than the most expensive network for every task can't be spent.
+        most = len(self._tasks) * int(self._costs.max(initial=0))
+        self._whole_budget = min(self._whole_budget, most)
         # Whether `choose` can be used: few tasks, and few units of budget.
-        self.listed = len(table.groups) > 0 and self._whole_budget * len(costs) <= _MOST_UNITS
-        if self.listed:
-            self._groups = np.array(table.groups, np.int64)
-            self._level_cost, self._level = costs, level.astype(np.int64)
-            self._member = (self._groups[:, None] >> np.arange(len(self._tasks)) & 1).astype(float)
+        units = self._whole_budget * len(np.unique(self._costs))
+        self.listed = len(self._groups) > 0 and units <= _MOST_UNITS
 
     def scores(self, matrix: np.ndarray) -> FloatScore | None:
         """Return the scores by one draw; None if it has a diagonal that can't be divided by.
@@ -59,24 +63,28 @@ class DrawnChoice:
         lone = lone_scores(self._choice.alone, score, self._tasks, matrix)
         return FloatScore.of(matrix, score, lone, self._weights)
 
-    def choose(self, scores: FloatScore) -> tuple[Networks, float]:
-        """Return the best networks by one draw, and their value. Needs `listed`."""
-        from keras_tag.selection.solver.subset_programme import best_cover
+    def choose(self, scores: Sequence[FloatScore]) -> Iterator[tuple[Networks, float]]:
+        """Yield the best networks for every draw, and their value. Needs `listed`."""
+        for programme in self._programmes(scores):
+            for draw, value in enumerate(programme.value.tolist()):
+                yield programme.networks(draw), value
 
-        chosen, served = np.full((2, len(self._tasks)), -1, np.int64)
-        value = best_cover(
-            self._groups,
-            scores.table(self._member),
-            self._level,
-            self._level_cost,
-            self._whole_budget,
-            self._overlap,
-            chosen,
-            served,
-        )
-        rows = chosen[chosen >= 0]
-        pairs = zip(self._groups[rows].tolist(), served[: len(rows)].tolist(), strict=True)
-        return tuple(sorted(pairs)), value
+    def values(self, scores: Sequence[FloatScore]) -> Iterator[float]:
+        """Yield the value of the best networks for every draw. Needs `listed`."""
+        for programme in self._programmes(scores):
+            yield from programme.value.tolist()
+
+    def _programmes(self, scores: Sequence[FloatScore]) -> Iterator[SubsetProgramme]:
+        # So many draws at once as take some ten megabytes an array.
+        step = max(1, _CHUNK >> len(self._tasks))
+        for start in range(0, len(scores), step):
+            yield SubsetProgramme(
+                self._groups,
+                self._costs,
+                self._whole_budget,
+                self._overlap,
+                scores[start : start + step],
+            )
 
 
 def networks_of(grouping: Grouping, tasks: tuple[str, ...]) -> Networks:

@@ -38,6 +38,10 @@ class Grouping:
         statistics: How the solver got there: rounds, columns, seconds. Not compared.
         metadata: What it was found with, as far as that is known: "versions", "settings" of the
             choice, and "affinity", the metadata of the affinities. Plain JSON types. Not compared.
+        frequency: In which share of the resampled affinities no other groups are better; NaN where
+            that was not computed. Not compared.
+        replicates: How many affinities were resampled for that; 0 if none were, though there are
+            standard errors (more than 15 tasks), None if there are no errors. Not compared.
 
     Raises:
         ValueError: A served task that its group does not train, or a group that serves no task.
@@ -58,6 +62,8 @@ class Grouping:
     cost: float = math.nan
     statistics: Mapping[str, float] = field(default_factory=dict, compare=False)
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    frequency: float = field(default=math.nan, compare=False)
+    replicates: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         groups = _check_groups(self.groups)
@@ -151,6 +157,8 @@ class Grouping:
             "cost": self.cost,
             "statistics": dict(self.statistics),
             "metadata": dict(self.metadata),
+            "frequency": _none_if_nan(self.frequency),
+            "replicates": self.replicates,
         }
 
     @classmethod
@@ -171,7 +179,8 @@ class Grouping:
                 f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
             )
         # Not in groupings that were saved before there were any.
-        mapping = {"cost": None, "statistics": {}, "metadata": {}, **mapping}
+        later: dict[str, Any] = {"cost": None, "statistics": {}, "metadata": {}, "frequency": None}
+        mapping = {**later, "replicates": None, **mapping}
         wrong = [name for name, fits in _FIELDS.items() if not fits(mapping.get(name, ...))]
         if wrong:
             raise ValueError(
@@ -194,6 +203,8 @@ class Grouping:
             cost=_nan_if_none(mapping["cost"]),
             statistics=mapping["statistics"],
             metadata=mapping["metadata"],
+            frequency=_nan_if_none(mapping["frequency"]),
+            replicates=mapping["replicates"],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -262,7 +273,17 @@ class Grouping:
         if self.status == "given":
             return "given"
         text = f"score {self.score!r} = {self.objective:.6g} ({self.status}"
-        return text + (")" if self.status == "optimal" else f", at most {self.gap:.3g} from it)")
+        if self.status != "optimal":
+            return text + f", at most {self.gap:.3g} from the optimum)"
+        # The arithmetic is exact; the affinities that it was done with are not.
+        of = {"members": "affinities", "partners": "affinities", "measured": "measurements"}
+        text += f" for these {of.get(self.score, 'scores')}"
+        if self.replicates == 0:
+            text += "; not resampled"
+        elif self.replicates:
+            share = f"{self.frequency:.0%} of {self.replicates}"
+            text += f"; the same groups in {share} resampled affinities"
+        return text + ")"
 
     def _describe_task(self, task: str) -> str:
         score = self.task_scores[task]
@@ -318,6 +339,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "cost": _number_or_none,
     "statistics": lambda value: _maps_to(_is_number, value),
     "metadata": lambda value: isinstance(value, Mapping),
+    "frequency": _number_or_none,
+    "replicates": lambda value: value is None or _is_index(value),
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.provenance import made_with
 from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
+from keras_tag.selection.frequency import warn_of_chance, with_frequency
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import Problem, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
@@ -74,8 +75,10 @@ def select_groups(
             `Affinity`.
 
     Returns:
-        The `Grouping`. Among equally good ones it is one of fewest networks, then of smallest
-        total size, and the same one whatever the order of the tasks.
+        The `Grouping`. Where the affinity has standard errors (and at most 15 tasks), its
+        `frequency` says how often these very groups are the best ones when the affinities are
+        resampled within their errors. Among equally good groupings it is one of fewest networks,
+        then of smallest total size, and the same one whatever the order of the tasks.
 
     Raises:
         TypeError: `affinity` is neither an `Affinity` nor a `GroupScores`.
@@ -83,6 +86,10 @@ def select_groups(
             task, a budget below 1 or below the cheapest cover, constraints that no set of groups
             meets, or arguments of the wrong kind.
         TimeoutError: The time limit came before any set of groups was found.
+
+    Warns:
+        UncertainGroupsWarning: The groups come out in fewer than half of the resampled affinities,
+            or the affinity was measured with too few probes for standard errors.
 
     Example:
         >>> affinity = Affinity.from_array(
@@ -99,7 +106,11 @@ def select_groups(
     problem, tasks = build_problem(affinity, asked)
     grouping = solve_problem(problem, tasks, budget, deadline)[0]
     settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
-    return replace(grouping, metadata=made_with(settings, affinity))
+    grouping = replace(grouping, metadata=made_with(settings, affinity))
+    if isinstance(affinity, Affinity) and isinstance(asked.score, str):
+        grouping = with_frequency(grouping, affinity, problem, asked, budget)
+        warn_of_chance([grouping], affinity, asked)
+    return grouping
 
 
 @lists_arguments(ChoiceArguments)
@@ -137,12 +148,19 @@ def budget_curve(
     asked = list(budgets)
     if not asked:
         raise ValueError("Expected at least one budget. Received: budgets=[].")
-    problem, tasks = build_problem(affinity, Choice.of("budget_curve", choice))
+    chosen = Choice.of("budget_curve", choice)
+    problem, tasks = build_problem(affinity, chosen)
     curve: dict[Any, Grouping] = {}
     known: list[Column] = []
     for budget in asked:
         deadline = deadline_of(time_limit)
         curve[budget], known = solve_problem(problem, tasks, budget, deadline, known)
+    if isinstance(affinity, Affinity) and isinstance(chosen.score, str):
+        curve = {
+            budget: with_frequency(grouping, affinity, problem, chosen, budget)
+            for budget, grouping in curve.items()
+        }
+        warn_of_chance(curve.values(), affinity, chosen)
     return curve
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_tag.affinity import Affinity
+from keras_tag.affinity.checks import name_pairs
 from keras_tag.affinity.standard_errors import SamplingErrors
 
 
@@ -47,10 +48,8 @@ def check_measured(affinity: Affinity, score: str) -> None:
     Raises:
         ValueError: Names the pairs or tasks, and what to do.
     """
-    missing = affinity.unmeasured
-    if score == "partners":
-        # The mean over the other members never reads the diagonal.
-        missing = [(source, target) for source, target in missing if source != target]
+    unmeasured = (affinity.count == 0) & read_by(score, len(affinity.tasks))
+    missing = name_pairs(unmeasured, affinity.tasks)
     if missing:
         raise ValueError(
             "Expected every pair of tasks to be measured. Received: an affinity without the "
@@ -67,6 +66,19 @@ def check_measured(affinity: Affinity, score: str) -> None:
                 "leave these tasks out with affinity.subset(tasks); score='partners' does not read "
                 "the diagonal."
             )
+
+
+def read_by(score: str, num_tasks: int) -> np.ndarray:
+    """Return `[num_tasks, num_tasks]`, which pairs a score reads.
+
+    Args:
+        score: "members" reads all; "partners", a mean over the other members, not the diagonal.
+        num_tasks: The number of tasks.
+    """
+    pairs = np.ones((num_tasks, num_tasks), bool)
+    if score == "partners":
+        np.fill_diagonal(pairs, False)
+    return pairs
 
 
 def affinity_shares(affinity: Affinity) -> np.ndarray:
@@ -115,9 +127,7 @@ def check_errors(affinity: Affinity, name: str, score: str) -> SamplingErrors:
     Raises:
         ValueError: Errors that are missing.
     """
-    unknown = np.isnan(affinity.standard_error)
-    if score == "partners":
-        unknown &= ~np.eye(len(unknown), dtype=bool)
+    unknown = np.isnan(affinity.standard_error) & read_by(score, len(affinity.tasks))
     if affinity.errors is None or unknown.any():
         missing = [
             (affinity.tasks[i], affinity.tasks[j])

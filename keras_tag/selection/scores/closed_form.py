@@ -8,7 +8,7 @@ With A[i, j] the weighted affinity of source i for target j, a group S gives its
 so both are a sum over the group divided by |S| - `left_out`, and a lone task is a case of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -76,6 +76,10 @@ class FloatScore:
             return float(self.lone_array[members[0]])
         total = self.array[np.ix_(members, bits(served))].sum()
         return float(total) / (len(members) - self.left_out)
+
+    def value(self, networks: Iterable[tuple[int, int]]) -> float:
+        """Return the sum of `network` over networks, as (trained, served) masks."""
+        return sum(self.network(trained, served) for trained, served in networks)
 
     def table(self, member: np.ndarray) -> np.ndarray:
         """Return the score of every task in every group; of a task outside a group, anything.
