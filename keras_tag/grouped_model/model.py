@@ -123,7 +123,7 @@ class GroupedModel(ServedNetworks):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The loss of what is served: task losses times `loss_weights`, and regularisers.
+        """Return the loss of the served tasks: task losses times `loss_weights`, and regularisers.
 
         Args:
             x: Not used.
@@ -221,7 +221,7 @@ class GroupedModel(ServedNetworks):
         return self.reducible(logs)
 
     def indices(self, networks: Iterable[int] | None) -> tuple[int, ...]:
-        """Indices of networks, checked and sorted.
+        """Return indices of networks, checked and sorted.
 
         Args:
             networks: Some indices, or None for all.
@@ -372,7 +372,7 @@ class GroupedModel(ServedNetworks):
         joint: keras.Model | None = None,
         single: Mapping[str, keras.Model] | None = None,
     ) -> "pd.DataFrame":
-        """What every task achieves, who serves it, and what it would achieve elsewhere.
+        """Compare the metrics of every task with those of other models.
 
         Args:
             test: `(x, y)`, `(x, y, sample_weight)`, or a batched `tf.data.Dataset`.
@@ -391,7 +391,7 @@ class GroupedModel(ServedNetworks):
         return report(self, test, joint=joint, single=single)
 
     def get_config(self) -> dict[str, Any]:
-        """The networks, and the arguments of the constructor."""
+        """Return the networks and the arguments of the constructor."""
         return {
             **super().get_config(),
             "missing": self.missing,

@@ -83,7 +83,7 @@ class NetworkLosses:
         return {task: named[task] for task in self.tasks}
 
     def __call__(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
-        """The losses of some tasks on one batch. The one place where a task's loss is computed.
+        """Return the losses of some tasks on one batch. All losses of tasks are computed here.
 
         Args:
             y: Targets by task, as they came.
@@ -99,7 +99,7 @@ class NetworkLosses:
     def labels(
         self, model: Any, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """What metrics are to see.
+        """Return what metrics are given.
 
         Args:
             model: The compiled model whose metrics they are.
@@ -119,7 +119,7 @@ class NetworkLosses:
         return dict(zip(losses.tasks, clean, strict=True)), None if unweighted else weights
 
     def weighted_sum(self, losses: Mapping[str, Any]) -> Any:
-        """The sum of task losses, each times its loss weight.
+        """Return the sum of task losses, each times its loss weight.
 
         Args:
             losses: Losses by task.

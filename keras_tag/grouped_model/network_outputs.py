@@ -41,7 +41,7 @@ def by_task(outputs: Any, network: keras.Model, tasks: Sequence[str]) -> dict[st
 
 
 def cut(network: keras.Model, tasks: Sequence[str], served: Sequence[str]) -> Callable[..., Any]:
-    """The part of a network that computes the served tasks.
+    """Return the part of a network that computes the served tasks.
 
     Args:
         network: A Keras model.

@@ -134,7 +134,7 @@ def _write(file: Path, history: History) -> None:
 
 
 def _first_batch(x: Any) -> Any:
-    """Some inputs, to build a network on."""
+    """Return some inputs, to build a network on."""
     if isinstance(x, tf.data.Dataset):
         return next(iter(x))[0]
     if isinstance(x, keras.utils.PyDataset):

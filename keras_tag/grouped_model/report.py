@@ -1,4 +1,4 @@
-"""What a `GroupedModel` achieves per task, next to the models it replaces."""
+"""The report of a `GroupedModel`: its metrics per task, next to the models it replaces."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -87,7 +87,7 @@ class ServedNetworks(DistributedModel):
         return self.served([serve(inputs, training) for serve in self._serving])
 
     def served(self, by_network: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the serving networks have for their tasks.
+        """Return what the serving networks have for their tasks.
 
         Args:
             by_network: Per network, something by task (outputs, losses); helpers may be there.
@@ -98,7 +98,7 @@ class ServedNetworks(DistributedModel):
         return {task: by_network[index][task] for task, index in self.serves.items()}
 
     def all_outputs(self, inputs: Any, training: Iterable[int] = ()) -> list[dict[str, Any]]:
-        """The outputs of all networks, helpers included.
+        """Return the outputs of all networks, helpers included.
 
         Args:
             inputs: What every network takes.
@@ -153,7 +153,7 @@ class ServedNetworks(DistributedModel):
             restart_lora(network)
 
     def get_config(self) -> dict[str, Any]:
-        """The grouping and the networks, so that loading needs no `build_model`."""
+        """Return the grouping and the networks, so that loading needs no `build_model`."""
         return {
             **super().get_config(),
             "grouping": self.grouping.to_dict(),
@@ -167,7 +167,7 @@ class ServedNetworks(DistributedModel):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "ServedNetworks":
-        """The inverse of `get_config`."""
+        """Make what `get_config` describes."""
         config = dict(config)
         networks = [
             keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)

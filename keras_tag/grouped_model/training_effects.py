@@ -1,4 +1,4 @@
-"""What a functional model's training reads and updates, found by tracing its forward pass.
+"""The weights that a functional model's training reads and updates, found by tracing.
 
 Nothing is computed, and no weight changes.
 """

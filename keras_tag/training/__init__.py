@@ -1,1 +1,1 @@
-"""What every Keras model of this package stands on: losses by task, strategies, workers."""
+"""The base of every Keras model of this package: losses by task, strategies, workers."""

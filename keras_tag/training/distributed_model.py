@@ -51,7 +51,7 @@ class DistributedModel(CompiledModel):
         return self.reducible(super().test_step(data))
 
     def reducible(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """The logs of a step in the shape that Keras can reduce over workers."""
+        """Return the logs of a step in the shape that Keras can reduce over workers."""
         if num_workers(self.distribute_strategy) == 1:
             return logs
         return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
@@ -133,7 +133,7 @@ def check_in_scope(what: str, variables: Any, strategy: tf.distribute.Strategy) 
 
 
 def check_same_strategy(model: keras.Model, wrapper: keras.Model) -> None:
-    """A wrapped model and its wrapper were made under the same strategy.
+    """Check that a wrapped model and its wrapper were made under the same strategy.
 
     Args:
         model: The wrapped model.

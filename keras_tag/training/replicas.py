@@ -12,7 +12,7 @@ def num_replicas() -> int:
 
 
 def keras_share(dtype: str) -> tf.Tensor:
-    """The factor by which Keras multiplies a replica's mean losses: about 1 / `num_replicas()`.
+    """Return Keras's factor on a replica's mean losses, which is about 1 / `num_replicas()`.
 
     Args:
         dtype: That of the loss.
@@ -25,7 +25,7 @@ def keras_share(dtype: str) -> tf.Tensor:
 
 
 def exact_share(loss: tf.Tensor) -> tf.Tensor:
-    """A joint loss of means with Keras's factor as it is meant, exactly 1 / `num_replicas()`.
+    """Correct Keras's factor in a joint loss of means to exactly 1 / `num_replicas()`.
 
     Args:
         loss: A replica's, from Keras.
@@ -39,7 +39,7 @@ def exact_share(loss: tf.Tensor) -> tf.Tensor:
 
 
 def all_reduce_sum(values: Any) -> Any:
-    """The sum over the replicas, the same on each; the values themselves on one device.
+    """Return the sum over the replicas, the same on each; on one device, the values.
 
     Args:
         values: A tensor or a list of tensors, in replica context.
@@ -54,7 +54,7 @@ def all_reduce_sum(values: Any) -> Any:
 
 
 def split_batch(data: Any, strategy: tf.distribute.Strategy) -> Any:
-    """A batch that every worker holds whole, shared out to all replicas as evenly as it goes.
+    """Share out a batch that every worker holds whole, as evenly as possible, to all replicas.
 
     Args:
         data: A nest of tensors with the examples in axis 0; None where there is nothing.

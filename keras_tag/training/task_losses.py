@@ -149,7 +149,7 @@ class TaskLosses:
         return Labels(tuple(rows))
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
-        """The loss of every task on one batch.
+        """Return the loss of every task on one batch.
 
         Args:
             labels: From `labels`.
@@ -215,7 +215,7 @@ class TaskLosses:
         return all(getattr(loss, "reduction", "mean") != "sum" for loss in self._losses.values())
 
     def shares(self, labels: Labels) -> list[Any]:
-        """The part of the global batch's losses that this replica's losses are.
+        """Return this replica's part of the losses of the global batch.
 
         Args:
             labels: This replica's, in replica context.
@@ -317,7 +317,7 @@ def _output_names(outputs: Any, output_names: Sequence[str] | None) -> tuple[str
 def _by_output(
     structure: Any, names: Sequence[str], outputs: Any, what: str, *, spread: bool = False
 ) -> dict[str, Any]:
-    """A structure given by the user as `{output name: entry}`, absent ones None.
+    """Return a structure given by the user as `{output name: entry}`, absent ones None.
 
     `spread=True` gives one value to every output, as Keras does for a single loss or weight.
     """
@@ -348,7 +348,7 @@ def _by_output(
 
 
 def _crossentropy(y: Any, y_pred: Any) -> Any:
-    """What "crossentropy" means, by the shapes, as in Keras."""
+    """Return the loss that "crossentropy" means for these shapes, as in Keras."""
     if y_pred.shape[-1] == 1:
         return keras.losses.binary_crossentropy
     if len(y.shape) < len(y_pred.shape) or y.shape[-1] == 1:

@@ -1,4 +1,4 @@
-"""Where each of several workers saves."""
+"""The paths to which each of several workers saves."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def worker_name() -> str | None:
-    """This process's name in the cluster of `TF_CONFIG`, such as "worker_1".
+    """Return this process's name in the cluster of `TF_CONFIG`, such as "worker_1".
 
     Returns:
         The name; None if there is no cluster, or one of a single process.

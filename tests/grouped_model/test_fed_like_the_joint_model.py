@@ -1,4 +1,4 @@
-"""What was given for the joint model is what its networks take: lists, names of all its tasks."""
+"""Networks take what was given for the joint model: lists, names of all its tasks."""
 
 import keras
 import numpy as np

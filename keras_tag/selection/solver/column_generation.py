@@ -132,7 +132,7 @@ class _Proof:
         return self._choose(duals, prices, listing)
 
     def _list(self, duals: Duals, prices: Fraction) -> Listing:
-        """The columns within the gap; where these are too many, the gap is narrowed first."""
+        """Return columns within the gap; where these are too many, the gap is narrowed first."""
         rounding = self._rounding(duals)
         limit = self.source.most_listed
         while True:
@@ -155,7 +155,7 @@ class _Proof:
                 limit *= 8
 
     def _choose(self, duals: Duals, prices: Fraction, listing: Listing) -> Solution:
-        """The answer by CP-SAT, from all columns that can be in an optimal solution."""
+        """Solve with CP-SAT, over all columns that can be in an optimal solution."""
         rounding = Fraction(self._rounding(duals))
         most_excess = max(Fraction(0), Fraction(listing.bound)) + rounding
         if listing.complete:
@@ -217,7 +217,7 @@ class _Proof:
                 return
 
     def _exact_prices(self) -> tuple[Duals, Fraction]:
-        """The prices of the present basis, rounded and exact, and what they add up to."""
+        """Return the prices of the present basis, rounded and exact, and their sum."""
         if monotonic() > self.clock.at(0.5):
             # Any prices give a bound; those of the basis may take seconds for many tasks.
             self.task, self.unit = self.master.rounded_duals()
@@ -297,7 +297,7 @@ class _Proof:
         return self._losses[column]
 
     def _rounding(self, duals: Duals) -> float:
-        """An upper bound on the rounding error of a float excess."""
+        """Bound the rounding error of a float excess from above."""
         num_tasks = self.source.num_tasks
         largest = max(1.0, float(np.abs(duals.task).max()), duals.budget * self.budget)
         return 4 * num_tasks**2 * np.finfo(np.float64).eps * largest
