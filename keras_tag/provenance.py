@@ -9,12 +9,15 @@ _PACKAGES = ("keras_tag", "keras", "tensorflow", "numpy", "ortools")
 
 
 def versions() -> dict[str, str]:
-    """Return package name -> version of every package that is installed; nothing is imported."""
-    found = {}
+    """Return package name -> version of every package that is installed; nothing is imported.
+
+    The version of keras_tag is "0+unknown" in a source checkout that was never installed.
+    """
+    found = {"keras_tag": "0+unknown"}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # Or installed under another name, such as tf-nightly.
+        except PackageNotFoundError:  # Or it is installed under another name, such as tf-nightly.
             continue
     return found
 

@@ -1,11 +1,14 @@
 """Metadata of affinities: it is kept, and compared when measurements are pooled."""
 
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
 from streams import recorded
 
+import keras_tag
+from keras_tag import provenance
 from keras_tag.affinity import Affinity
 
 SETTINGS = {"lookahead": "gradient", "steps": 1, "batch_size": 32, "losses": {"a": "mse"}}
@@ -60,3 +63,15 @@ def test_what_makes_no_other_size_is_not():
 def test_what_is_no_json_is_refused(metadata):
     with pytest.raises(ValueError, match="Expected `metadata`"):
         replace(measured(), metadata=metadata)
+
+
+def test_a_source_checkout_that_was_never_installed_has_no_version(monkeypatch):
+    def version(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(provenance, "version", version)
+    assert provenance.versions() == {"keras_tag": "0+unknown"}
+
+
+def test_the_version_is_the_installed_one():
+    assert provenance.versions()["keras_tag"] == keras_tag.__version__
