@@ -59,6 +59,7 @@ def test_the_given_model_is_left_as_it_is(folder):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_two_searches_with_one_seed_give_the_same_weights(folder, toy):
     keras.utils.set_random_seed(17)  # What ran before plays no part.
     searched(folder, "again")
