@@ -24,8 +24,8 @@ import numpy as np
 from keras_tag.selection.many_tasks.decisions import FREE, HELPER, OUT, SERVED, TRAINED, UNSERVED
 from keras_tag.selection.many_tasks.largest_sum import best_between
 from keras_tag.selection.many_tasks.linked_decisions import put_in, put_out
+from keras_tag.selection.many_tasks.numba_jit import compiled
 from keras_tag.selection.many_tasks.pair_bound import Node, Scratch, tighten
-from keras_tag.selection.numba_jit import compiled
 
 # Steps of the subgradient method at the first node, and at any other.
 _FIRST_STEPS, _STEPS = 200, 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_tag.selection.numba_jit import compiled
+from keras_tag.selection.many_tasks.numba_jit import compiled
 
 
 @compiled

@@ -6,7 +6,7 @@ It proves nothing; it gives column generation a start from which the prices are 
 import numpy as np
 
 from keras_tag.selection.many_tasks.ascent import best_size
-from keras_tag.selection.numba_jit import compiled
+from keras_tag.selection.many_tasks.numba_jit import compiled
 
 # In place of minus infinity, which can't be subtracted.
 _FORBIDDEN = -1e6

@@ -26,7 +26,7 @@ import numpy as np
 
 from keras_tag.selection.many_tasks.decisions import TRAINED
 from keras_tag.selection.many_tasks.largest_sum import best_between
-from keras_tag.selection.numba_jit import compiled
+from keras_tag.selection.many_tasks.numba_jit import compiled
 
 # Failed steps after which the step is halved, and the smallest part of a full step.
 _PATIENCE, _SMALLEST_STEP = 5, 0.05
