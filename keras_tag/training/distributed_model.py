@@ -1,4 +1,4 @@
-"""Keras's `fit` under `tf.distribute`: what it can't do said early, and across hosts made to work.
+"""Keras's `fit` under `tf.distribute`: early errors for its limits, work-arounds across hosts.
 
 Under `tf.distribute.MultiWorkerMirroredStrategy` Keras 3.15.1's own `fit` fails twice:
 
@@ -7,7 +7,7 @@ Under `tf.distribute.MultiWorkerMirroredStrategy` Keras 3.15.1's own `fit` fails
 2. It reduces the scalar logs of a step over axis 0, which scalars don't have.
 
 The first can't be reached through public names. `tests/distribution/test_workarounds_are_needed.py`
-runs plain Keras and fails as soon as a release needs neither; then both work-arounds can go.
+runs plain Keras and fails as soon as a release needs neither. Both work-arounds can go then.
 """
 
 import functools
@@ -20,7 +20,7 @@ from keras_tag.training.compile_spec import CompiledModel
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
-    """How many processes, on one host or several, train together.
+    """Return the number of processes, on one host or several, that train together.
 
     Args:
         strategy: Any strategy.
@@ -34,11 +34,11 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
 
 
 class DistributedModel(CompiledModel):
-    """A `keras.Model` whose `fit` and `evaluate` work across hosts, too."""
+    """A `keras.Model` whose `fit` and `evaluate` also work across hosts."""
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras's, after a look at what it can't do under the present strategy."""
+        """Check what Keras's `fit` can do under the present strategy, and call it."""
         check_distribution(self)
         return super().fit(*args, **kwargs)
 
@@ -60,7 +60,7 @@ class DistributedModel(CompiledModel):
         strategy = self.distribute_strategy
         if iterator is not None and num_workers(strategy) > 1:
             for _, _, batches in iterator:
-                # Shapes are all that is asked of it: one replica's share says them.
+                # Keras uses its shapes only, which one replica's part of it has.
                 data_batch = keras.tree.map_structure(
                     lambda value: strategy.experimental_local_results(value)[0], next(batches)
                 )
@@ -70,13 +70,13 @@ class DistributedModel(CompiledModel):
 
 
 def check_distribution(model: keras.Model) -> None:
-    """Keras's `fit` can do what was asked for under the model's strategy.
+    """Check that Keras's `fit` can do what was asked for under the model's strategy.
 
     Args:
         model: A compiled model.
 
     Raises:
-        ValueError: It can't, or something was made outside of the strategy's scope.
+        ValueError: Keras can't do it, or something was made outside of the strategy's scope.
     """
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync == 1:
@@ -110,10 +110,10 @@ def check_distribution(model: keras.Model) -> None:
 
 
 def check_in_scope(what: str, variables: Any, strategy: tf.distribute.Strategy) -> None:
-    """Everything was made in `with strategy.scope():`.
+    """Check that variables were made in `with strategy.scope():`.
 
     Args:
-        what: Whose variables these are.
+        what: The object that has these variables, for the error.
         variables: Keras variables.
         strategy: The strategy of the model that is trained.
 

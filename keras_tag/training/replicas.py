@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def num_replicas() -> int:
-    """How many replicas run this step; 1 without a strategy."""
+    """Return the number of replicas that run this step; 1 without a strategy."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
@@ -19,7 +19,7 @@ def keras_share(dtype: str) -> tf.Tensor:
 
     Returns:
         A float64 scalar. Keras rounds it to float32 also for a float64 loss, so that a third is
-        off by 3e-8: who takes the factor out again must divide by what it really is.
+        off by 3e-8. To take the factor out again, divide by this value.
     """
     return tf.cast(keras.ops.cast(1.0 / num_replicas(), dtype), tf.float64)
 
@@ -28,10 +28,10 @@ def exact_share(loss: tf.Tensor) -> tf.Tensor:
     """Correct Keras's factor in a joint loss of means to exactly 1 / `num_replicas()`.
 
     Args:
-        loss: A replica's, from Keras.
+        loss: The joint loss of one replica, from Keras.
 
     Returns:
-        The same in every dtype but float64, where `keras_share` is not what it should be.
+        The same loss in every dtype but float64, in which Keras's factor is rounded to float32.
     """
     if num_replicas() == 1 or loss.dtype != tf.float64:
         return loss
@@ -58,7 +58,7 @@ def split_batch(data: Any, strategy: tf.distribute.Strategy) -> Any:
 
     Args:
         data: A nest of tensors with the examples in axis 0; None where there is nothing.
-        strategy: The strategy; with more replicas than examples some get none.
+        strategy: The strategy. With more replicas than examples, some replicas have none.
 
     Returns:
         The same nest of distributed values.

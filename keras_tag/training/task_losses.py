@@ -1,11 +1,11 @@
-"""One loss per task, from what the user compiled.
+"""One loss per task, from the losses that the user compiled.
 
-Keras keeps the losses of single outputs to itself; what is public is the specification given to
+Keras has no public losses of single outputs. Public is the specification given to
 `compile(loss=...)`. From it this module makes one scalar loss per task, by the same rules as Keras
 (a test holds the two equal): names, functions, `keras.losses.Loss` instances, in a dict, a list or
 one for all. The losses are those before `loss_weights`.
 
-Labels may be missing: `missing_labels` says which, and what that does to a loss.
+Labels may be missing: `missing_labels` defines which, and how a loss leaves them out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -182,7 +182,7 @@ class TaskLosses:
         return [factor(weights[task]) for task in self.tasks]
 
     def pack(self, by_task: Sequence[Any], like: Any, y_pred: Any) -> Any:
-        """Put per-task values back into the structure of the model's output.
+        """Put values by task back into the structure of the model's output.
 
         Args:
             by_task: One value per task.
@@ -206,7 +206,7 @@ class TaskLosses:
 
     @property
     def loss_names(self) -> dict[str, str]:
-        """Task -> what its loss is called."""
+        """Task -> the name of its loss."""
         return {task: _name(loss) for task, loss in self._losses.items()}
 
     @property

@@ -23,7 +23,7 @@ def worker_name() -> str | None:
 
 
 def is_chief() -> bool:
-    """Whether this process is the one whose files are kept: the chief, or else worker 0."""
+    """Return whether this process's files are kept: those of the chief, or else of worker 0."""
     name = worker_name()
     if name is None:
         return True
@@ -32,15 +32,15 @@ def is_chief() -> bool:
 
 
 def worker_path(path: str | os.PathLike[str]) -> str:
-    """Where this worker shall save what is to be at `path` in the end.
+    """Return where this worker saves what is to be at `path` in the end.
 
     Saving a model that trains on several workers is collective: variables that are synchronised
     when they are read wait until every worker reads them, so a worker that saves alone waits for
-    ever. All call `save`; this gives all but the chief a place that is thrown away when the
-    process ends.
+    ever. All workers call `save`; the paths of all but the chief are in folders that are deleted
+    when the process ends.
 
     Args:
-        path: Where the file is wanted.
+        path: The path of the file on the chief.
 
     Returns:
         `path` on the chief (or worker 0, or without a cluster); elsewhere a file of the same name
