@@ -1,4 +1,4 @@
-"""Labels, losses and metrics for a joint model, read for networks of its tasks."""
+"""Labels, losses and metrics given for a joint model, read for networks of some of its tasks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

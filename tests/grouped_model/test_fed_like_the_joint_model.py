@@ -1,4 +1,4 @@
-"""Networks take what was given for the joint model: lists, names of all its tasks."""
+"""Networks take what was given for the joint model: lists, and names of all its tasks."""
 
 import keras
 import numpy as np
