@@ -5,13 +5,12 @@ from copy import deepcopy
 from typing import Any, Literal
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from keras_tag.grouped_model.layer_settings import LayerSettings
 from keras_tag.grouped_model.layer_walk import flattened
 from keras_tag.grouped_model.saved_state import SavedState, on_host
 from keras_tag.grouped_model.training_effects import shared_weights, updated_weights
+from keras_tag.training.kept_attributes import lost_attributes
 
 Start = Literal["fresh", "trunk", "all", "initial"]
 _OF_KERAS = ("keras.", "keras_hub.", "keras_rs.", "keras_tag.")
@@ -138,8 +137,7 @@ def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:
         f"{layer.name}.{name}"
         for layer, copy in zip(layers, copies, strict=True)
         if not type(layer).__module__.startswith(_OF_KERAS)
-        for name, value in vars(layer).items()
-        if not name.startswith("_") and not _same(value, getattr(copy, name, None))
+        for name in lost_attributes(layer, copy)
     ]
     if lost:
         warnings.warn(
@@ -148,14 +146,3 @@ def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:
             "`save_assets`. Add it to one of them.",
             stacklevel=4,
         )
-
-
-def _same(value: Any, other: Any) -> bool:
-    """Return whether an attribute came through; what can't be compared has."""
-    if isinstance(value, keras.Variable) or not isinstance(
-        value, (np.ndarray, tf.Tensor, tf.Variable, bool, int, float, str)
-    ):
-        return True
-    if other is None:
-        return False
-    return np.array_equal(np.asarray(value), np.asarray(other))

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_tag.training.kept_attributes import lost_attributes
+
 Variables = list[keras.Variable]
 
 
@@ -281,7 +283,36 @@ def _unscaled(optimizer: Any) -> Any:
 
 
 def _copy(optimizer: Any) -> Any:
-    return type(optimizer).from_config(optimizer.get_config())
+    """Return another optimizer with the same settings; refuse one that has others.
+
+    Its configuration is all that Keras knows of an optimizer.
+    """
+    way_out = (
+        "Give the class a `get_config` with all arguments of its `__init__`, or every network an "
+        "optimizer of its own: `GroupedModel(..., optimizers=[...])`."
+    )
+    try:
+        copy = type(optimizer).from_config(optimizer.get_config())
+    except Exception as error:
+        raise ValueError(
+            "Expected an optimizer that can be made again from its configuration, because every "
+            f"network has its own. Received: {type(optimizer).__name__}. Keras answered: {error} "
+            f"{way_out}"
+        ) from error
+    lost = lost_attributes(optimizer, copy)
+    # Keras keeps the argument of `exclude_from_weight_decay` under these names.
+    lost += [
+        "exclude_from_weight_decay"
+        for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+        if getattr(optimizer, name, None)
+    ]
+    if lost:
+        raise ValueError(
+            "Expected an optimizer whose settings are in its configuration, because every network "
+            f"has its own. Received: {type(optimizer).__name__} with other values of "
+            f"{sorted(set(lost))}. {way_out}"
+        )
+    return copy
 
 
 def _check_separate(optimizers: Sequence[keras.optimizers.Optimizer | None]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.training.kept_attributes import lost_attributes
 from keras_tag.training.task_losses import Labels
 
 
@@ -70,7 +71,7 @@ def compile_config(model: keras.Model) -> dict[str, Any]:
 
 
 def new_metrics(model: keras.Model, argument: str) -> Any:
-    """Return metrics like those of a model, with states of their own.
+    """Return metrics like those of a model, with states of their own where Keras can make them.
 
     Args:
         model: A compiled model of this package.
@@ -81,9 +82,13 @@ def new_metrics(model: keras.Model, argument: str) -> Any:
     """
 
     def new(metric: Any) -> Any:
-        if isinstance(metric, keras.metrics.Metric):
-            return type(metric).from_config(metric.get_config())
-        return metric
+        if not isinstance(metric, keras.metrics.Metric):
+            return metric
+        try:
+            made = type(metric).from_config(metric.get_config())
+        except Exception:
+            return metric  # Keras resets its state before it is used again.
+        return metric if lost_attributes(metric, made) else made
 
     given = compile_arguments(model).get(argument)
     return None if given is None else keras.tree.map_structure(new, given)
