@@ -1,4 +1,4 @@
-"""Runs the demo on both task sets and keeps its numbers in `benchmarks/demo/`.
+"""Runs the demo's comparison on both task sets and keeps its numbers in `benchmarks/demo/`.
 
     python benchmarks/demo.py            # train everything (two runs of some minutes on two cores)
     python benchmarks/demo.py --tables   # only print the tables of the committed results
@@ -9,11 +9,14 @@ of every network that was trained. The tables in `docs/demo.md` are made from th
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from keras_tag.demo.report import describe, verdict
-from keras_tag.demo.result import DemoResult, DemoSettings, from_dict, to_json
-from keras_tag.demo.run import run_demo
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.demo_comparison.report import describe, verdict
+from benchmarks.demo_comparison.result import DemoResult, DemoSettings, from_dict, to_json
+from benchmarks.demo_comparison.run import run_demo
 
 FOLDER = Path(__file__).with_suffix("")
 TASK_SETS = (("loop", "prime", "composite"), ("odd", "loop", "prime"))

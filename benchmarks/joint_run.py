@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_tag import TAGModel
 from keras_tag.datasets import OverlaidDigits, overlaid_digits
-from keras_tag.demo.training import Recipe, build_network
+from keras_tag.demo.network import Recipe, build_network
 
 # Name -> (positions, properties).
 SETS = {

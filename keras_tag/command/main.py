@@ -9,9 +9,7 @@ import keras_tag
 from keras_tag.command.plot import add_plot
 from keras_tag.command.search import add_report, add_status
 from keras_tag.command.select import add_select
-from keras_tag.demo.report import describe, verdict, write_report
-from keras_tag.demo.result import DemoSettings
-from keras_tag.demo.run import run_demo
+from keras_tag.demo.run import DemoSettings, run_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,27 +56,29 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     defaults = DemoSettings()
     demo = commands.add_parser(
         "demo",
-        help="the whole path on real digits: measure, select, train, compare",
+        help="a search on real digits, with a report",
         description=(
-            "Trains one network for all tasks of a small data set while measuring inter-task "
-            "affinity, selects the groups, trains them, and compares them with single-task "
-            "networks, one network for everything and random groups. Some minutes on two cores."
+            "Searches the networks for nine questions about overlaid handwritten digits: trains "
+            "one network for all of them while measuring inter-task affinity, trains the groups "
+            "that are asked for, and writes an HTML report. Some minutes on two cores. The same "
+            "command again goes on with a search that was interrupted."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = demo.add_argument
     add("--budget", type=int, default=defaults.budget, help="how many networks may be served")
-    add("--seeds", type=int, default=defaults.seeds, help="how many repetitions")
+    add("--trainings", type=int, default=defaults.trainings, help="how many groups are trained")
     add(
         "--tasks",
         default=",".join(defaults.tasks),
         help="properties of a digit: loop, prime, composite, odd, ge5; odd,loop,prime is harder",
     )
     add("--positions", type=int, default=defaults.positions, help="how many digits in an image")
-    add("--draws", type=int, default=defaults.draws, help="how many random groupings per seed")
     add("--epochs", type=int, default=defaults.epochs, help="the most epochs of a network")
     add("--train-size", type=int, default=defaults.train_size, help="how many training images")
-    add("--out", default="keras-tag-demo", metavar="DIR", help="the folder for the report")
+    add("--seed", type=int, default=defaults.seed, help="of images and trainings")
+    add("--single", action="store_true", help="also train every task alone, to compare with")
+    add("--out", default="keras-tag-demo", metavar="DIR", help="the folder of the search")
     demo.set_defaults(run=_run_demo)
 
 
@@ -86,19 +86,19 @@ def _run_demo(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     try:
         settings = DemoSettings(
             budget=options.budget,
-            seeds=options.seeds,
+            trainings=options.trainings,
             tasks=tuple(name.strip() for name in options.tasks.split(",")),
             positions=options.positions,
-            draws=options.draws,
             epochs=options.epochs,
             train_size=options.train_size,
+            seed=options.seed,
+            single=options.single,
         )
     except ValueError as error:
         parser.error(str(error))
-    # A folder that can't be made shall not be found out after minutes of training.
+    # A folder that can't be made shall not be found out after minutes.
     os.makedirs(options.out, exist_ok=True)
-    result = run_demo(settings, progress=lambda line: print(line, flush=True))
-    paths = write_report(result, options.out)
-    print(f"\nTotal test loss\n{describe(result)}\n\nThe selected groups\n{verdict(result)}\n")
-    print("\n".join(f"wrote {path}" for path in paths))
+    search = run_demo(options.out, settings)
+    search.results_summary()
+    print(f"wrote {os.path.join(options.out, 'report.html')}")
     return 0

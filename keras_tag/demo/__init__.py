@@ -1,5 +1,5 @@
-"""All steps on real digits, from training to a report: `keras-tag demo`."""
+"""A search on real digits: what `keras-tag demo` runs."""
 
-from keras_tag.demo.run import run_demo
+from keras_tag.demo.run import DemoSettings, run_demo
 
-__all__ = ["run_demo"]
+__all__ = ["DemoSettings", "run_demo"]

@@ -1,79 +1,109 @@
-"""All steps on real digits, compared with other groupings: `keras-tag demo`."""
+"""`run_demo`: a `GroupSearch` on overlaid digits."""
 
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from keras_tag.baselines import all_in_one, random_groups, single_task
-from keras_tag.datasets import OverlaidDigits, overlaid_digits
-from keras_tag.demo.result import DemoResult, DemoSettings, Run
-from keras_tag.selection import Grouping, select_groups
+from keras_tag.datasets.digits import compose_digits, task_names
 
 if TYPE_CHECKING:
-    from keras_tag.demo.training import Trained
+    from keras_tag.search.group_search import GroupSearch
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What is searched.
+
+    Args:
+        budget: How many networks may be served.
+        trainings: How many groups may be trained beside the joint run.
+        tasks: The properties of the digits, see `keras_tag.datasets.overlaid_digits`.
+        positions: How many digits an image shows.
+        epochs: The most epochs a network is trained; it stops earlier on validation loss.
+        train_size: How many training images there are.
+        seed: Of images and trainings.
+        single: Whether every task is trained alone, too, to compare with.
+
+    Raises:
+        ValueError: A setting out of range.
+    """
+
+    budget: int = 3
+    trainings: int = 9
+    tasks: tuple[str, ...] = ("loop", "prime", "composite")
+    positions: int = 3
+    epochs: int = 100
+    train_size: int = 1500
+    seed: int = 0
+    single: bool = False
+
+    def __post_init__(self) -> None:
+        num_tasks = len(task_names(self.positions, self.tasks))
+        for name in ("trainings", "epochs", "train_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected `{name}` >= 1. Received: {name}={getattr(self, name)}.")
+        if num_tasks < 2:
+            raise ValueError(
+                f"Expected at least two tasks to group. Received: tasks={self.tasks}, "
+                f"positions={self.positions}, which make one."
+            )
+        if not 1 <= self.budget <= num_tasks:
+            raise ValueError(
+                f"Expected `budget` from 1 to the number of tasks, {num_tasks} "
+                f"({len(self.tasks)} properties at {self.positions} positions). Received: "
+                f"budget={self.budget}."
+            )
 
 
 def run_demo(
-    settings: DemoSettings | None = None, progress: Callable[[str], None] = lambda line: None
-) -> DemoResult:
-    """Measure, select, train and compare.
-
-    For every seed the joint network is trained with probes. The affinities of all seeds are
-    pooled, and the groups are selected once: what is selected varies less than what a single
-    joint run shows. Then, for every seed, the selected groups and their rivals are trained on that
-    seed's images from the same first weights. Neither affinity nor selection sees a test image,
-    and no test digit of any seed is in a training image of another.
+    folder: str | os.PathLike[str], settings: DemoSettings | None = None, verbose: Any = 2
+) -> "GroupSearch":
+    """Search on overlaid digits, and write a report.
 
     Args:
-        settings: What to run; the defaults take some minutes on two cores.
-        progress: Called with a line of text when something has been done.
+        folder: Of the search; with one that was interrupted, it goes on.
+        settings: What to search; the defaults take some minutes on two cores.
+        verbose: As in `GroupSearch.search`.
 
     Returns:
-        A `DemoResult`.
+        The search. Its report is `folder/report.html`.
     """
+    import keras
+
+    from keras_tag.demo.network import Recipe, build_network
+    from keras_tag.search.group_search import GroupSearch
+
     settings = settings or DemoSettings()
-    from keras_tag.demo.training import Recipe, train_groups, train_joint
-
-    recipe = Recipe(epochs=settings.epochs)
-    start, cpu_start = time.monotonic(), time.process_time()
-    steps = settings.seeds * (3 + settings.draws)
-    runs: list[Run] = []
-
-    def keep(method: str, seed: int, grouping: Grouping, trained: "Trained") -> None:
-        run = Run(method, seed, grouping, trained.task_losses, trained.epochs)
-        runs.append(run)
-        progress(
-            f"[{time.monotonic() - start:4.0f} s, {len(runs):{len(str(steps))}} of {steps}] seed "
-            f"{seed}, {method}: total test loss {run.total_loss:.3f} ({run.epochs} epochs)"
-        )
-
-    affinities = []
-    for seed in range(settings.seeds):
-        affinity, trained = train_joint(_data(settings, seed), recipe, seed)
-        affinities.append(affinity)
-        # Probes leave training as it is, so the joint network is a rival as well.
-        keep("all in one", seed, all_in_one(settings.task_names), trained)
-    pooled = affinities[0].merge(*affinities[1:])
-    progress(str(pooled))
-    selected = select_groups(pooled, settings.budget)
-    progress(str(selected))
-    for seed in range(settings.seeds):
-        rivals = [("selected", selected), ("single task", single_task(settings.task_names))]
-        for draw in range(seed * settings.draws, (seed + 1) * settings.draws):
-            rivals.append(("random", random_groups(settings.task_names, settings.budget, draw)))
-        for method, grouping in rivals:
-            # A new data set each time: its first epoch is the first one for everybody.
-            trained = train_groups(grouping, _data(settings, seed), recipe, seed)
-            keep(method, seed, grouping, trained)
-    return DemoResult(
-        settings,
-        pooled,
-        selected,
-        tuple(runs),
-        seconds=round(time.monotonic() - start, 1),
-        cpu_seconds=round(time.process_time() - cpu_start, 1),
+    recipe = Recipe()
+    digits = compose_digits(
+        settings.positions, settings.tasks, settings.seed, train_size=settings.train_size
     )
-
-
-def _data(settings: DemoSettings, seed: int) -> OverlaidDigits:
-    return overlaid_digits(settings.positions, settings.tasks, seed, train_size=settings.train_size)
+    train, valid = digits["train"], digits["validation"]
+    tasks = task_names(settings.positions, settings.tasks)
+    model = build_network(tasks, train.images.shape[1:], recipe.units, settings.seed)
+    model.compile(
+        keras.optimizers.Adam(recipe.learning_rate),
+        loss=dict.fromkeys(tasks, "binary_crossentropy"),
+    )
+    search = GroupSearch(
+        model,
+        settings.budget,
+        trainings=settings.trainings,
+        baselines="single" if settings.single else None,
+        seed=settings.seed,
+        directory=os.path.dirname(os.path.abspath(folder)),
+        project_name=os.path.basename(os.path.abspath(folder)),
+    )
+    search.search(
+        train.images,
+        train.labels,
+        batch_size=_BATCH,
+        epochs=settings.epochs,
+        validation_data=(valid.images, valid.labels),
+        callbacks=[keras.callbacks.EarlyStopping(patience=recipe.patience)],
+        verbose=verbose,
+    )
+    search.report(os.path.join(folder, "report.html"))
+    return search

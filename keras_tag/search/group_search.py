@@ -190,8 +190,8 @@ class GroupSearch:
             y: As in `fit`, with the labels of all tasks.
             batch_size: As in `fit`.
             epochs: As in `fit`, for every training.
-            verbose: As in `fit`. With 1 there is one bar for the search above Keras's own; with
-                2 a line per training.
+            verbose: 0: nothing. 1, or "auto": one bar for the search above Keras's own. 2: one
+                line per training.
             callbacks: As in `fit`. Every training gets copies; those that write files write them
                 to a folder `training_<number>` of their own. Or a function of the group that
                 returns new ones.
@@ -230,7 +230,8 @@ class GroupSearch:
                 with self._ledger.writing():
                     self._networks.save_initial(self._ledger.initial_weights)
             self._ledger.begin({**settings, "limits": vars(self._limits), "versions": versions()})
-            self._runner(train, valid, {**fit, "verbose": verbose}, callbacks).run(
+            fit["verbose"] = 0 if verbose == 2 else verbose
+            self._runner(train, valid, fit, callbacks).run(
                 lambda done, total: Progress(verbose, done, total)
             )
 

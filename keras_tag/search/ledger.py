@@ -1,7 +1,7 @@
 """`Ledger`: the folder of a search, which is its state.
 
 directory/project_name/
-  search.json              settings, tasks, seed, versions; written once
+  search.json              settings, limits, versions
   initial.weights.h5       the weights that the model had when it was given
   affinity.npz             after the joint run
   training_0000/           the joint run

@@ -70,6 +70,7 @@ class Problem:
         objectives: By task.
         constraints: As in `select_groups`.
         singles: Whether every task is trained alone, too.
+        prior: What is believed before any training; None: what is shipped.
     """
 
     tasks: tuple[str, ...]
@@ -77,6 +78,7 @@ class Problem:
     objectives: Mapping[str, Objective]
     constraints: Mapping[str, Any] = field(default_factory=dict)
     singles: bool = False
+    prior: Prior | None = None
 
     def next_groups(
         self,
@@ -105,9 +107,14 @@ class Problem:
         known = self.losses(outcomes, scales)
         usable = usable_affinity(affinity)
         for group in running:
-            known[group] = expected_losses(usable, known, group)
+            known[group] = expected_losses(usable, known, group, self.prior or Prior())
         asked = groups_to_train(
-            usable, known, self.budget, trainings=len(known) - 1 + left, **self.constraints
+            usable,
+            known,
+            self.budget,
+            trainings=len(known) - 1 + left,
+            prior=self.prior,
+            **self.constraints,
         )
         return asked[:left]
 
@@ -194,6 +201,7 @@ def expected_losses(
     affinity: Affinity,
     known: Mapping[tuple[str, ...], Mapping[str, float]],
     group: tuple[str, ...],
+    prior: Prior,
 ) -> dict[str, float]:
     """Return what a group is believed to reach, as positive losses.
 
@@ -201,6 +209,7 @@ def expected_losses(
         affinity: With usable shares.
         known: Positive losses by group, the joint run's among them.
         group: The group.
+        prior: What is believed before any training.
     """
     tasks = affinity.tasks
     joint = next(losses for own, losses in known.items() if set(own) == set(tasks))
@@ -211,7 +220,7 @@ def expected_losses(
             for losses in known.values()
         ]
     )
-    model = GainModel(affinity_shares(affinity), Prior(), member, gains)
+    model = GainModel(affinity_shares(affinity), prior, member, gains)
     mean = model.predict(np.array([[task in group for task in tasks]]))[0][0]
     return {
         task: float(joint[task] * np.exp(mean[k])) for k, task in enumerate(tasks) if task in group

@@ -1,5 +1,6 @@
 """The report of a search: one HTML file with its pictures inside. It never imports TensorFlow."""
 
+import dataclasses
 import io
 import os
 import re
@@ -79,6 +80,9 @@ def pictures(results: Results) -> list[dict[str, Any]]:
 
     assert results.affinity is not None
     grouping = results.grouping()
+    # As they are logged: of what is better the larger it is, the search compares the negative.
+    reached = {row.task: row.reached for row in results.tasks()}
+    grouping = dataclasses.replace(grouping, task_scores=reached)
     groups = Figure(groups_size(grouping), layout="constrained")
     plot_groups(grouping, groups.subplots())
     affinity = Figure(affinity_size(len(results.affinity.tasks)), layout="constrained")
@@ -86,7 +90,7 @@ def pictures(results: Results) -> list[dict[str, Any]]:
     return [
         {
             "title": "Which network serves which task",
-            "caption": "The numbers are what the tasks reach: their objectives, less is better.",
+            "caption": "The numbers are the objectives that the tasks reach.",
             "svg": svg(groups),
         },
         {

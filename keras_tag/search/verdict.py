@@ -29,6 +29,14 @@ from keras_tag.selection.few_trainings.gain_model import (
 
 # Of a normal distribution: 5 % are beyond it on one side.
 _QUANTILE = 1.6449
+# The prior of other data sets says that company costs; here only this search may say so.
+_NEUTRAL = replace(
+    Prior(),
+    stranger=0.0,
+    stranger_spread=float(np.hypot(Prior.stranger, Prior.stranger_spread)),
+    friend=0.0,
+    friend_spread=float(np.hypot(Prior.friend, Prior.friend_spread)),
+)
 # How much smaller or larger than the prior's the noise may be.
 _NOISES = np.geomspace(0.1, 10.0, 41)
 
@@ -98,7 +106,7 @@ def verdict(
     others[0] = False
     seen = cells_of(shares, member, others)
     observed = gains[seen.groups, seen.tasks]
-    prior = fitted_noise(Prior(), seen, observed)
+    prior = fitted_noise(_NEUTRAL, seen, observed)
 
     row_of = {frozenset(outcome.group): row for row, outcome in enumerate(done)}
     weights = problem.constraints.get("weights") or {}
@@ -120,9 +128,10 @@ def verdict(
     mean, spread = believed(prior, seen, observed, cells)
     size = worth[cells.groups, cells.tasks]
     gain = -float(size @ mean)
-    # The joint run had luck, too, and it is in every ratio.
-    joint_luck = prior.noise**2 * np.eye(len(size)) + prior.network_noise**2
-    deviation = float(np.sqrt(size @ (spread + joint_luck) @ size))
+    # A joint run that is unlucky with a task looks like one whose company harms the task. Nothing
+    # that was measured tells these two apart, so the joint run's luck counts in full.
+    spread += prior.noise**2 * np.eye(len(size)) + prior.network_noise**2
+    deviation = float(np.sqrt(size @ spread @ size))
     return Verdict(
         reached,
         gain,
@@ -145,7 +154,7 @@ def believed(
         wanted: Of which networks.
     """
     between = covariance(prior, wanted, seen)
-    inverse = np.linalg.inv(covariance(prior, seen, seen) + noise_covariance(prior, seen))
+    inverse = np.linalg.inv(covariance(prior, seen, seen) + luck(prior, seen))
     mean = expected(prior, wanted) + between @ inverse @ (observed - expected(prior, seen))
     spread = covariance(prior, wanted, wanted) - between @ inverse @ between.T
     return mean, spread
@@ -161,7 +170,7 @@ def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
     """
     if len(observed) < 2:
         return prior
-    structure, noise = covariance(prior, seen, seen), noise_covariance(prior, seen)
+    structure, noise = covariance(prior, seen, seen), luck(prior, seen)
     surprise = observed - expected(prior, seen)
 
     def unlikely(factor: float) -> float:
@@ -170,6 +179,20 @@ def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
 
     factor = min(_NOISES, key=unlikely)
     return replace(prior, noise=prior.noise * factor, network_noise=prior.network_noise * factor)
+
+
+def luck(prior: Prior, cells: Cells) -> np.ndarray:
+    """Return `[num_cells, num_cells]`, the covariance of what is luck in measured log ratios.
+
+    A ratio has the luck of two networks: its own, and the joint run's, which all ratios share.
+
+    Args:
+        prior: With the noise.
+        cells: What was measured.
+    """
+    same_task = cells.tasks[:, None] == cells.tasks
+    joint = prior.noise**2 * same_task + prior.network_noise**2
+    return noise_covariance(prior, cells) + joint
 
 
 def total_noise(prior: Prior) -> float:

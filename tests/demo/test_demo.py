@@ -3,15 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from keras_tag.affinity import Affinity
-from keras_tag.baselines import all_in_one, random_groups, single_task
-from keras_tag.demo.report import (
+from benchmarks.demo_comparison.report import (
     describe,
     report,
     verdict,
     write_report,
 )
-from keras_tag.demo.result import (
+from benchmarks.demo_comparison.result import (
     METHODS,
     DemoResult,
     DemoSettings,
@@ -20,6 +18,8 @@ from keras_tag.demo.result import (
     to_dict,
     to_json,
 )
+from keras_tag.affinity import Affinity
+from keras_tag.baselines import all_in_one, random_groups, single_task
 
 SETTINGS = DemoSettings(budget=2, seeds=2, tasks=("loop", "odd"), positions=2, draws=2)
 TASKS = SETTINGS.task_names

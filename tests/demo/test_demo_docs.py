@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_tag.demo.report import describe, verdict
-from keras_tag.demo.result import METHODS, DemoSettings, from_dict
+from benchmarks.demo_comparison.report import describe, verdict
+from benchmarks.demo_comparison.result import METHODS, DemoSettings, from_dict
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ("loop-prime-composite", "odd-loop-prime")

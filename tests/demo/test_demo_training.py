@@ -1,14 +1,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.demo_comparison.training import train_groups, train_joint
 from keras_tag.baselines import all_in_one
 from keras_tag.datasets import overlaid_digits
-from keras_tag.demo.training import (
-    Recipe,
-    build_network,
-    train_groups,
-    train_joint,
-)
+from keras_tag.demo.network import Recipe, build_network
 
 SHAPE = (8, 13)
 

@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-from keras_tag.demo.result import METHODS, DemoResult, to_json
+from benchmarks.demo_comparison.result import METHODS, DemoResult, to_json
 from keras_tag.selection import Grouping
 
 

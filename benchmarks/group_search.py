@@ -1,0 +1,208 @@
+"""`GroupSearch` on the yardstick: its loop replayed from the tables of `grouping_quality`.
+
+There every group of every set was trained, so that a search can be replayed without training:
+`python -m benchmarks.group_search` writes `benchmarks/group_search.json` and prints the table of
+docs/group_search.md. The prior of the search is that fitted to the other sets.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from benchmarks.grouping_quality.evaluate import BUDGETS, RESULTS, available, load_set_tables
+from benchmarks.grouping_quality.group_table import environment
+from benchmarks.grouping_quality.methods import Case, rows_of
+from benchmarks.grouping_quality.rule import complete, served_losses
+from keras_tag.search.ledger import Outcome
+from keras_tag.search.objectives import objectives_by_task
+from keras_tag.search.proposals import Limits, Problem
+from keras_tag.selection.few_trainings.gain_model import Prior
+
+FILE = Path(__file__).with_suffix(".json")
+# Name -> (affinities, trainings per network, "one" group before asking again or a whole "round").
+SEARCHES = {
+    "GroupSearch": ("validation-50", 3, "one"),
+    "GroupSearch, rounds": ("validation-50", 3, "round"),
+    "GroupSearch, probed every 10": ("validation-10", 3, "one"),
+    "GroupSearch, trainings=2 per network": ("validation-50", 2, "one"),
+    "GroupSearch, trainings=4 per network": ("validation-50", 4, "one"),
+}
+# What the others train: networks to choose, and then the chosen ones.
+RIVALS = {
+    "select_groups alone": "members, validation",
+    "HOA": "HOA",
+    "random groups trained": "random groups trained",
+    "single task": "single task",
+    "one network": "all in one",
+}
+
+
+def replay(case: Case, budget: int, kind: str, per_network: int, ask: str) -> list[int]:
+    """Return the rows of the table that a search trains, the joint run first.
+
+    Args:
+        case: One seed of one set.
+        budget: b.
+        kind: Of affinities.
+        per_network: How many trainings per network.
+        ask: "one" or "round".
+    """
+    table = case.table
+    problem = Problem(table.tasks, budget, objectives_by_task(None, table.tasks), prior=case.prior)
+    affinity = case.affinity(kind)
+    assert affinity is not None
+    limits = Limits(per_network * budget)
+    joint = len(table.groups) - 1
+    outcomes = [outcome(case, 0, joint)]
+    while asked := problem.next_groups(affinity, outcomes, limits):
+        for group in asked[: 1 if ask == "one" else None]:
+            row = rows_of(table, [group])[0]
+            outcomes.append(outcome(case, len(outcomes), row))
+    return [rows_of(table, [o.group])[0] for o in outcomes]
+
+
+def outcome(case: Case, number: int, row: int) -> Outcome:
+    """Return the outcome of a training that the table knows.
+
+    Args:
+        case: One seed of one set.
+        number: Of the training.
+        row: Of the table.
+    """
+    table = case.table
+    members = np.flatnonzero(table.groups[row])
+    losses = table.validation[case.seed][row]
+    return Outcome(
+        number,
+        "searched" if number else "joint",
+        tuple(table.tasks[t] for t in members),
+        "done",
+        objective={table.tasks[t]: float(losses[t]) for t in members},
+        cost=1.0,
+    )
+
+
+def total_loss(case: Case, budget: int, rows: list[int]) -> float:
+    """Return the total test loss of the best b groups among those trained.
+
+    Args:
+        case: One seed of one set.
+        budget: b.
+        rows: Of the groups trained.
+    """
+    table = case.table
+    outcomes = [outcome(case, k, row) for k, row in enumerate(rows)]
+    problem = Problem(table.tasks, budget, objectives_by_task(None, table.tasks))
+    chosen = rows_of(table, problem.choose(outcomes).groups)
+    predicted = np.where(table.groups, -np.inf, np.nan)
+    predicted[rows] = -table.validation[case.seed][rows]
+    return served_losses(table, case.seed, complete(chosen, predicted, budget))[1]
+
+
+def main() -> None:
+    """Replay, write the result file and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="print the table of the file that is there")
+    if not parser.parse_args().only:
+        FILE.write_text(json.dumps(measured(), indent=1) + "\n", "utf-8")
+    print(table_of(json.loads(FILE.read_text("utf-8"))))
+
+
+def measured() -> dict:
+    """Return, for every search, set and budget, mean test losses and trainings over the seeds."""
+    known = json.loads(RESULTS.read_text("utf-8"))
+    begun = time.process_time()
+    found: dict = {name: {} for name in SEARCHES}
+    for name, units in available():
+        table, affinities = load_set_tables(name, units)
+        prior = replace(Prior(), **known["priors"][name])
+        cases = [Case(table, affinities, seed, prior) for seed in range(table.num_seeds)]
+        for search, (kind, per_network, ask) in SEARCHES.items():
+            losses, trained = [], []
+            for budget in BUDGETS:
+                rows = [replay(case, budget, kind, per_network, ask) for case in cases]
+                losses.append(
+                    mean(total_loss(c, budget, r) for c, r in zip(cases, rows, strict=True))
+                )
+                trained.append(mean(len(r) for r in rows))
+            found[search][f"{name}-{units}"] = {"test": losses, "trainings": trained}
+        print(f"replayed {name}, {units} units", flush=True)
+    return {
+        "searches": found,
+        "cpu_seconds": round(time.process_time() - begun),
+        **environment("ortools"),
+    }
+
+
+def recoveries(file: dict) -> dict[str, dict[str, list[float]]]:
+    """Return method -> set where grouping matters -> recovery by budget.
+
+    Args:
+        file: What `measured` gave.
+    """
+    from benchmarks.grouping_quality.report import matters
+
+    sets = {n: s for n, s in json.loads(RESULTS.read_text("utf-8"))["sets"].items() if matters(s)}
+    out: dict[str, dict[str, list[float]]] = {}
+    for name, entry in sets.items():
+        losses = {k: np.mean(m["test"], 1) for k, m in entry["methods"].items()}
+        mine = {search: by_set[name]["test"] for search, by_set in file["searches"].items()}
+        theirs = {name: losses[method] for name, method in RIVALS.items()}
+        for method, test in {**mine, **theirs}.items():
+            gain = losses["random"] - np.asarray(test)
+            share = gain / (losses["random"] - losses["exhaustive"])
+            out.setdefault(method, {})[name] = share.tolist()
+    return out
+
+
+def trainings(file: dict, sets: list[str]) -> dict[str, float]:
+    """Return method -> how many networks are trained, everything counted, on average.
+
+    Args:
+        file: What `measured` gave.
+        sets: Over which.
+    """
+    known = json.loads(RESULTS.read_text("utf-8"))["sets"]
+    sizes = [len(known[name]["tasks"]) for name in sets]
+    served = mean(BUDGETS)
+    random = [mean(known[name]["methods"]["random groups trained"]["trained"]) for name in sets]
+    out = {
+        search: mean(mean(by_set[name]["trainings"]) for name in sets)
+        for search, by_set in file["searches"].items()
+    }
+    return out | {
+        "select_groups alone": 1 + served,
+        "HOA": mean(n * (n + 1) / 2 for n in sizes) + served,
+        "random groups trained": 1 + mean(random),
+        "single task": mean(sizes),
+        "one network": 1.0,
+    }
+
+
+def table_of(file: dict) -> str:
+    """Return the table as Markdown.
+
+    Args:
+        file: What `measured` gave.
+    """
+    found = recoveries(file)
+    counts = trainings(file, list(next(iter(found.values()))))
+    lines = [
+        "| method | recovery | least | networks trained |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for method, by_set in found.items():
+        values = [value for row in by_set.values() for value in row]
+        lines.append(
+            f"| {method} | {mean(values):.2f} | {min(values):.2f} | {counts[method]:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The demo's network: one hidden layer for all the tasks."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for every network of the demo.
+
+    Args:
+        units: The size of the trunk, one hidden layer.
+        learning_rate: Adam's.
+        epochs: The most epochs a network is trained.
+        patience: A network stops after so many epochs without a better validation loss.
+        every: The joint run is probed every so many steps.
+    """
+
+    units: int = 24
+    learning_rate: float = 0.005
+    epochs: int = 100
+    patience: int = 8
+    every: int = 10
+
+
+def build_network(
+    tasks: Sequence[str], image_shape: tuple[int, int], units: int, seed: int
+) -> keras.Model:
+    """Make a network with one hidden layer for all tasks and a sigmoid output for each.
+
+    The seed decides the first weights of the trunk, the seed and a task's name those of its head:
+    networks that are to be compared start from the same weights, and differ by the company a task
+    keeps and by nothing else. (Equal weights in *different* heads would make unrelated tasks look
+    like friends in the first probes.)
+
+    Args:
+        tasks: The names of the outputs.
+        image_shape: `(height, width)`.
+        units: The size of the hidden layer.
+        seed: Of the first weights.
+
+    Returns:
+        A functional model with dict outputs `[batch, 1]`.
+    """
+
+    def dense(size: int, activation: str, part: str) -> keras.layers.Layer:
+        # A checksum of the text: the same in every process, unlike `hash`.
+        first = keras.initializers.GlorotUniform(seed=zlib.crc32(f"{seed} {part}".encode()))
+        return keras.layers.Dense(size, activation, kernel_initializer=first)
+
+    image = keras.Input(image_shape)
+    trunk = dense(units, "relu", "trunk")(keras.layers.Flatten()(image))
+    return keras.Model(image, {task: dense(1, "sigmoid", task)(trunk) for task in tasks})
