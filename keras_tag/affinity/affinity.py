@@ -128,14 +128,14 @@ class Affinity(Measurement):
         """Read a nested mapping `{row: {column: value}}`; a missing entry is an unmeasured pair.
 
         Args:
-            mapping: One entry per task. The inner mappings may leave out tasks, not add any.
+            mapping: One entry per task. The inner mappings may leave out tasks, but not add any.
             rows: "source" or "target", what the *outer* key is; see `from_array`.
 
         Returns:
             An `Affinity`.
 
         Raises:
-            ValueError: An inner name that is no outer one, and see the class.
+            ValueError: An inner name that is not an outer one, and see the class.
         """
         tasks = list(mapping)
         for row, entries in mapping.items():
@@ -204,8 +204,8 @@ class Affinity(Measurement):
         """
         if self.history is None:
             raise ValueError(
-                "Expected an affinity with a history. Received: one without, as tables are and "
-                "files that were saved before histories were."
+                "Expected an affinity with a history. Received: one without. Tables have none, nor "
+                "do files of the first versions."
             )
         if not isinstance(epochs, slice):
             raise ValueError(f"Expected `epochs` to be a slice. Received: epochs={epochs!r}.")

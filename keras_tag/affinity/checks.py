@@ -162,8 +162,8 @@ def source_rows(matrix: np.ndarray, rows: Rows) -> np.ndarray:
     if rows == "target":
         return matrix.T.copy()
     raise ValueError(
-        f"Expected `rows` to be 'source' (a row is whose update it was) or 'target' (a row is "
-        f"whose loss was measured). Received: rows={rows!r}."
+        "Expected `rows` to be 'source' (a row is the task whose update it was) or 'target' (a row "
+        f"is the task whose loss was measured). Received: rows={rows!r}."
     )
 
 

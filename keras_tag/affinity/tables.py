@@ -60,7 +60,7 @@ def epoch_frame(measurement: Measurement) -> "pd.DataFrame":
     history = measurement.history
     if history is None:
         raise ValueError(
-            "Expected an affinity with a history. Received: one without, as tables are. "
+            "Expected an affinity with a history. Received: one without, such as a table. "
             "`to_long_frame()` has one row per pair."
         )
     frames = []

@@ -10,7 +10,7 @@ from typing import Any
 from keras_tag.affinity.affinity import Affinity
 from keras_tag.affinity.checks import Rows
 
-# The columns of `Affinity.to_long_frame().to_csv()`, which say what is a source.
+# The columns of `Affinity.to_long_frame().to_csv()`, which name sources and targets.
 _LONG = ("source", "target", "mean")
 _NOTHING = {"", "nan", "na", "null", "none", "-"}
 
@@ -26,7 +26,7 @@ def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Aff
 
     Args:
         path: The file.
-        rows: What a row of the file is: "source" (whose update) or "target" (whose loss). A
+        rows: What a row of the file is: "source" (a task's update) or "target" (its loss). A
             `.npz` file and a table of pairs say it themselves; then None.
 
     Returns:
@@ -171,12 +171,12 @@ def _check_rows(path: str | os.PathLike[str], rows: Rows | None, *, needed: bool
     if needed and rows is None:
         raise ValueError(
             f"{os.fspath(path)!r} doesn't say what its rows are. Give rows 'source' (a row is "
-            "whose update it was) or 'target' (a row is whose loss was measured): on the command "
-            "line --rows source or --rows target."
+            "the task whose update it was) or 'target' (a row is the task whose loss was "
+            "measured). On the command line: --rows source or --rows target."
         )
     if not needed and rows is not None:
         raise ValueError(
-            f"{os.fspath(path)!r} says itself what is a source and what a target. Received: "
+            f"{os.fspath(path)!r} names sources and targets itself. Received: "
             f"rows={rows!r}; leave it out."
         )
     return rows or "source"

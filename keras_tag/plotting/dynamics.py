@@ -42,7 +42,7 @@ def plot_dynamics(
 
     if affinity.history is None or not len(affinity.history.row):
         raise ValueError(
-            "Expected an affinity with a history. Received: one without, as tables are. "
+            "Expected an affinity with a history. Received: one without, such as a table. "
             "tag.affinity() has one after fit."
         )
     if target is not None and target not in affinity.tasks:

@@ -62,8 +62,8 @@ def _positive_losses(affinity: Affinity) -> np.ndarray:
     if affinity.losses is None:
         raise ValueError(
             "Expected an affinity with the tasks' losses, as tag.affinity() has after fit. "
-            "Received: one without, as tables are and files of earlier versions. Set them with "
-            "dataclasses.replace(affinity, losses=[...]), or choose by score='members'."
+            "Received: one without. Tables have none, nor do files of earlier versions. Set them "
+            "with dataclasses.replace(affinity, losses=[...]), or choose by score='members'."
         )
     bad = {
         task: float(loss)
