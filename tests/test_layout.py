@@ -16,12 +16,6 @@ MOST_FILES_AT_THE_ROOT, MOST_LINES = 8, 400
 # What is not yet as it should be. A test fails when an entry is no longer needed.
 LONG_TODAY: set[str] = set()
 IN_CIRCLES_TODAY = {
-    "files": {
-        "grouped_model.model", "grouped_model.one_by_one", "grouped_model.report",
-    },
-    "keras_tag.grouped_model": {
-        "grouped_model.model", "grouped_model.one_by_one", "grouped_model.report",
-    },
 }  # fmt: skip
 
 

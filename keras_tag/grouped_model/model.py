@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from keras_tag.grouped_model.joint_outputs import metrics_by_task
+from keras_tag.grouped_model.compiled_networks import CompiledNetworks
 from keras_tag.grouped_model.layer_settings import restart_lora
 from keras_tag.grouped_model.logs import LossLogs
-from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation, unscale
-from keras_tag.grouped_model.network_optimizers import OptimizerChoice, PerNetworkOptimizer
+from keras_tag.grouped_model.network_losses import regularisation, unscale
 from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups
 from keras_tag.grouped_model.report import report
-from keras_tag.grouped_model.served_networks import ServedNetworks
 from keras_tag.selection.grouping import Grouping
-from keras_tag.training.compile_spec import compile_arguments
-from keras_tag.training.output_columns import label_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
-class GroupedModel(ServedNetworks):
+class GroupedModel(CompiledNetworks):
     """One `keras.Model` made of one network per group.
 
     `fit` makes one pass over the data and trains every network on its own tasks, as it would train
@@ -91,69 +87,20 @@ class GroupedModel(ServedNetworks):
         helper_losses: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(grouping, build_model, serve=serve, warm_start=warm_start, **kwargs)
-        self.missing = missing
+        super().__init__(
+            grouping,
+            build_model,
+            serve=serve,
+            warm_start=warm_start,
+            missing=missing,
+            optimizers=optimizers,
+            **kwargs,
+        )
         self.helper_losses = helper_losses
         self.trained_networks = tuple(range(len(self.networks)))
-        self._optimizer_choice = OptimizerChoice(optimizers, len(self.networks))
-        self._optimizer: PerNetworkOptimizer | None = None
-        self._network_losses: NetworkLosses | None = None
         self._loss_logs = LossLogs(grouping.groups, self.serves, helper_losses)
         # Seen by Keras, which looks for metrics among the model's own attributes.
         self._loss_metrics = self._loss_logs.metrics
-
-    def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments for Keras's `compile`: metrics by task, of the served tasks only."""
-        loss = given.get("loss")
-        others = tuple(loss) if isinstance(loss, Mapping) else ()
-        metrics: dict[str, Any] = {
-            name: metrics_by_task(
-                given[name], name, self.tasks, self.serves, self.joint_outputs, others
-            )
-            for name in ("metrics", "weighted_metrics")
-            if name in given
-        }
-        return {**given, **metrics}
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Return the loss of the served tasks: task losses times `loss_weights`, and regularisers.
-
-        Args:
-            x: Not used.
-            y: Targets by task.
-            y_pred: What `call` returned.
-            sample_weight: None, one for all tasks, or a dict by task.
-            training: Not used.
-
-        Returns:
-            A scalar.
-        """
-        losses = self.task_losses(y, y_pred, sample_weight)
-        return self.task_losses.weighted_sum(losses) + sum(map(regularisation, self.networks))
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        """Keras's metrics of what is served; `weighted_metrics` see labelled examples only.
-
-        Args:
-            x: Not used.
-            y: Targets by task.
-            y_pred: What `call` returned.
-            sample_weight: None, one for all tasks, or a dict by task.
-
-        Returns:
-            The logs.
-        """
-        y, weights = self.task_losses.labels(self, y, y_pred, sample_weight)
-        return dict(super().compute_metrics(x, y, y_pred, weights))
 
     def make_train_function(self, force: bool = False) -> Any:
         """Make Keras's function, after the optimizers' slots.
@@ -296,37 +243,6 @@ class GroupedModel(ServedNetworks):
         self._loss_logs.update(losses, totals, batch_size)
         return self.compute_metrics(x, y, self.served(outputs), sample_weight)
 
-    @property
-    def task_losses(self) -> NetworkLosses:
-        """The compiled losses and loss weights by task."""
-        if self._network_losses is None:
-            if not self.compiled:
-                raise ValueError("Expected a compiled model. Call `compile(...)` first.")
-            weights = compile_arguments(self).get("loss_weights")
-            columns = label_columns(self.networks, self.tasks)
-            self._network_losses = NetworkLosses(
-                self.loss, weights, self.tasks, self.missing, self.joint_outputs, columns
-            )
-        return self._network_losses
-
-    @property
-    def optimizer(self) -> PerNetworkOptimizer | None:
-        """The networks' optimizers as one; `optimizer.by_network[i]` steps network i."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, optimizer: Any) -> None:
-        # `compile` is Keras's own; what it assigns here becomes one optimizer per network.
-        self._network_losses = None
-        inner = getattr(optimizer, "inner_optimizer", None)
-        if isinstance(inner, PerNetworkOptimizer):
-            # Keras wraps what it has just assigned when the policy is mixed_float16.
-            inner.add_loss_scale()
-            optimizer = inner
-        self._optimizer = self._optimizer_choice.joined(optimizer, self._optimizer)
-        if self._optimizer is not None:
-            self._optimizer.bind(lambda: [net.trainable_variables for net in self.networks])
-
     def fit_groups(
         self,
         folder: str | os.PathLike[str],
@@ -363,7 +279,16 @@ class GroupedModel(ServedNetworks):
             ValueError: A folder of another grouping; an index of no network; `metrics` compiled
                 otherwise than by task.
         """
-        return fit_groups(self, folder, x, y, callbacks=callbacks, networks=networks, **fit)
+        return fit_groups(
+            [self.alone(index) for index in range(len(self.networks))],
+            self.grouping,
+            folder,
+            x,
+            y,
+            callbacks=callbacks,
+            networks=self.indices(networks),
+            **fit,
+        )
 
     def report(
         self,
@@ -388,13 +313,24 @@ class GroupedModel(ServedNetworks):
         Raises:
             ValueError: A task without a model in `single`, a model with other outputs.
         """
-        return report(self, test, joint=joint, single=single)
+        rivals = {}
+        if joint is not None:
+            grouping = Grouping.from_groups([self.tasks])
+            rivals["joint"] = self.compiled_beside(grouping, [joint])
+        if single is not None:
+            missing = [task for task in self.serves if task not in single]
+            if missing:
+                raise ValueError(
+                    f"Expected `single` to have a model for every task of {list(self.serves)}. "
+                    f"Missing: {missing}."
+                )
+            grouping = Grouping.from_groups([(task,) for task in self.serves])
+            rivals["single"] = self.compiled_beside(grouping, map(single.__getitem__, self.serves))
+        return report(self, rivals, test)
 
     def get_config(self) -> dict[str, Any]:
         """Return the networks and the arguments of the constructor."""
         return {
             **super().get_config(),
-            "missing": self.missing,
-            "optimizers": self._optimizer_choice.get_config(),
             "helper_losses": self.helper_losses,
         }

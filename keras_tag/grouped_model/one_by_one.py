@@ -2,42 +2,51 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import keras
 import tensorflow as tf
 
 from keras_tag.atomic_files import sync, write_atomically
-from keras_tag.grouped_model.joint_outputs import MadeNetworks
 from keras_tag.selection.grouping import Grouping
-from keras_tag.training.compile_spec import new_metrics
-
-if TYPE_CHECKING:
-    from keras_tag.grouped_model.model import GroupedModel
 
 Callbacks = Sequence[keras.callbacks.Callback] | Callable[[int], Sequence[keras.callbacks.Callback]]
 History = dict[str, list[float]]
 
 
 def fit_groups(
-    model: "GroupedModel",
+    compiled: Sequence[keras.Model],
+    grouping: Grouping,
     folder: str | os.PathLike[str],
     x: Any,
     y: Any = None,
     *,
     callbacks: Callbacks | None = None,
-    networks: Iterable[int] | None = None,
+    networks: Iterable[int],
     **fit: Any,
 ) -> list[History]:
-    """Train network after network; see `GroupedModel.fit_groups`."""
+    """Train network after network; see `GroupedModel.fit_groups`.
+
+    Args:
+        compiled: Every network as a compiled model of its own.
+        grouping: The groups of the networks, which the folder is of.
+        folder: Where finished networks are kept.
+        x: As in `fit`.
+        y: As in `fit`.
+        callbacks: As in `fit`, or a function of the network's index.
+        networks: The indices of the networks to train here.
+        **fit: As in `fit`.
+
+    Returns:
+        Per network, its history.
+    """
     place = Path(folder)
-    _claim(place, model.grouping)
-    mine = model.indices(networks)
+    _claim(place, grouping)
+    mine = set(networks)
     histories: list[History] = []
-    for index in range(len(model.networks)):
-        alone = compiled_alone(model, index)
+    for index, alone in enumerate(compiled):
         own = place / f"network_{index}"
         history, weights = own / "history.json", own / "trained.weights.h5"
         if weights.exists():
@@ -62,52 +71,6 @@ def fit_groups(
             sync(own)
         histories.append(json.loads(history.read_text()))
     return histories
-
-
-def compiled_alone(model: "GroupedModel", index: int) -> "GroupedModel":
-    """One network as a compiled model of its own that serves what the network serves.
-
-    Network and optimizer are the same objects: training it trains them.
-
-    Args:
-        model: A compiled model of several networks.
-        index: Of the network.
-
-    Returns:
-        A `GroupedModel` with one network, compiled like `model`.
-    """
-    network, group = model.networks[index], model.grouping.groups[index]
-    alone = type(model)(
-        Grouping.from_groups([group]),
-        MadeNetworks([network], model.joint_outputs),
-        serve=[task for task in group if model.serves.get(task) == index],
-        missing=model.missing,
-    )
-    losses = model.task_losses
-    alone.compile(
-        None if model.optimizer is None else model.optimizer.by_network[index],
-        loss={task: losses.losses[task] for task in group},
-        loss_weights={task: losses.given_weights[task] for task in group},
-        metrics=_metrics_of(alone.serves, "metrics", model),
-        weighted_metrics=_metrics_of(alone.serves, "weighted_metrics", model),
-        run_eagerly=model.run_eagerly,
-        steps_per_execution=model.steps_per_execution,
-        jit_compile=model.jit_compile,
-    )
-    return alone
-
-
-def _metrics_of(
-    tasks: Iterable[str], argument: str, model: "GroupedModel"
-) -> dict[str, Any] | None:
-    """Return new metrics of some tasks, from the `compile` argument of a model of all tasks."""
-    given = new_metrics(model, argument)
-    if given is not None and not isinstance(given, Mapping):
-        raise ValueError(
-            f"Expected `{argument}` to have been compiled as a dict by task. "
-            f"Received: {argument}={given!r}."
-        )
-    return {task: given[task] for task in tasks if task in given} if given else None
 
 
 def _claim(place: Path, grouping: Grouping) -> None:

@@ -62,7 +62,7 @@ class ServedNetworks(DistributedModel):
                 "`GroupedModel(warm_start=model)` is deprecated. Use "
                 "`keras_tag.build_from(model, start='all')` for `build_model`, or start='trunk'.",
                 DeprecationWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             self.warm_start = WarmStart.from_model(warm_start, self.networks)
         # Functions, so that Keras does not take the cut networks for layers of their own.

@@ -56,7 +56,7 @@ class WarmStart:
                 f"No network takes these weights of {model.name!r}: {left}. A weight is copied to "
                 "a layer of the same name and class, or to a weight of the same path, and only if "
                 "the shapes are the same.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return report
 

@@ -1,0 +1,201 @@
+"""`CompiledNetworks`: losses, metrics and optimizers of networks that are compiled together."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+
+from keras_tag.grouped_model.joint_outputs import MadeNetworks, metrics_by_task
+from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation
+from keras_tag.grouped_model.network_optimizers import OptimizerChoice, PerNetworkOptimizer
+from keras_tag.grouped_model.served_networks import ServedNetworks
+from keras_tag.selection.grouping import Grouping
+from keras_tag.training.compile_spec import compile_arguments, new_metrics
+from keras_tag.training.output_columns import label_columns
+
+
+class CompiledNetworks(ServedNetworks):
+    """Reads what `compile` was given for every network; `GroupedModel` trains with it.
+
+    Args:
+        grouping: As in `GroupedModel`.
+        build_model: As in `GroupedModel`.
+        missing: As in `GroupedModel`.
+        optimizers: As in `GroupedModel`.
+        **kwargs: As in `ServedNetworks`.
+    """
+
+    def __init__(
+        self,
+        grouping: Grouping,
+        build_model: Callable[[tuple[str, ...]], keras.Model],
+        *,
+        missing: float | None = None,
+        optimizers: Iterable[keras.optimizers.Optimizer | str | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(grouping, build_model, **kwargs)
+        self.missing = missing
+        self._optimizer_choice = OptimizerChoice(optimizers, len(self.networks))
+        self._optimizer: PerNetworkOptimizer | None = None
+        self._network_losses: NetworkLosses | None = None
+
+    def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments for Keras's `compile`: metrics by task, of the served tasks only."""
+        loss = given.get("loss")
+        others = tuple(loss) if isinstance(loss, Mapping) else ()
+        metrics: dict[str, Any] = {
+            name: metrics_by_task(
+                given[name], name, self.tasks, self.serves, self.joint_outputs, others
+            )
+            for name in ("metrics", "weighted_metrics")
+            if name in given
+        }
+        return {**given, **metrics}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Return the loss of the served tasks: task losses times `loss_weights`, and regularisers.
+
+        Args:
+            x: Not used.
+            y: Targets by task.
+            y_pred: What `call` returned.
+            sample_weight: None, one for all tasks, or a dict by task.
+            training: Not used.
+
+        Returns:
+            A scalar.
+        """
+        losses = self.task_losses(y, y_pred, sample_weight)
+        return self.task_losses.weighted_sum(losses) + sum(map(regularisation, self.networks))
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Keras's metrics of what is served; `weighted_metrics` see labelled examples only.
+
+        Args:
+            x: Not used.
+            y: Targets by task.
+            y_pred: What `call` returned.
+            sample_weight: None, one for all tasks, or a dict by task.
+
+        Returns:
+            The logs.
+        """
+        y, weights = self.task_losses.labels(self, y, y_pred, sample_weight)
+        return dict(super().compute_metrics(x, y, y_pred, weights))
+
+    @property
+    def task_losses(self) -> NetworkLosses:
+        """The compiled losses and loss weights by task."""
+        if self._network_losses is None:
+            if not self.compiled:
+                raise ValueError("Expected a compiled model. Call `compile(...)` first.")
+            weights = compile_arguments(self).get("loss_weights")
+            columns = label_columns(self.networks, self.tasks)
+            self._network_losses = NetworkLosses(
+                self.loss, weights, self.tasks, self.missing, self.joint_outputs, columns
+            )
+        return self._network_losses
+
+    @property
+    def optimizer(self) -> PerNetworkOptimizer | None:
+        """The networks' optimizers as one; `optimizer.by_network[i]` steps network i."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        # `compile` is Keras's own; what it assigns here becomes one optimizer per network.
+        self._network_losses = None
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if isinstance(inner, PerNetworkOptimizer):
+            # Keras wraps what it has just assigned when the policy is mixed_float16.
+            inner.add_loss_scale()
+            optimizer = inner
+        self._optimizer = self._optimizer_choice.joined(optimizer, self._optimizer)
+        if self._optimizer is not None:
+            self._optimizer.bind(lambda: [net.trainable_variables for net in self.networks])
+
+    def alone(self, index: int) -> "CompiledNetworks":
+        """Return one network as a compiled model of its own that serves what the network serves.
+
+        Network and optimizer are the same objects: training it trains them.
+
+        Args:
+            index: Of the network.
+
+        Returns:
+            A model of one network, compiled like this one.
+
+        Raises:
+            ValueError: `metrics` were compiled otherwise than by task.
+        """
+        group = self.grouping.groups[index]
+        alone = type(self)(
+            Grouping.from_groups([group]),
+            MadeNetworks([self.networks[index]], self.joint_outputs),
+            serve=[task for task in group if self.serves.get(task) == index],
+            missing=self.missing,
+        )
+        losses = self.task_losses
+        alone.compile(
+            None if self.optimizer is None else self.optimizer.by_network[index],
+            loss={task: losses.losses[task] for task in group},
+            loss_weights={task: losses.given_weights[task] for task in group},
+            metrics=self._metrics_of(alone.serves, "metrics"),
+            weighted_metrics=self._metrics_of(alone.serves, "weighted_metrics"),
+            run_eagerly=self.run_eagerly,
+            steps_per_execution=self.steps_per_execution,
+            jit_compile=self.jit_compile,
+        )
+        return alone
+
+    def compiled_beside(
+        self, grouping: Grouping, networks: Iterable[keras.Model]
+    ) -> "CompiledNetworks":
+        """Return other networks with the losses and metrics of this model, to be evaluated.
+
+        Args:
+            grouping: Of the same tasks.
+            networks: One model per group.
+
+        Returns:
+            A model without an optimizer that serves the same tasks.
+        """
+        made = MadeNetworks(networks, self.joint_outputs)
+        serve = [task for task in grouping.tasks if task in self.serves]
+        beside = type(self)(grouping, made, serve=serve, missing=self.missing)
+        beside.compile(
+            None,
+            loss={task: self.task_losses.losses[task] for task in grouping.tasks},
+            metrics=new_metrics(self, "metrics"),
+            weighted_metrics=new_metrics(self, "weighted_metrics"),
+            run_eagerly=self.run_eagerly,
+        )
+        return beside
+
+    def _metrics_of(self, tasks: Iterable[str], argument: str) -> dict[str, Any] | None:
+        """Return new metrics of some tasks."""
+        given = new_metrics(self, argument)
+        if given is not None and not isinstance(given, Mapping):
+            raise ValueError(
+                f"Expected `{argument}` to have been compiled as a dict by task. "
+                f"Received: {argument}={given!r}."
+            )
+        return {task: given[task] for task in tasks if task in given} if given else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the networks and the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "missing": self.missing,
+            "optimizers": self._optimizer_choice.get_config(),
+        }
