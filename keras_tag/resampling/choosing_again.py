@@ -163,7 +163,7 @@ def stability(
 ) -> Stability:
     """Choose groups, and again for every draw of affinities within their errors.
 
-    A draw takes about a millisecond with up to 10 tasks and 100 milliseconds with 15. With more
+    A draw takes about a millisecond with up to 11 tasks and 40 milliseconds with 15. With more
     tasks every draw is a `select_groups`.
 
     Args:

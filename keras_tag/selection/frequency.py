@@ -69,7 +69,7 @@ def with_frequency(
     if not judge.listed or grouping.status != "optimal":
         return replace(grouping, replicates=0)
     num_tasks = len(problem.tasks)
-    number = max(_FEWEST_DRAWS, min(_MOST_DRAWS, 3**16 // 3**num_tasks))
+    number = max(_FEWEST_DRAWS, min(_MOST_DRAWS, 3**17 // 3**num_tasks))
     chosen = networks_of(grouping, problem.tasks)
     found = [judge.scores(draw) for draw in sorted_draws(affinity, errors, number, seed=0)[1]]
     # In a draw with a diagonal that can't be divided by, no groups come out.
@@ -93,10 +93,11 @@ def warn_of_chance(groupings: Iterable[Grouping], affinity: Affinity, choice: Ch
     if unknown.any() and (affinity.history is not None or affinity.errors is not None):
         fewest = int(affinity.count[unknown].min())
         least = "two runs" if affinity.between_runs else f"{FEWEST_PROBES} probes"
+        times = f"{fewest} time{'s' * (fewest != 1)}"
         _warn(
             f"The groups are optimal for these affinities, but {unknown.sum()} of the pairs that "
-            f"the score reads have no standard error: they were measured {fewest} times, and it "
-            f"takes {least}. So nothing tells these groups from chance. Measure with more probes "
+            f"the score reads have no standard error: some were measured {times}, and it takes at "
+            f"least {least}. So nothing tells these groups from chance. Measure with more probes "
             "(a smaller `every`, or more epochs)."
         )
         return

@@ -1,4 +1,4 @@
-"""How often groups come out of resampled affinities: said, stored, and warned about if seldom."""
+"""The frequency of groups among resampled affinities: said, stored, and warned about if low."""
 
 import itertools
 import json
@@ -166,7 +166,8 @@ def test_a_table_is_not_warned_about_and_said_to_be_optimal_for_its_numbers():
 def test_probes_too_few_for_errors_are_warned_about(probes):
     with warned() as said:
         grouping = select_groups(probed(CLEAR, 0.01, probes), 2)
-    assert f"measured {probes} times, and it takes 8 probes" in str(said[0].message)
+    times = "1 time" if probes == 1 else f"{probes} times"
+    assert f"measured {times}, and it takes at least 8 probes" in str(said[0].message)
     assert grouping.replicates is None
 
 
@@ -201,7 +202,7 @@ def test_pairs_of_a_single_run_are_named_by_their_runs():
     whole = Affinity.from_array(CLEAR, TASKS, rows="source")
     with warned() as said:
         select_groups(Affinity.combine([whole, whole.subset(["a", "b"])]), 2)
-    assert "takes two runs" in str(said[0].message)
+    assert "takes at least two runs" in str(said[0].message)
 
 
 def test_more_than_fifteen_tasks_are_not_resampled_and_that_is_said():
