@@ -13,7 +13,9 @@ from keras_tag.affinity import Affinity
 from keras_tag.tag_model import checks
 from keras_tag.tag_model.fit_callbacks import with_own_callbacks
 from keras_tag.tag_model.metadata import batch_size_of
+from keras_tag.tag_model.probe import with_gradient
 from keras_tag.tag_model.probe_record import ProbeRecord
+from keras_tag.tag_model.probed_steps import StepFunctions
 from keras_tag.tag_model.prober import Prober
 from keras_tag.tag_model.sharing import serialize_shared, shared_filter
 from keras_tag.training.compile_spec import all_labelled
@@ -23,6 +25,7 @@ from keras_tag.training.distributed_model import (
     check_same_strategy,
 )
 from keras_tag.training.replicas import exact_share
+from keras_tag.training.missing_labels import known_complete
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +100,9 @@ class TAGModel(DistributedModel):
         2021, arXiv:2109.04617, section 3.
     """
 
-    train_function: Any  # Keras's, which declares it without a type.
+    # Keras's, which declares them without a type.
+    train_function: Any
+    test_function: Any
 
     def __init__(
         self,
@@ -141,13 +146,27 @@ class TAGModel(DistributedModel):
             self.output_names = model.output_names
         self._record = ProbeRecord(name="probe_record")
         self._prober = Prober(self, self._record, shared_filter(shared))
+        self._passes_training = "training" in inspect.signature(model.call).parameters
         self.initial_weights: list[np.ndarray] | None = None
         if model.built:
             self.build(getattr(model, "input_shape", None))
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the wrapped model's outputs.
+
+        The wrapped model is called as if there were no wrapper: the names of the operations in
+        the graph are those of its own `fit`, and TensorFlow's graph rewriter goes by names.
+        """
+        if not self._passes_training:
+            kwargs.pop("training", None)
+        outputs = self.model(inputs, *args, **kwargs)
+        if not self.built:
+            self.build(None)
+        return outputs
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return the wrapped model's outputs; `training` reaches it by Keras's call context."""
-        return self.model(inputs)
+        """Return the wrapped model's outputs."""
+        return self(inputs, training=training)
 
     def summary(self, *args: Any, **kwargs: Any) -> Any:
         """Print the wrapped model's summary."""
@@ -313,16 +332,23 @@ class TAGModel(DistributedModel):
             # For networks that are to start where the joint model started.
             weights = self.model.weights
             self.initial_weights = [keras.ops.convert_to_tensor(w).numpy() for w in weights]
-        self._prober.batch_size = batch_size_of(
-            call.arguments.get("x"), call.arguments.get("batch_size")
+        given = call.arguments
+        self._prober.batch_size = batch_size_of(given.get("x"), given.get("batch_size"))
+        given["callbacks"] = with_own_callbacks(
+            given.get("callbacks"), self, self._record, self._prober.switch
         )
-        call.arguments["callbacks"] = with_own_callbacks(
-            call.arguments.get("callbacks"), self, self._record, self._prober.switch
-        )
-        return super().fit(*call.args[1:], **call.kwargs)
+        with self._prober.switch.data(known_complete(given.get("y"), self.missing)):
+            return super().fit(*call.args[1:], **call.kwargs)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate as Keras does."""
+        given = inspect.signature(keras.Model.evaluate).bind(self, *args, **kwargs).arguments
+        with self._prober.switch.data(known_complete(given.get("y"), self.missing)):
+            return super().evaluate(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Make Keras's train function twice, plain and probing, and choose before every step."""
+        """Make the function that chooses before every step whether it is probed."""
         if self.train_function is None or force:
             checks.check_compiled(self, "fit")
             checks.check_supported(self)
@@ -330,9 +356,23 @@ class TAGModel(DistributedModel):
         self.train_function.begin()
         return self.train_function
 
+    def make_test_function(self, force: bool = False) -> Any:
+        """Make the function that Keras calls for every step of `evaluate`."""
+        if self.test_function is None or force:
+            self.test_function = StepFunctions(self._prober.switch, self._make_kerass_test_function)
+        self.test_function.begin()
+        return self.test_function
+
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Run Keras's training step; in the probing function also one probe, before the update."""
-        return self._prober.train_step(data, super().train_step)
+        """Run Keras's training step; `data` is a pair with the joint gradient if that is reused."""
+        switch = self._prober.switch
+        if not switch.reuses:
+            return super().train_step(data)
+        data, switch.gradient = data
+        try:
+            return super().train_step(data)
+        finally:
+            switch.gradient = None
 
     def compute_loss(
         self,
@@ -342,10 +382,10 @@ class TAGModel(DistributedModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return Keras's joint loss over the labels that are there; probe in a probed step."""
+        """Return Keras's joint loss over the labels that are there."""
+        switch = self._prober.switch
         losses = self._prober.compiled.losses_of(y_pred)
-        labels = losses.labels(y, y_pred, sample_weight)
-        trackers = len(self.metrics_variables)
+        labels = losses.labels_for_keras(y, y_pred, sample_weight, switch.complete)
         loss = super().compute_loss(
             x,
             losses.pack(labels.y, y, y_pred),
@@ -355,23 +395,33 @@ class TAGModel(DistributedModel):
         )
         if losses.all_means:
             loss = exact_share(loss)
-        # Keras makes its loss trackers at the first trace, and TensorFlow discards a trace that
-        # makes variables.
-        discarded = len(self.metrics_variables) > trackers and not tf.executing_eagerly()
-        return self._prober.within_step(loss, losses, x, labels, y_pred, discarded)
+        if switch.gradient is None:
+            return loss
+        return with_gradient(loss, switch.gradient, self.trainable_variables, self.losses)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """Return Keras's metrics; `weighted_metrics` see labelled examples only."""
         losses = self._prober.compiled.losses_of(y_pred)
-        labels = losses.labels(y, y_pred, sample_weight)
+        complete = self._prober.switch.complete
+        labels = losses.labels_for_keras(y, y_pred, sample_weight, complete)
         waits = all_labelled(self, losses.tasks, labels)
-        with tf.control_dependencies(waits):
-            clean = losses.pack([tf.identity(leaf) for leaf in labels.y], y, y_pred)
+        clean = losses.pack(labels.y, y, y_pred)
+        if waits:
+            with tf.control_dependencies(waits):
+                clean = losses.pack([tf.identity(leaf) for leaf in labels.y], y, y_pred)
         weights = losses.pack_weights(labels.metric_weight, y_pred)
         return super().compute_metrics(x, clean, y_pred, weights)
 
     def _make_kerass_train_function(self) -> Any:
+        ours = self.train_function
         super().make_train_function(force=True)
-        return self.train_function
+        kerass, self.train_function = self.train_function, ours
+        return kerass
+
+    def _make_kerass_test_function(self) -> Any:
+        ours = self.test_function
+        super().make_test_function(force=True)
+        kerass, self.test_function = self.test_function, ours
+        return kerass

@@ -1,7 +1,6 @@
 """One batch at one point of training, as a look-ahead uses it; the model is not changed."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,55 +26,6 @@ def state_of(model: keras.Model) -> State:
         draws the same dropout masks and starts from the same statistics.
     """
     return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
-
-
-class SmallState:
-    """Counters, statistics, metrics and seeds of a model, put back after a step that raises.
-
-    A compiled step does not roll back what it has assigned. Weights and slots wait for the probe
-    in the graph; the other variables, all of them small, are copied before the step.
-
-    Args:
-        model: A compiled model.
-        finished: A variable of the model that a step counts up at its very end. Python sees an
-            interrupt (a signal) only when the step has returned; then the step is kept.
-    """
-
-    def __init__(self, model: keras.Model, finished: Any) -> None:
-        self._model = model
-        self._finished = finished
-        self._variables: list[Any] | None = None
-        self._read: Callable[[], list[tf.Tensor]] | None = None
-
-    @contextlib.contextmanager
-    def kept_if_raised(self) -> Iterator[None]:
-        """Put the variables back if the step inside raises."""
-        variables = self._find() if self._variables is None else self._variables
-        copies = _values(variables) if self._read is None else self._read()
-        try:
-            yield
-        except (StopIteration, tf.errors.OutOfRangeError):
-            raise  # The data ended: Keras decides what that changes.
-        except BaseException:
-            if int(self._finished.numpy()) == int(copies[0]):
-                for variable, copy in zip(variables, copies, strict=True):
-                    variable.assign(copy)
-            raise
-        if self._variables is None:
-            # The first step makes Keras's metrics. From now on one call reads all variables.
-            self._variables = variables = self._find()
-            if self._model.distribute_strategy.num_replicas_in_sync == 1:
-                self._read = tf.function(lambda: _values(variables), autograph=False)
-
-    def _find(self) -> list[Any]:
-        model = self._model
-        small = [v for v in model.optimizer.variables if len(v.shape) == 0]
-        others = [v for v in model.non_trainable_variables if v is not self._finished]
-        return [self._finished, *others, *model.metrics_variables, *small]
-
-
-def _values(variables: Sequence[Any]) -> list[tf.Tensor]:
-    return [tf.identity(v.value) for v in variables]
 
 
 def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., list[tf.Tensor]]:
@@ -124,7 +74,7 @@ class Batch:
 
 
 class JointGradient:
-    """The joint gradient as the weighted sum of the task gradients that a probe computes anyway.
+    """The joint gradient as the weighted sum of the task gradients that a probe computes.
 
     Args:
         trainable: The model's trainable variables.
@@ -132,36 +82,40 @@ class JointGradient:
     """
 
     def __init__(self, trainable: Sequence[Any], weights: Sequence[Any]) -> None:
-        self._trainable = trainable
         self._weights = weights
-        self._sum: list[tf.Tensor] = [tf.zeros_like(v.value) for v in trainable]
+        self.sum: list[tf.Tensor] = [tf.zeros_like(v.value) for v in trainable]
 
     def add(self, task: int, gradients: Sequence[tf.Tensor]) -> None:
         """Add one task's gradient, one tensor per trainable variable."""
-        self._sum = [
+        self.sum = [
             total + tf.cast(self._weights[task], g.dtype) * g
-            for total, g in zip(self._sum, gradients, strict=True)
+            for total, g in zip(self.sum, gradients, strict=True)
         ]
 
-    def in_place_of(self, loss: tf.Tensor, extra: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Return a tensor with the loss's value whose gradient is this one plus that of `extra`.
 
-        `L + sum <G, v - v>`, the second v free and all else constant, is L with the gradient G.
+def with_gradient(
+    loss: tf.Tensor, gradient: Sequence[tf.Tensor], trainable: Sequence[Any], extra: Sequence[Any]
+) -> tf.Tensor:
+    """Return a tensor with the loss's value, a given gradient, and the gradient of `extra`.
 
-        Args:
-            loss: The joint loss.
-            extra: Losses from `add_loss` and regularisers, which belong to no task.
+    `L + sum <G, v - v>`, the second v free and all else constant, is L with the gradient G.
 
-        Returns:
-            A scalar in the loss's dtype.
-        """
-        free = [tf.reduce_sum(tf.cast(value, loss.dtype)) for value in extra]
-        free += [
-            tf.cast(tf.reduce_sum(tf.stop_gradient(g) * v.value), loss.dtype)
-            for g, v in zip(self._sum, self._trainable, strict=True)
-        ]
-        total = tf.add_n(free)
-        return tf.stop_gradient(loss) + (total - tf.stop_gradient(total))
+    Args:
+        loss: The joint loss.
+        gradient: One tensor per trainable variable.
+        trainable: The trainable variables.
+        extra: Losses from `add_loss` and regularisers, which belong to no task.
+
+    Returns:
+        A scalar in the loss's dtype.
+    """
+    free = [tf.reduce_sum(tf.cast(value, loss.dtype)) for value in extra]
+    free += [
+        tf.cast(tf.reduce_sum(tf.stop_gradient(g) * v.value), loss.dtype)
+        for g, v in zip(gradient, trainable, strict=True)
+    ]
+    total = tf.add_n(free)
+    return tf.stop_gradient(loss) + (total - tf.stop_gradient(total))
 
 
 class Probe:

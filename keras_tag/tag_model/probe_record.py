@@ -1,12 +1,13 @@
 """Sums and counts of the affinities of a run, saved with the weights."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 
@@ -14,38 +15,81 @@ from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 _BLOCK = ("block_total", "block_count", "block_probes", "block_loss_total", "block_loss_count")
 
 
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """The step counter and the present block of probes.
+
+    Args:
+        step: How many training steps were taken.
+        next_source: The task that is the next probe's first source, if probes take some of them.
+        block: The present block, as `HistoryRecorder.add` takes it; empty before the tasks are
+            known.
+        last_counted: The latest step that was counted.
+    """
+
+    step: int = 0
+    next_source: int = 0
+    block: tuple[Any, ...] = ()
+    last_counted: Any = None
+
+    @property
+    def probes(self) -> int:
+        """How many probes the present block holds."""
+        return int(self.block[2]) if self.block else 0
+
+    def empty(self, num_tasks: int) -> "Counts":
+        """Return the same step with a block of no probes."""
+        pairs, tasks = (num_tasks, num_tasks), (num_tasks,)
+        block = (
+            np.zeros(pairs, "float64"),
+            np.zeros(pairs, "int64"),
+            0,
+            np.zeros(tasks, "float64"),
+            np.zeros(tasks, "int64"),
+        )
+        return dataclasses.replace(self, block=block)
+
+    def add(self, affinity: np.ndarray, losses: np.ndarray) -> "Counts":
+        """Return the counts with one probe more; see `ProbeRecord.add`."""
+        total, count, probes, loss_total, loss_count = self.block
+        finite = np.isfinite(affinity)
+        known = np.isfinite(losses) & (losses != 0)
+        block = (
+            total + np.where(finite, affinity, 0),
+            count + finite,
+            probes + 1,
+            loss_total + np.where(known, losses, 0),
+            loss_count + known,
+        )
+        return dataclasses.replace(self, block=block)
+
+
 class ProbeRecord(keras.layers.Layer):
-    """Affinities, summed in variables by the training step and kept by epoch on the host.
+    """Affinities, summed and kept by epoch on the host, and the number of steps.
 
-    A Keras metric would be reset by `evaluate`; plain non-trainable variables are not. They hold
-    the sums of the present block of probes; `close_full_block` moves them to the host. Both are
-    written with the weights, so that a restored run goes on with the affinities that it had.
-
-    The variables are made when the number of tasks is known: before the first probe, or from a
-    file.
+    All of it is written with the weights, so that a restored run goes on with the affinities that
+    it had. Nothing of it is a variable: the graph of a training step stays Keras's own.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trainable=False, dtype="float64", **kwargs)
-        self.step = self._variable("step", (), "int64")
-        self.next_source = self._variable("next_source", (), "int64")
-        self.probes_in_block = self._variable("probes", (), "int64")
-        # Counts the probed steps that ran to their end; not saved.
-        self.finished = self._variable("finished", (), "int64")
-        # A string, because Keras would copy a list or tuple set on a layer.
+        super().__init__(trainable=False, **kwargs)
+        # An object, because Keras would copy a list or tuple set on a layer. It is replaced as a
+        # whole: a signal can raise between any two lines, and comes before or after all of it.
+        self._counts = Counts()
+        # A string, for the first of these reasons.
         self._task_names = ""
-        self.total: Any = None
-        self.count: Any = None
-        self.loss_total: Any = None
-        self.loss_count: Any = None
         self._recorder: HistoryRecorder | None = None
         self._epoch: int | None = None
         # JSON, for the same reason; and whether it was written in this epoch.
         self._measured_with = ""
         self._noted = False
-        self._steps_in_block = 0
         # Nothing here depends on an input, so there is no build step to wait for.
         self.built = True
+
+    @property
+    def step(self) -> int:
+        """How many training steps were taken."""
+        return self._counts.step
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -68,11 +112,7 @@ class ProbeRecord(keras.layers.Layer):
         """
         tasks = tuple(tasks)
         if self._recorder is None:
-            shape = (len(tasks), len(tasks))
-            self.total = self._variable("total", shape, "float64")
-            self.count = self._variable("count", shape, "int64")
-            self.loss_total = self._variable("loss_total", shape[:1], "float64")
-            self.loss_count = self._variable("loss_count", shape[:1], "int64")
+            self._counts = self._counts.empty(len(tasks))
             self._recorder = HistoryRecorder(len(tasks))
             if self._epoch is not None:
                 self._recorder.begin_epoch(self._epoch)
@@ -99,54 +139,43 @@ class ProbeRecord(keras.layers.Layer):
             self._measured_with = json.dumps(describe())
             self._noted = True
 
-    def sources(self, count: int) -> list[tf.Tensor]:
-        """Return the next source tasks in turn, within the training step.
+    @property
+    def next_source(self) -> int:
+        """The task that is the next probe's first source, if probes take some of them."""
+        return self._counts.next_source
+
+    def counted(self, step: Any) -> bool:
+        """Return whether a step was the latest that was counted."""
+        return self._counts.last_counted is step
+
+    def add(
+        self,
+        step: Any,
+        steps: int,
+        probe: tuple[np.ndarray, np.ndarray] | None = None,
+        sources: int = 0,
+    ) -> None:
+        """Count training steps and their probe, if there was one.
 
         Args:
-            count: How many.
-
-        Returns:
-            Scalar int64 tensors, all different; the first task follows the last.
+            step: An object that stands for them, for `counted`.
+            steps: How many training steps.
+            probe: The affinity, `[num_tasks, num_tasks]`, entries that are not finite are not
+                counted; and the losses before it, `[num_tasks]`, 0 where a task has no labels.
+            sources: How many tasks the probe took as sources, if not all.
         """
-        num_tasks = len(self.tasks)
-        first = self.next_source.value + 0
-        self.next_source.assign((first + count) % num_tasks)
-        return [(first + k) % num_tasks for k in range(count)]
-
-    def add(self, affinity: tf.Tensor, losses: tf.Tensor) -> None:
-        """Add one probe, within the training step; entries that are not finite are not counted.
-
-        Args:
-            affinity: `[num_tasks, num_tasks]`.
-            losses: `[num_tasks]`, before the look-ahead; 0 where a task has no labels.
-        """
-        affinity = tf.cast(affinity, self.total.dtype)
-        finite = tf.math.is_finite(affinity)
-        with tf.control_dependencies([affinity]):
-            self.probes_in_block.assign_add(1)
-        self.total.assign_add(tf.where(finite, affinity, tf.zeros_like(affinity)))
-        self.count.assign_add(tf.cast(finite, self.count.dtype))
-        losses = tf.cast(losses, self.loss_total.dtype)
-        known = tf.math.is_finite(losses) & (losses != 0)
-        self.loss_total.assign_add(tf.where(known, losses, tf.zeros_like(losses)))
-        self.loss_count.assign_add(tf.cast(known, self.loss_count.dtype))
-
-    def finish(self, after: Sequence[Any]) -> None:
-        """Count the probed step as whole, within the training step.
-
-        Args:
-            after: The variables that the step trains; it is whole when they are updated.
-        """
-        with tf.control_dependencies([tf.identity(variable.value) for variable in after]):
-            self.finished.assign_add(1)
+        now = self._counts
+        new = dataclasses.replace(now, step=now.step + steps, last_counted=step)
+        if probe is not None:
+            source = (now.next_source + sources) % len(probe[0])
+            new = dataclasses.replace(new, next_source=source).add(*probe)
+        self._counts = new
 
     def history(self) -> AffinityHistory:
         """Return all blocks, the present unfinished one included."""
         assert self._recorder is not None
         self.finish_closing()
         return self._recorder.history(*self._block())
-
-    # Called by the host, between steps.
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch of `fit`; see `HistoryRecorder.begin_epoch`."""
@@ -157,25 +186,15 @@ class ProbeRecord(keras.layers.Layer):
             self._recorder.begin_epoch(epoch)
 
     def end_epoch(self) -> None:
-        """End the epoch, and its last block with it.
-
-        So between epochs the variables are 0, and callbacks that put back the weights of an
-        earlier epoch (`EarlyStopping`) put back no sums.
-        """
+        """End the epoch, and its last block with it."""
         self._epoch = None
         if self._recorder is not None:
             self._close_block()
             self._recorder.end_epoch()
 
-    def close_full_block(self, steps: int) -> None:
-        """Close the present block if it is full.
-
-        Args:
-            steps: How many steps have been probed since the last call.
-        """
-        # Counted on the host, so that it waits for an accelerator only when a block is full.
-        self._steps_in_block += steps
-        if self._recorder is not None and self._steps_in_block >= self._recorder.block_size:
+    def close_full_block(self) -> None:
+        """Close the present block if it is full."""
+        if self._recorder is not None and self._counts.probes >= self._recorder.block_size:
             self._close_block()
 
     def reset(self) -> None:
@@ -186,8 +205,8 @@ class ProbeRecord(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """Write everything, under names."""
-        store["step"] = self.step.numpy()
-        store["next_source"] = self.next_source.numpy()
+        store["step"] = np.array(self.step, "int64")
+        store["next_source"] = np.array(self.next_source, "int64")
         if self._recorder is not None:
             self.finish_closing()
             store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
@@ -199,8 +218,8 @@ class ProbeRecord(keras.layers.Layer):
 
     def load_own_variables(self, store: Any) -> None:
         """Read what `save_own_variables` wrote, the names of the tasks among it."""
-        self.step.assign(np.asarray(store["step"]))
-        self.next_source.assign(np.asarray(store["next_source"]))
+        counts = Counts(int(np.asarray(store["step"])), int(np.asarray(store["next_source"])))
+        self._counts = counts.empty(len(self.tasks))
         if "tasks" not in store:
             self.reset()
             return
@@ -209,20 +228,17 @@ class ProbeRecord(keras.layers.Layer):
         # Older files do not have it.
         noted = store["measured_with"] if "measured_with" in store else np.zeros(0, "uint8")
         self._measured_with = bytes(np.asarray(noted)).decode("utf-8")
-        self._empty_block()
-        for name, variable in zip(_BLOCK, self._block_variables(), strict=True):
-            if name in store:
-                variable.assign(np.asarray(store[name]))
-        self._steps_in_block = int(self.probes_in_block.numpy())
+        counts = counts.empty(len(self.tasks))
+        block = tuple(
+            np.asarray(store[name]) if name in store else empty
+            for name, empty in zip(_BLOCK, counts.block, strict=True)
+        )
+        self._counts = dataclasses.replace(counts, block=block)
         self._recorder.restore(store)
-
-    def _block_variables(self) -> tuple[Any, ...]:
-        """Return the variables of the present block, in the order of `_BLOCK`."""
-        return self.total, self.count, self.probes_in_block, self.loss_total, self.loss_count
 
     def _block(self) -> tuple[Any, ...]:
         """Return the present block as `HistoryRecorder.add` takes it."""
-        return tuple(variable.numpy() for variable in self._block_variables())
+        return self._counts.block
 
     def _close_block(self) -> None:
         assert self._recorder is not None
@@ -233,24 +249,10 @@ class ProbeRecord(keras.layers.Layer):
             self.finish_closing()
 
     def finish_closing(self) -> None:
-        """Move the block that is being closed to the host; completes what an interrupt left."""
+        """Hand on the block that is being closed; completes what an interrupt left."""
         if self._recorder is not None and self._recorder.expects:
             self._empty_block()
             self._recorder.receive()
 
     def _empty_block(self) -> None:
-        self._steps_in_block = 0
-        for variable in self._block_variables():
-            variable.assign(np.zeros(variable.shape, variable.dtype))
-
-    def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-        # Every replica holds the same affinity: the first replica's counts it once.
-        return self.add_weight(
-            shape=shape,
-            initializer="zeros",
-            dtype=dtype,
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-            name=name,
-        )
+        self._counts = self._counts.empty(len(self.tasks))

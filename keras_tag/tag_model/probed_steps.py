@@ -1,86 +1,146 @@
-"""Plain and probed training steps: one train function of each kind, and the choice between them.
+"""Training steps of a `TAGModel`: Keras's train function, and a probe before some of its steps.
 
 The choice is made in Python, not in the graph: a collective inside `tf.cond` fails under a
-distribution strategy, and convolutions in it are many times slower.
+distribution strategy, and convolutions in it are many times slower. A probe is a function of its
+own, not a part of the training step: TensorFlow's graph rewriter rounds some layers otherwise when
+the graph around them changes, and a probe that raises must move nothing.
 """
 
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-from keras_tag.tag_model.probe import SmallState, State
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.schedule import OFTEN, OverheadClock
 
 
 @dataclass
 class ProbeSwitch:
-    """The choices about probing that the host makes and that a traced step reads.
+    """The choices that the host makes and that a traced function reads.
 
     Args:
         paused: No step is probed.
         every: How often the present or latest `fit` probes, where the model's own `every` is None.
-        on: The step that is traced, or run eagerly, is probed.
+        complete: No label is missing in the data of the function that runs, as the host has seen.
+        reuses: The training step that is traced takes its joint gradient from its probe.
+        gradient: That gradient, one tensor per trainable variable.
         last_step_probed: The latest step was probed.
     """
 
     paused: bool = False
     every: int = OFTEN
-    on: bool = False
+    complete: bool = False
+    reuses: bool = False
+    gradient: Any = None
     last_step_probed: bool = False
+    _coming: bool = False
+
+    @contextmanager
+    def data(self, complete: bool) -> Iterator[None]:
+        """Tell the functions that begin inside whether labels are complete."""
+        self._coming = complete
+        try:
+            yield
+        finally:
+            self._coming = False
+
+    def take_complete(self) -> bool:
+        """Return what `data` told, once: False for a function that begins otherwise."""
+        complete, self._coming = self._coming, False
+        return complete
 
 
-@dataclass(frozen=True, eq=False)
-class OpenProbe:
-    """A probe in a training step between its forward pass and its loss.
+class SameBatch:
+    """A `tf.data` iterator that yields the batches that it is given, one by one.
+
+    Keras's train function takes a step's batch from an iterator inside of its graph. The batch of
+    a probed step was taken out already, and comes back in through this one, so that the graph is
+    that of every other step.
 
     Args:
-        tape: Persistent; it records the step's forward pass.
-        stop_recording: Closes the tape.
-        state: The model's state before the forward pass.
-        query: A batch of `probe_data`, or None.
+        like: The iterator that the batches come from.
     """
 
-    tape: tf.GradientTape
-    stop_recording: Callable[[], None]
-    state: State
-    query: Any
+    def __init__(self, like: tf.data.Iterator) -> None:
+        self._given: list[Any] = []
+        data = tf.data.Dataset.from_generator(self._batches, output_signature=like.element_spec)
+        # Nothing may be fetched before it is given.
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        self._iterator = iter(data.with_options(options))
+
+    def of(self, batch: Any) -> Any:
+        """Return the iterator, about to yield this batch."""
+        self._given = [batch]
+        return self._iterator
+
+    def _batches(self) -> Iterator[Any]:
+        while True:
+            yield self._given.pop()
 
 
-class OpenProbes:
-    """The open probe of every replica: TensorFlow traces each in a thread of its own.
+class Probing(Protocol):
+    """What `TrainFunctions` asks of a `Prober`."""
 
-    A layer that reduces over the replicas in its forward pass (a synchronised BatchNormalization)
-    makes the threads take turns, so several probes are open at once.
+    def probe(self, batch: Any, like: Any) -> tuple[Any, list[tf.Tensor] | None]:
+        """Return the affinity at a batch, and the joint gradient if it is reused."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what probes are made with, as plain JSON types."""
+
+
+class StepFunctions:
+    """Keras's function for a step, once for data with complete labels, once for all other data.
+
+    Labels are complete when the host has seen that none is missing. Then the graph is Keras's own;
+    otherwise it looks for missing labels.
+
+    Args:
+        switch: Its `complete` is set while a step runs, or is traced.
+        make: Makes Keras's function anew.
     """
 
-    def __init__(self) -> None:
-        self._by_thread: dict[int, OpenProbe] = {}
+    def __init__(self, switch: ProbeSwitch, make: Callable[[], Any]) -> None:
+        self._switch = switch
+        self._make = make
+        self._functions: dict[Any, Any] = {}
+        self._complete = False
 
-    def open(self, probe: OpenProbe) -> None:
-        """Keep the probe of this replica's step."""
-        self._by_thread[threading.get_ident()] = probe
+    def begin(self) -> None:
+        """Begin to run on other data."""
+        self._complete = self._switch.take_complete()
 
-    def take(self) -> OpenProbe | None:
-        """Return the probe of this replica's step, once; None if there is none."""
-        return self._by_thread.pop(threading.get_ident(), None)
+    def __call__(self, iterator: Any) -> Any:
+        """Run one step, or `steps_per_execution` of them."""
+        self._switch.complete = self._complete
+        try:
+            return self._run(iterator)
+        finally:
+            self._switch.complete = False
+
+    def _run(self, iterator: Any) -> Any:
+        return self._function()(iterator)
+
+    def _function(self, *more: Any) -> Any:
+        key = (self._complete, *more)
+        if key not in self._functions:
+            self._functions[key] = self._make()
+        return self._functions[key]
 
 
-class TrainFunctions:
+class TrainFunctions(StepFunctions):
     """The function that Keras calls for every training step of a `TAGModel`.
 
     Args:
         model: The compiled `TAGModel`; its `every` is set when it is "auto" and the clock has
             timed enough steps.
-        record: Where its steps are counted.
-        switch: Turned on for the probing function.
-        plain: Keras's train function, traced with the switch off.
-        probing: Keras's train function, traced with the switch on.
-        queries: Batches of `probe_data`, or None.
-        describe: Returns what probes are made with, as plain JSON types.
+        record: Where its steps and probes are counted.
+        switch: Read and set as its attributes say.
+        make: Makes Keras's train function anew.
+        prober: Probes a batch.
     """
 
     def __init__(
@@ -88,28 +148,17 @@ class TrainFunctions:
         model: Any,
         record: ProbeRecord,
         switch: ProbeSwitch,
-        plain: Any,
-        probing: Any,
-        queries: Iterator[Any] | None,
-        describe: Callable[[], dict[str, Any]],
+        make: Callable[[], Any],
+        prober: Probing,
     ) -> None:
+        super().__init__(switch, make)
         self._model = model
         self._record = record
-        self._switch = switch
-        self._plain = plain
-        self._probing = probing
-        self._queries = queries
-        self._describe = describe
-        self._small_state = SmallState(model, record.finished)
+        self._prober = prober
+        self._same_batch: dict[Any, SameBatch] = {}
         self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
-        self._next_step: int | None = None
 
-    def begin(self) -> None:
-        """Begin a `fit`: a callback may restore the step counter before its first step."""
-        self._next_step = None
-
-    def __call__(self, iterator: Any) -> Any:
-        """Run one training step, or `steps_per_execution` of them."""
+    def _run(self, iterator: Any) -> Any:
         model, clock = self._model, self._clock
         if model.every != "auto" or self._switch.paused:
             return self._step(iterator)
@@ -125,27 +174,76 @@ class TrainFunctions:
 
     def _step(self, iterator: Any) -> Any:
         executed = self._model.steps_per_execution
-        if self._next_step is None:
-            self._next_step = int(self._record.step.numpy())
-        probe = self._switch.last_step_probed = self._probes(self._next_step)
-        if probe and self._queries is not None:
-            iterator = iter([(next(iterator), next(self._queries))])
-        logs = self._probed(iterator) if probe else self._plain(iterator)
-        # Counted after the step: the end of the data raises, and is no step.
-        self._next_step += executed
-        if probe:
-            self._record.close_full_block(executed)
-            self._record.note(self._describe)
+        probes = self._switch.last_step_probed = self._probes(self._record.step)
+        train = self._function()
+        if not probes:
+            return self._counted(executed, lambda: train(iterator))
+        logs = None
+        for _ in range(executed):
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                if logs is None and isinstance(iterator, tf.data.Iterator):
+                    train(iterator)  # Keras decides what the end of the data changes.
+                if logs is None:
+                    raise
+                break
+            logs = self._probed(train, batch, iterator)
         return logs
 
-    def _probed(self, iterator: Any) -> Any:
+    def _probed(self, train: Callable[[Any], Any], batch: Any, iterator: Any) -> Any:
+        """Probe one batch and train on it."""
         self._record.finish_closing()
-        self._switch.on = True
+        affinity, gradient = self._prober.probe(batch, iterator)
+        if gradient is None:
+            batches = self._batches(batch, iterator)
+            logs = self._counted(1, lambda: train(batches), affinity)
+        else:
+            reusing = self._function("reuses")
+            self._switch.reuses = True
+            try:
+                logs = self._counted(1, lambda: reusing(iter([(batch, gradient)])), affinity)
+            finally:
+                self._switch.reuses = False
+        self._record.close_full_block()
+        self._record.note(self._prober.describe)
+        return logs
+
+    def _counted(self, steps: int, train: Callable[[], Any], affinity: Any = None) -> Any:
+        """Train, and count the steps and their probe.
+
+        A signal can raise between any two lines of Python, also when the step has been taken and
+        not been counted: the optimizer's own counter then tells.
+        """
+        iterations = self._model.optimizer.iterations
+        before = tf.identity(iterations.value)
+        step = object()
+        sources = self._model.sources_per_probe or 0
         try:
-            with self._small_state.kept_if_raised():
-                return self._probing(iterator)
-        finally:
-            self._switch.on = False
+            logs = train()
+            self._record.add(step, steps, affinity, sources)
+        except (StopIteration, tf.errors.OpError):
+            raise
+        except BaseException:
+            taken = int(iterations.numpy()) != int(before)
+            if taken and not self._record.counted(step):
+                self._record.add(step, steps, affinity, sources)
+            raise
+        return logs
+
+    def _batches(self, batch: Any, iterator: Any) -> Any:
+        """Return an iterator over one batch, for Keras's train function."""
+        plain = isinstance(iterator, tf.data.Iterator) and self._model.steps_per_execution == 1
+        if not plain:
+            return iter([batch])
+        spec = iterator.element_spec
+        leaves = tf.nest.flatten(spec)
+        if not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
+            return iter([batch])
+        key = tuple(leaves)
+        if key not in self._same_batch:
+            self._same_batch[key] = SameBatch(iterator)
+        return self._same_batch[key].of(batch)
 
     def _probes(self, step: int) -> bool:
         if self._switch.paused:

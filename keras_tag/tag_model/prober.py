@@ -1,7 +1,6 @@
-"""The run of a probe: within a training step of a `TAGModel`, or alone."""
+"""The run of a probe: before a training step of a `TAGModel`, or alone."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,18 +18,17 @@ from keras_tag.tag_model.lookahead import (
 from keras_tag.tag_model.metadata import measured_with
 from keras_tag.tag_model.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.tag_model.probe_record import ProbeRecord
-from keras_tag.tag_model.probed_steps import OpenProbe, OpenProbes, ProbeSwitch, TrainFunctions
+from keras_tag.tag_model.probed_steps import ProbeSwitch, TrainFunctions
 from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.replicas import split_batch
-from keras_tag.training.task_losses import Labels, TaskLosses
+from keras_tag.training.task_losses import TaskLosses
 
 
 class Prober:
     """Runs the probes of a `TAGModel`.
 
-    A probed training step opens a probe before its forward pass; `within_step` measures when the
-    joint loss is computed, while the weights are still those before the update. `measure` probes
-    a batch without a training step.
+    `probe` runs before a training step, at the weights before its update; `measure` probes a batch
+    without a training step.
 
     Args:
         model: The `TAGModel`, which holds the settings of its probes.
@@ -45,7 +43,8 @@ class Prober:
         self._record = record
         self._moves = moves
         self._compiled: CompiledTasks | None = None
-        self._open_probes = OpenProbes()
+        self._probing: Callable[..., Any] | None = None
+        self._query: Any = None
         self.switch = ProbeSwitch()
         self.batch_size: int | None = None
 
@@ -67,135 +66,104 @@ class Prober:
             not be measured.
         """
         model = self._model
-        if not model.built:
-            # Makes the variables of a model that has not seen data; in a scope they could not be.
-            model(data[0], training=False)
+        self._make_variables(data)
         query = next(self._queries()) if model.probe_data is not None else None
         strategy = model.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
-            affinity = self._probe_alone(data, query)
+            affinity = self._probe_alone(data, query)[0]
         else:
-            self._make_variables()
             data = split_batch(data, strategy)
             probe = tf.function(
                 lambda *args: strategy.run(self._probe_alone, args), autograph=False
             )
-            affinity = strategy.experimental_local_results(probe(data, query))[0]
+            affinity = strategy.experimental_local_results(probe(data, query)[0])[0]
         measured: np.ndarray = affinity.numpy()
         return np.where(np.isfinite(measured), measured, np.nan).astype("float64")
 
     def train_functions(self, make: Callable[[], Any]) -> TrainFunctions:
-        """Return Keras's train function twice, plain and probing.
+        """Return the function that Keras is to call for every training step.
 
         Args:
             make: Makes Keras's train function anew.
         """
-        self._make_variables()
-        plain, probing = make(), make()
-        queries = self._queries() if self._model.probe_data is not None else None
-        return TrainFunctions(
-            self._model, self._record, self.switch, plain, probing, queries, self._describe
-        )
+        self._probing = None
+        self._query = self._queries() if self._model.probe_data is not None else None
+        return TrainFunctions(self._model, self._record, self.switch, make, self)
 
-    def train_step(self, data: Any, train: Callable[[Any], Any]) -> Any:
-        """Run a training step and, in the probing function, one probe within it.
-
-        The probe shares the step's forward pass: the task gradients come from a persistent tape
-        around it.
+    def probe(
+        self, batch: Any, like: Any
+    ) -> tuple[tuple[np.ndarray, np.ndarray], list[tf.Tensor] | None]:
+        """Probe the batch of a training step, before the step.
 
         Args:
-            data: The step's batch; in the probing function with `probe_data`, a pair of it and
-                the batch of `probe_data`.
-            train: Keras's training step.
+            batch: The batch, as Keras's train function takes it.
+            like: The iterator that it comes from.
 
         Returns:
-            What `train` returns.
+            The affinity, `[num_tasks, num_tasks]` float64, with the losses before, `[num_tasks]`;
+            and the joint gradient, one tensor per trainable variable, or None if it is not reused.
         """
-        # The counter waits for the data: their end, or a failure to read them, is no step.
-        leaves = tf.nest.flatten(data, expand_composites=True)
-        with tf.control_dependencies([leaf for leaf in leaves if tf.is_tensor(leaf)]):
-            self._record.step.assign_add(1)
-        if not self.switch.on:
-            return train(data)
-        data, query = data if self._model.probe_data is not None else (data, None)
-        with contextlib.ExitStack() as recording:
-            state = state_of(self._model.model)
-            tape = recording.enter_context(tf.GradientTape(persistent=True))
-            self._open_probes.open(OpenProbe(tape, recording.close, state, query))
-            try:
-                logs = train(data)
-            finally:
-                self._open_probes.take()
-        self._record.finish(after=self._model.trainable_variables)
-        return logs
-
-    def within_step(
-        self,
-        loss: tf.Tensor,
-        losses: TaskLosses,
-        x: Any,
-        labels: Labels,
-        y_pred: Any,
-        discarded: bool,
-    ) -> tf.Tensor:
-        """Probe the present training step, if it is one to be probed.
-
-        Args:
-            loss: The step's joint loss.
-            losses: The task losses.
-            x: The step's inputs.
-            labels: The step's labels.
-            y_pred: The step's outputs.
-            discarded: Whether TensorFlow will discard the present trace. A probe in it would be
-                traced for nothing.
-
-        Returns:
-            The joint loss, which the update is made from. It waits for the probe: a probe that
-            raises moves no weight.
-        """
-        probe = self._open_probes.take()
-        if probe is None:
-            return loss
         model = self._model
-        probe.stop_recording()
-        self._record.prepare(losses.tasks)
-        if discarded:
-            return loss
-        joint = None
-        if model.reuse_gradients:
-            weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
-            joint = JointGradient(model.trainable_variables, weights)
-        sources = None
-        if model.sources_per_probe is not None and model.sources_per_probe < len(losses.tasks):
-            with tf.control_dependencies([loss]):
-                sources = self._record.sources(model.sources_per_probe)
-        affinity, before = self._look_ahead(
-            losses,
-            Batch.of(x, labels, losses),
-            y_pred,
-            probe.tape,
-            probe.state,
-            probe.query,
-            joint,
-            sources=sources,
-        )
-        self._record.add(affinity, before)
-        if joint is not None:
-            loss = joint.in_place_of(loss, extra=model.losses)
-        with tf.control_dependencies([affinity]):
-            return loss * tf.ones_like(loss)
+        data = without_optionals(batch)
+        if self._probing is None:
+            self._make_variables(data)
+            if not model.optimizer.built:
+                # Unbuilt, it has no loss scale that a graph could read.
+                with model.distribute_strategy.scope():
+                    model.optimizer.build(model.trainable_variables)
+            self._probing = self._probe_function(like)
+        query = None if self._query is None else next(self._query)
+        first = None
+        if model.sources_per_probe is not None:
+            first = tf.constant(self._record.next_source, "int64")
+        affinity, losses, gradient = self._probing(data, query, first)
+        self._record.prepare(self.compiled.sharing.tasks)
+        local = model.distribute_strategy.experimental_local_results
+        return tuple(local(of)[0].numpy().astype("float64") for of in (affinity, losses)), gradient
 
-    def _probe_alone(self, data: Any, query: Any) -> tf.Tensor:
-        """Probe a batch with a forward pass whose effects are discarded."""
+    def _probe_function(self, like: Any) -> Callable[..., Any]:
+        """Return `_probe_alone` on all replicas, compiled as Keras compiles its training step."""
+        model = self._model
+        strategy = model.distribute_strategy
+
+        def run(*args: Any) -> Any:
+            return strategy.run(self._probe_alone, args)
+
+        if model.run_eagerly:
+            return run
+        function = tf.function(
+            run, autograph=False, reduce_retracing=True, jit_compile=model.jit_compile
+        )
+        if strategy.num_replicas_in_sync == 1 and isinstance(like, tf.data.Iterator):
+            # Of any size that a batch can have: a smaller last one is not traced again.
+            query = None if self._query is None else self._query.element_spec
+            first = None if model.sources_per_probe is None else tf.TensorSpec((), "int64")
+            function.get_concrete_function(without_optionals(like.element_spec), query, first)
+        return function
+
+    def _probe_alone(
+        self, data: Any, query: Any = None, first: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor] | None]:
+        """Probe a batch with a forward pass whose effects are discarded.
+
+        Args:
+            data: The batch.
+            query: A batch of `probe_data`, or None.
+            first: The first source of `sources_per_probe`; None: every task is a source.
+
+        Returns:
+            The affinity, the losses before, and the joint gradient or None.
+        """
+        model = self._model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        state = state_of(self._model.model)
+        state = state_of(model.model)
         with (
             tf.GradientTape(persistent=True) as tape,
             keras.StatelessScope(state_mapping=state) as scope,
         ):
-            y_pred = self._model(x, training=True)
+            y_pred = model(x, training=True)
         losses = self.compiled.losses_of(y_pred)
-        batch = Batch.of(x, losses.labels(y, y_pred, sample_weight), losses)
+        labels = losses.labels(y, y_pred, sample_weight)
 
         def source(variable: Any) -> tf.Tensor:
             # A layer may rewrite a weight in its forward pass (SpectralNormalization does); in a
@@ -203,7 +171,19 @@ class Prober:
             written = scope.get_current_value(variable)
             return variable.value if written is None else written
 
-        return self._look_ahead(losses, batch, y_pred, tape, state, query, source=source)[0]
+        joint = None
+        if model.reuse_gradients:
+            weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
+            joint = JointGradient(model.trainable_variables, weights)
+        sources = None
+        num_tasks = len(losses.tasks)
+        if first is not None and model.sources_per_probe < num_tasks:
+            sources = [(first + k) % num_tasks for k in range(model.sources_per_probe)]
+        batch = Batch.of(x, labels, losses)
+        affinity, before = self._look_ahead(
+            losses, batch, y_pred, tape, state, query, joint, source, sources
+        )
+        return affinity, before, None if joint is None else joint.sum
 
     def _look_ahead(
         self,
@@ -212,12 +192,12 @@ class Prober:
         y_pred: Any,
         tape: tf.GradientTape,
         state: State,
-        query: Any = None,
-        joint: JointGradient | None = None,
-        source: Callable[[Any], tf.Tensor] = lambda variable: variable.value,
-        sources: Sequence[tf.Tensor] | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return an affinity matrix, `[num_tasks, num_tasks]`, and the losses before."""
+        query: Any,
+        joint: JointGradient | None,
+        source: Callable[[Any], tf.Tensor],
+        sources: Sequence[tf.Tensor] | None,
+    ) -> tf.Tensor:
+        """Return one affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
         model, compiled = self._model, self.compiled
         probe = Probe(
             forward=lambda x: model(x, training=True),
@@ -249,29 +229,27 @@ class Prober:
             stepper = compiled.shadow().of(compiled.sharing.variables, model.trainable_variables)
         return stepped_affinity(point, stepper, model.steps, sources), point.losses
 
-    def _describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return what probes are made with, as plain JSON types."""
         compiled = self.compiled
         return measured_with(
             self._model, compiled.known_losses(), compiled.sharing, self.batch_size
         )
 
-    def _make_variables(self) -> None:
-        """Make what a probe needs outside of any graph, where that is possible.
+    def _make_variables(self, data: Any) -> None:
+        """Make, outside of any graph, the variables that a probe reads.
 
-        Under a strategy it must be: a replica can't create variables. There Keras has built the
-        model by now; elsewhere a model that has not seen data makes them when it is first traced.
+        A replica can't create variables. Under a strategy Keras has built the model by now.
         """
-        compiled = self.compiled
-        losses = compiled.known_losses()
-        if losses is None or not self._model.built:
-            return
-        with self._model.distribute_strategy.scope():
-            self._record.prepare(losses.tasks)
-            if self._model.lookahead == "optimizer":
-                compiled.shadow()
+        model = self._model
+        if not model.built:
+            # In a scope they could not be made.
+            model(keras.utils.unpack_x_y_sample_weight(data)[0], training=False)
+        if model.lookahead == "optimizer":
+            with model.distribute_strategy.scope():
+                self.compiled.shadow()
 
-    def _queries(self) -> Iterator[Any]:
+    def _queries(self) -> Any:
         """Return batches of `probe_data`, without end, distributed like the training data."""
         data = self._model.probe_data
         if not isinstance(data, tf.data.Dataset):
@@ -282,3 +260,11 @@ class Prober:
         if strategy.num_replicas_in_sync > 1:
             data = strategy.experimental_distribute_dataset(data)
         return iter(data)
+
+
+def without_optionals(batch: Any) -> Any:
+    """Return a batch, or its spec, with None where Keras's iterators have an optional nothing."""
+    optional = (tf.experimental.Optional, tf.OptionalSpec)
+    return keras.tree.map_structure(
+        lambda leaf: None if isinstance(leaf, optional) else leaf, batch
+    )

@@ -12,7 +12,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
+
+# How many examples are looked at in one go, to need little memory.
+_AT_ONCE = 4096
 
 # Reductions that divide by the number of values, whatever their weights.
 MEANS = ("sum_over_batch_size", "mean")
@@ -153,6 +158,36 @@ def absent_labels(y: tf.Tensor, missing: float | None) -> tf.Tensor | None:
     if not y.dtype.is_integer or not y.dtype.min <= int(missing) <= y.dtype.max:
         return None
     return tf.equal(y, tf.constant(int(missing), y.dtype))
+
+
+def known_complete(y: Any, missing: float | None) -> bool:
+    """Return whether no label is missing, as far as it can be seen before training.
+
+    Args:
+        y: What `fit` got as `y`: None, or a structure of arrays or tensors.
+        missing: As for `absent_labels`.
+
+    Returns:
+        False also where it can't be seen: labels that a dataset makes, or of another kind.
+    """
+    leaves = [leaf for leaf in keras.tree.flatten(y) if leaf is not None]
+    return bool(leaves) and all(_is_complete(leaf, missing) for leaf in leaves)
+
+
+def _is_complete(leaf: Any, missing: float | None) -> bool:
+    if isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor)) or not hasattr(leaf, "shape"):
+        return False
+    labels = np.asarray(leaf)
+    if labels.dtype.kind not in "fiub" or not labels.ndim:
+        return False
+    if labels.dtype.kind == "f":
+        # As a training step sees it.
+        labels = labels.astype(keras.config.floatx(), copy=False)
+    for first in range(0, len(labels), _AT_ONCE):
+        absent = absent_labels(tf.constant(labels[first : first + _AT_ONCE]), missing)
+        if absent is not None and tf.reduce_any(absent):
+            return False
+    return True
 
 
 def aligned(weight: tf.Tensor, rank: int) -> tf.Tensor:

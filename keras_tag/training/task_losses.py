@@ -20,6 +20,7 @@ from keras_tag.training.keras_masks import mask_of
 from keras_tag.training.missing_labels import (
     MEANS,
     TaskLabels,
+    absent_labels,
     hide_missing,
     product,
     without_missing,
@@ -122,8 +123,43 @@ class TaskLosses:
         Raises:
             ValueError: A task without targets, or a loss that is not reduced to one number.
         """
+<<<<<<< HEAD
         y = take_columns(y, self._columns, "y")
         sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
+=======
+        rows = self._by_task(y, y_pred, sample_weight)
+        return Labels(tuple(self._labels_of(*row) for row in rows))
+
+    def labels_for_keras(
+        self, y: Any, y_pred: Any, sample_weight: Any, complete: bool
+    ) -> Labels:
+        """Return `labels` for Keras's own losses and metrics, which see masks themselves.
+
+        Args:
+            y: As for `labels`.
+            y_pred: The model's output.
+            sample_weight: As for `labels`.
+            complete: Whether it is certain that no label is missing.
+
+        Returns:
+            The `Labels`, without `unmasked` where no label can be missing. These come as they are:
+            nothing is added to the graph.
+
+        Raises:
+            ValueError: A task without targets.
+        """
+        found = []
+        for task, loss, target, prediction, weight in self._by_task(y, y_pred, sample_weight):
+            floating = target.dtype.is_floating
+            if complete or not (floating or absent_labels(target, self._missing) is not None):
+                found.append(TaskLabels(target, weight, weight, None, None))
+            else:
+                found.append(self._labels_of(task, loss, target, prediction, weight))
+        return Labels(tuple(found))
+
+    def _by_task(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tuple[Any, ...]]:
+        """Return, per task, its name, loss, targets, predictions and sample weights."""
+>>>>>>> a8bf92d (Probe in a function of its own, and leave the training step's graph to Keras)
         y = _by_output(y, self._names, y_pred, "y")
         weight = _by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
         predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
@@ -145,8 +181,8 @@ class TaskLosses:
                     "each class its number, with keras.layers.StringLookup for example."
                 )
             self._dtypes[task] = loss.dtype
-            rows.append(self._labels_of(task, loss, target, predictions[task], weight[task]))
-        return Labels(tuple(rows))
+            rows.append((task, loss, target, predictions[task], weight[task]))
+        return rows
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
         """Return the loss of every task on one batch.
