@@ -24,8 +24,8 @@ from keras_tag.training.distributed_model import (
     check_in_scope,
     check_same_strategy,
 )
-from keras_tag.training.replicas import exact_share
 from keras_tag.training.missing_labels import known_complete
+from keras_tag.training.replicas import exact_share
 
 if TYPE_CHECKING:
     import pandas as pd

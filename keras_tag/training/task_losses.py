@@ -130,9 +130,7 @@ class TaskLosses:
         rows = self._by_task(y, y_pred, sample_weight)
         return Labels(tuple(self._labels_of(*row) for row in rows))
 
-    def labels_for_keras(
-        self, y: Any, y_pred: Any, sample_weight: Any, complete: bool
-    ) -> Labels:
+    def labels_for_keras(self, y: Any, y_pred: Any, sample_weight: Any, complete: bool) -> Labels:
         """Return `labels` for Keras's own losses and metrics, which see masks themselves.
 
         Args:
