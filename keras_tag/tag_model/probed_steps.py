@@ -213,7 +213,8 @@ class TrainFunctions(StepFunctions):
         """Train, and count the steps and their probe.
 
         A signal can raise between any two lines of Python, also when the step has been taken and
-        not been counted: the optimizer's own counter then tells.
+        not been counted; and a compiled step can raise and have been taken. Then the optimizer's
+        own counter tells, except where Keras counts a step before it has data for it.
         """
         iterations = self._model.optimizer.iterations
         before = tf.identity(iterations.value)
@@ -222,12 +223,13 @@ class TrainFunctions(StepFunctions):
         try:
             logs = train()
             self._record.add(step, steps, affinity, sources)
-        except (StopIteration, tf.errors.OpError):
+        except StopIteration:
             raise
-        except BaseException:
-            taken = int(iterations.numpy()) != int(before)
-            if taken and not self._record.counted(step):
-                self._record.add(step, steps, affinity, sources)
+        except BaseException as error:
+            no_data = affinity is None and "IteratorGetNext" in str(error)
+            taken = min(steps, int(iterations.numpy()) - int(before))
+            if taken > 0 and not no_data and not self._record.counted(step):
+                self._record.add(step, taken, affinity, sources)
             raise
         return logs
 
