@@ -18,12 +18,9 @@ from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import StepFunctions
 from keras_tag.tag_model.prober import Prober
 from keras_tag.tag_model.sharing import serialize_shared, shared_filter
+from keras_tag.tag_model.wrapping_model import WrappingModel
 from keras_tag.training.compile_spec import all_labelled
-from keras_tag.training.distributed_model import (
-    DistributedModel,
-    check_in_scope,
-    check_same_strategy,
-)
+from keras_tag.training.distributed_model import check_in_scope, check_same_strategy
 from keras_tag.training.missing_labels import known_complete
 from keras_tag.training.replicas import exact_share
 
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
-class TAGModel(DistributedModel):
+class TAGModel(WrappingModel):
     """Trains a multi-task model as Keras does, and measures inter-task affinity while it trains.
 
     Every `every`-th training step is probed before its joint update: for each task i the shared
@@ -101,10 +98,6 @@ class TAGModel(DistributedModel):
         2021, arXiv:2109.04617, section 3.
     """
 
-    # Keras's, which declares them without a type.
-    train_function: Any
-    test_function: Any
-
     def __init__(
         self,
         model: keras.Model,
@@ -147,38 +140,9 @@ class TAGModel(DistributedModel):
             self.output_names = model.output_names
         self._record = ProbeRecord(name="probe_record")
         self._prober = Prober(self, self._record, shared_filter(shared))
-        self._passes_training = "training" in inspect.signature(model.call).parameters
         self.initial_weights: list[np.ndarray] | None = None
         if model.built:
             self.build(getattr(model, "input_shape", None))
-
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the wrapped model's outputs.
-
-        The wrapped model is called as if there were no wrapper: the names of the operations in
-        the graph are those of its own `fit`, and TensorFlow's graph rewriter goes by names.
-        """
-        if not self._passes_training:
-            kwargs.pop("training", None)
-        outputs = self.model(inputs, *args, **kwargs)
-        if not self.built:
-            self.build(None)
-        return outputs
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return the wrapped model's outputs."""
-        return self(inputs, training=training)
-
-    def summary(self, *args: Any, **kwargs: Any) -> Any:
-        """Print the wrapped model's summary."""
-        return self.model.summary(*args, **kwargs)
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Build from `config`, unless the wrapped model was loaded built."""
-        if self.model.built:
-            self.build(None)
-        else:
-            super().build_from_config(config)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`, serialised, without `probe_data`, which is data."""
@@ -353,14 +317,14 @@ class TAGModel(DistributedModel):
         if self.train_function is None or force:
             checks.check_compiled(self, "fit")
             checks.check_supported(self)
-            self.train_function = self._prober.train_functions(self._make_kerass_train_function)
+            self.train_function = self._prober.train_functions(self.make_kerass_train_function)
         self.train_function.begin()
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
         """Make the function that Keras calls for every step of `evaluate`."""
         if self.test_function is None or force:
-            self.test_function = StepFunctions(self._prober.switch, self._make_kerass_test_function)
+            self.test_function = StepFunctions(self._prober.switch, self.make_kerass_test_function)
         self.test_function.begin()
         return self.test_function
 
@@ -414,15 +378,3 @@ class TAGModel(DistributedModel):
                 clean = losses.pack([tf.identity(leaf) for leaf in labels.y], y, y_pred)
         weights = losses.pack_weights(labels.metric_weight, y_pred)
         return super().compute_metrics(x, clean, y_pred, weights)
-
-    def _make_kerass_train_function(self) -> Any:
-        ours = self.train_function
-        super().make_train_function(force=True)
-        kerass, self.train_function = self.train_function, ours
-        return kerass
-
-    def _make_kerass_test_function(self) -> Any:
-        ours = self.test_function
-        super().make_test_function(force=True)
-        kerass, self.test_function = self.test_function, ours
-        return kerass

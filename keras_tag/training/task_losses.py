@@ -123,28 +123,14 @@ class TaskLosses:
         Raises:
             ValueError: A task without targets, or a loss that is not reduced to one number.
         """
-<<<<<<< HEAD
-        y = take_columns(y, self._columns, "y")
-        sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
-=======
         rows = self._by_task(y, y_pred, sample_weight)
         return Labels(tuple(self._labels_of(*row) for row in rows))
 
     def labels_for_keras(self, y: Any, y_pred: Any, sample_weight: Any, complete: bool) -> Labels:
         """Return `labels` for Keras's own losses and metrics, which see masks themselves.
 
-        Args:
-            y: As for `labels`.
-            y_pred: The model's output.
-            sample_weight: As for `labels`.
-            complete: Whether it is certain that no label is missing.
-
-        Returns:
-            The `Labels`, without `unmasked` where no label can be missing. These come as they are:
-            nothing is added to the graph.
-
-        Raises:
-            ValueError: A task without targets.
+        If it is certain that no label is missing (`complete`, or integers without a sentinel), the
+        labels come as they are, and nothing is added to the graph.
         """
         found = []
         for task, loss, target, prediction, weight in self._by_task(y, y_pred, sample_weight):
@@ -157,7 +143,8 @@ class TaskLosses:
 
     def _by_task(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tuple[Any, ...]]:
         """Return, per task, its name, loss, targets, predictions and sample weights."""
->>>>>>> a8bf92d (Probe in a function of its own, and leave the training step's graph to Keras)
+        y = take_columns(y, self._columns, "y")
+        sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
         y = _by_output(y, self._names, y_pred, "y")
         weight = _by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
         predictions = _by_output(y_pred, self._names, y_pred, "y_pred")

@@ -104,7 +104,7 @@ def test_fit_with_sample_weights_and_a_smaller_last_batch():
     x, y = batch("hard_silu", 37)
     weight = np.random.default_rng(1).random(37).astype("float32")
     data = {"x": x, "y": y, "sample_weight": weight, "batch_size": 8}
-    assert_kerass_own("hard_silu", data, every=1, weighted_metrics=["mae"])
+    assert_kerass_own("hard_silu", data, every=1, weighted_metrics={"a": ["mae"]})
 
 
 def test_fit_of_a_dataset_of_integer_labels():
@@ -135,7 +135,7 @@ def test_the_graph_of_a_step_is_kerass_own(labels):
     for wrap in (lambda model: model, lambda model: TAGModel(model, every=1)):
         spy = Spy(name="spy")
         outer = wrap(built("convolutions", spy))
-        outer.compile("adam", loss="mse", weighted_metrics=["mae"])
+        outer.compile("adam", loss="mse", weighted_metrics={"a": ["mae"]})
         x, y = batch("convolutions")
         data = {"x": x, "y": y, "batch_size": 8}
         if labels == "integers":
