@@ -62,6 +62,8 @@ def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
         members = [index[name] for name in group]
         return float(shares[members, index[task]].sum() / len(members) ** power)
 
+    # `select_groups` warns where the affinities may be noise.
+    score.affinity = affinity  # type: ignore[attr-defined]
     return score
 
 

@@ -15,6 +15,7 @@ from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.draws import DrawnChoice, networks_of
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import Problem
+from keras_tag.selection.scores.measured_groups import GroupScores
 
 # Groups that come out in fewer of the resampled affinities are warned about.
 _LEAST_FREQUENCY = 0.5
@@ -24,6 +25,19 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 class UncertainGroupsWarning(UserWarning):
     """The chosen groups may be the best ones by chance: the affinities are too uncertain."""
+
+
+def affinity_read(affinity: Affinity | GroupScores, choice: Choice) -> Affinity | None:
+    """Return the affinity that a choice reads, if any.
+
+    Args:
+        affinity: What `select_groups` was given.
+        choice: What was asked. A score function made of an affinity, as `baselines.shared_step` is,
+            has it as its attribute `affinity`; any other one is taken to read none.
+    """
+    if isinstance(affinity, GroupScores):
+        return None
+    return affinity if isinstance(choice.score, str) else getattr(choice.score, "affinity", None)
 
 
 def sorted_draws(
@@ -53,7 +67,7 @@ def with_frequency(
 
     Args:
         grouping: The best one for the mean affinities.
-        affinity: What it was chosen from.
+        affinity: What the score reads, see `affinity_read`.
         problem: The problem that it solves.
         choice: What was asked.
         budget: The budget.
@@ -65,8 +79,10 @@ def with_frequency(
     errors = affinity.errors
     if errors is None or _unknown(affinity, choice).any():
         return grouping
+    if grouping.status != "optimal" or not isinstance(choice.score, str):
+        return replace(grouping, replicates=0)
     judge = DrawnChoice(problem, choice, budget)
-    if not judge.listed or grouping.status != "optimal":
+    if not judge.listed:
         return replace(grouping, replicates=0)
     num_tasks = len(problem.tasks)
     number = max(_FEWEST_DRAWS, min(_MOST_DRAWS, 3**17 // 3**num_tasks))

@@ -12,7 +12,7 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.provenance import made_with
 from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
-from keras_tag.selection.frequency import warn_of_chance, with_frequency
+from keras_tag.selection.frequency import affinity_read, warn_of_chance, with_frequency
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import Problem, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
@@ -107,9 +107,10 @@ def select_groups(
     grouping = solve_problem(problem, tasks, budget, deadline)[0]
     settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
     grouping = replace(grouping, metadata=made_with(settings, affinity))
-    if isinstance(affinity, Affinity) and isinstance(asked.score, str):
-        grouping = with_frequency(grouping, affinity, problem, asked, budget)
-        warn_of_chance([grouping], affinity, asked)
+    read = affinity_read(affinity, asked)
+    if read is not None:
+        grouping = with_frequency(grouping, read, problem, asked, budget)
+        warn_of_chance([grouping], read, asked)
     return grouping
 
 
@@ -155,12 +156,13 @@ def budget_curve(
     for budget in asked:
         deadline = deadline_of(time_limit)
         curve[budget], known = solve_problem(problem, tasks, budget, deadline, known)
-    if isinstance(affinity, Affinity) and isinstance(chosen.score, str):
+    read = affinity_read(affinity, chosen)
+    if read is not None:
         curve = {
-            budget: with_frequency(grouping, affinity, problem, chosen, budget)
+            budget: with_frequency(grouping, read, problem, chosen, budget)
             for budget, grouping in curve.items()
         }
-        warn_of_chance(curve.values(), affinity, chosen)
+        warn_of_chance(curve.values(), read, chosen)
     return curve
 
 

@@ -55,6 +55,8 @@ def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunct
         ratio = np.exp(effect[members, target].mean() - in_joint_run[target])
         return float(losses[target] * (1.0 - ratio))
 
+    # `select_groups` warns where the affinities may be noise.
+    score.affinity = affinity  # type: ignore[attr-defined]
     return score
 
 
