@@ -5,7 +5,8 @@
 `GroupSearch` goes all of that way in one call, and trains a few groups to choose among them.
 
 Names are loaded when they are first used, so that `keras_tag.select_groups` on a matrix from a
-file never imports TensorFlow.
+file never imports TensorFlow. Where Keras is imported already, the classes that its files hold are
+loaded at once: `keras.models.load_model` finds them.
 
 Reference:
     Fifty, Amid, Zhao, Yu, Anil, Finn, "Efficiently Identifying Task Groupings for Multi-Task
@@ -13,6 +14,7 @@ Reference:
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -37,6 +39,8 @@ _HOMES = {
     "worker_path": "keras_tag.training.workers",
 }
 _MODULES = ("baselines", "callbacks", "datasets", "plotting")
+# The modules that register classes with Keras.
+_REGISTERED = ("tag_model", "grouped_model", "training.output_columns", "datasets.dense")
 
 __all__ = [
     "Affinity",
@@ -93,3 +97,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if "keras" in sys.modules and sys.modules["keras"].config.backend() == "tensorflow":
+    for _module in _REGISTERED:
+        importlib.import_module(f"keras_tag.{_module}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import run_alone
 
 import keras_tag
 
@@ -68,3 +69,8 @@ def test_a_stored_tag_model_has_the_affinity_that_it_measured(expected):
     assert affinity.tasks == TASKS
     np.testing.assert_array_equal(affinity.mean, expected["mean"])
     np.testing.assert_array_equal(affinity.count, expected["count"])
+
+
+def test_a_model_loads_where_nothing_but_keras_and_the_package_were_imported():
+    for file in ("tag_model.keras", "grouped_model.keras"):
+        run_alone("import keras, keras_tag", f"keras.saving.load_model({str(STORED / file)!r})")
