@@ -11,18 +11,22 @@ def blocks(page):
     return re.findall(r"```python\n(?!# file:)(.*?)```", Path(page).read_text("utf-8"), re.S)
 
 
-def run_page(page, folder):
-    """Run the page in a process of its own, as a page may make a strategy; return its prints."""
+def run_page(page, folder, before="", after=""):
+    """Run the page in a process of its own, as a page may make a strategy; return its prints.
+
+    `before` and `after` are code that runs with its blocks, and that it does not show.
+    """
     assert blocks(page), page
+    arguments = f"{str(page)!r}, {before!r}, {after!r}"
     return run_alone(
-        f"import page_blocks; page_blocks.run_here({str(page)!r})", cwd=folder, timeout=600
+        f"import page_blocks; page_blocks.run_here({arguments})", cwd=folder, timeout=600
     )
 
 
-def run_here(page):
+def run_here(page, before="", after=""):
     import keras
 
     keras.utils.set_random_seed(0)
     names: dict = {"__name__": "__page__"}
-    for number, block in enumerate(blocks(page), 1):
+    for number, block in enumerate([before, *blocks(page), after]):
         exec(compile(block, f"{Path(page).name}, block {number}", "exec"), names)
