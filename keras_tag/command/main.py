@@ -9,6 +9,7 @@ import keras_tag
 from keras_tag.command.plot import add_plot
 from keras_tag.command.search import add_report, add_status
 from keras_tag.command.select import add_select
+from keras_tag.command.startup import import_keras
 from keras_tag.demo.run import DemoSettings, run_demo
 
 
@@ -24,8 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    # TensorFlow's greetings are not ours; a user who asks for them gets them.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         return int(options.run(options, parser))
     except KeyboardInterrupt:
@@ -98,6 +97,7 @@ def _run_demo(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
         parser.error(str(error))
     # A folder that can't be made shall not be found out after minutes.
     os.makedirs(options.out, exist_ok=True)
+    import_keras()
     search = run_demo(options.out, settings)
     search.results_summary()
     print(f"wrote {os.path.join(options.out, 'report.html')}")
