@@ -32,12 +32,15 @@ CORE = [
 ]
 # tensorflow-datasets needs importlib_resources and forgets to require it.
 DATASETS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
+# Models of which tests hold that they go the whole way (docs/works_out_of_the_box.md).
+MODELS = ["keras-hub>=0.32", "keras-rs>=0.4"]
 # For keras_tag.callbacks.AffinityLogger: TensorFlow no longer brings it.
 TENSORBOARD = ["tensorboard>=2.20"]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
 EXTRAS = {
     "datasets": DATASETS,
     "tensorboard": TENSORBOARD,
+    "models": MODELS,
     "tutorials": ["jupyter>=1.1", *NOTEBOOKS],
     # The pages and the reference as a site: `mkdocs build`.
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
@@ -51,6 +54,7 @@ EXTRAS = {
         *NOTEBOOKS,
         *DATASETS,
         *TENSORBOARD,
+        *MODELS,
     ],
     "lint": [
         # A formatter that changes between releases would fail CI for nobody's fault.
