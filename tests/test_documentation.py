@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from page_blocks import run_page
 
+import keras_tag
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 # Pages whose blocks a test in another folder runs.
@@ -24,6 +26,15 @@ def test_every_page_is_in_the_site():
     site = (ROOT / "mkdocs.yml").read_text("utf-8")
     for page in (ROOT / "docs").glob("*.md"):
         assert f": {page.name}\n" in site, page.name
+
+
+def test_the_reference_has_every_public_name_and_no_private_one():
+    shown = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.M)
+    for name in set(keras_tag.__all__) - {"__version__"}:
+        assert f"keras_tag.{name}" in shown
+    for path in shown:
+        parts = path.split(".")
+        assert len(parts) == 2 or parts[1] in {"selection", "datasets"}, path
 
 
 def test_links_between_pages_lead_somewhere():
