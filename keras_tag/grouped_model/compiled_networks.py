@@ -79,7 +79,7 @@ class CompiledNetworks(ServedNetworks):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Keras's metrics of what is served; `weighted_metrics` see labelled examples only.
+        """Return Keras's metrics of the served tasks; `weighted_metrics` see labelled examples.
 
         Args:
             x: Not used.

@@ -39,7 +39,7 @@ class GroupedModel(CompiledNetworks):
     every network has one, `compile(loss=...)` will do: the compiled optimizer is not used.
 
     Args:
-        grouping: Which tasks train together, and which network serves whom.
+        grouping: Which tasks train together, and which network serves each task.
         build_model: `build_model(tasks)` returns a new Keras model with an output for each of
             `tasks`: a dict of outputs, a list with `output_names`, or, for a lone task, a tensor.
             `keras_tag.build_from(model)` makes it from a functional model with all the tasks.
@@ -179,9 +179,9 @@ class GroupedModel(CompiledNetworks):
         Raises:
             ValueError: An index of no network.
         """
-        everyone = range(len(self.networks))
-        chosen = tuple(sorted(set(everyone if networks is None else networks)))
-        if not set(chosen) <= set(everyone):
+        every = range(len(self.networks))
+        chosen = tuple(sorted(set(every if networks is None else networks)))
+        if not set(chosen) <= set(every):
             raise ValueError(
                 f"Expected indices of networks, 0 to {len(self.networks) - 1}. Received: "
                 f"networks={chosen}."

@@ -177,7 +177,7 @@ def _weighted(loss: Any, weight: Any) -> Any:
 
 
 def regularisation(network: keras.Model) -> Any:
-    """Regularisers and `add_loss` of one network, a replica's share of them.
+    """Return regularisers and `add_loss` of one network, a replica's share of them.
 
     Args:
         network: A Keras model.

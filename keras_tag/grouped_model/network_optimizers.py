@@ -11,7 +11,7 @@ Variables = list[keras.Variable]
 
 
 class OptimizerChoice:
-    """Which optimizer steps each network: one of its own, or the compiled one.
+    """The choice of an optimizer for each network: one of its own, or the compiled one.
 
     No Keras object and no container of them, so that Keras saves optimizers only where they have
     state: as parts of the `PerNetworkOptimizer` of a compiled model.
@@ -38,7 +38,7 @@ class OptimizerChoice:
     def joined(
         self, compiled: Any, current: "PerNetworkOptimizer | None"
     ) -> "PerNetworkOptimizer | None":
-        """The networks' optimizers as one.
+        """Return the networks' optimizers as one.
 
         Args:
             compiled: What was given to `compile`; None: there is to be no training.
@@ -65,7 +65,7 @@ class OptimizerChoice:
         return PerNetworkOptimizer(compiled, own)
 
     def get_config(self) -> list[dict[str, Any] | None] | None:
-        """The argument `own`, serialised."""
+        """Return the argument `own`, serialised."""
         if not any(self.own):
             return None
         return [opt and keras.saving.serialize_keras_object(opt) for opt in self.own]
@@ -195,7 +195,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         return [opt.scale_loss(loss) for opt, loss in zip(self.by_network, losses, strict=True)]
 
     def scale_loss(self, loss: Any) -> Any:
-        """Not possible for a sum over networks: they may have different scales.
+        """Refuse a sum over networks, which may have different scales.
 
         Raises:
             NotImplementedError: Always.
@@ -257,7 +257,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         """Nothing, as in `save_own_variables`."""
 
     def get_config(self) -> dict[str, Any]:
-        """The compiled optimizer and the networks' own; copies are made again."""
+        """Return the compiled optimizer and the networks' own; copies are made again."""
         own = [None if i in self._served else opt for i, opt in enumerate(self.by_network)]
         return {
             "name": self.name,
@@ -269,7 +269,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "PerNetworkOptimizer":
-        """The inverse of `get_config`."""
+        """Make the optimizer that `get_config` describes."""
         compiled, *own = (
             keras.saving.deserialize_keras_object(opt, custom_objects=custom_objects)
             for opt in (config["compiled"], *config["own"])

@@ -108,7 +108,7 @@ def check_nothing_shared(networks: Sequence[keras.Model]) -> None:
 
 
 def served_by(grouping: Grouping, serve: Iterable[str] | None) -> dict[str, int]:
-    """Which network serves each of the tasks to serve.
+    """Return the network that serves each of the tasks to serve.
 
     Args:
         grouping: The networks.
@@ -118,7 +118,7 @@ def served_by(grouping: Grouping, serve: Iterable[str] | None) -> dict[str, int]
         Task -> index of the network, in the grouping's order.
 
     Raises:
-        ValueError: Unknown tasks, or a network that would serve nobody.
+        ValueError: Unknown tasks, or a network that would serve none.
     """
     wanted = set(grouping.tasks if serve is None else serve)
     serves = {task: index for task, index in grouping.serves.items() if task in wanted}

@@ -75,7 +75,7 @@ class ServedNetworks(DistributedModel):
         self.built = all(network.built for network in self.networks)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        """Every task's output, from the network that serves it.
+        """Return every task's output, from the network that serves it.
 
         Args:
             inputs: What every network takes.
