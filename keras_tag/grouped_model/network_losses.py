@@ -61,8 +61,9 @@ class NetworkLosses:
             )
         if not isinstance(loss, (Mapping, list, tuple)):
             loss = dict.fromkeys(self.tasks, loss)
-        if loss_weights is None:
-            loss_weights = dict.fromkeys(self.tasks, 1.0)
+        if not isinstance(loss_weights, (Mapping, list, tuple)):
+            weight = 1.0 if loss_weights is None else loss_weights
+            loss_weights = dict.fromkeys(self.tasks, weight)
         self.losses = self._complete(loss, "loss")
         self.given_weights = self._complete(loss_weights, "loss_weights")
 

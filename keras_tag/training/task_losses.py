@@ -101,6 +101,7 @@ class TaskLosses:
     ) -> None:
         self._names = _output_names(outputs, output_names)
         losses = _by_output(loss, self._names, outputs, "loss", spread=True)
+        self._one_loss = not keras.tree.is_nested(loss)
         self.tasks = tuple(name for name in self._names if losses[name] is not None)
         self._losses = {task: losses[task] for task in self.tasks}
         self._missing = missing
@@ -199,6 +200,10 @@ class TaskLosses:
         Returns:
             Numbers, and scalar tensors where variables are read anew at every step.
         """
+        given = keras.tree.flatten(loss_weights)
+        if self._one_loss and len(given) == 1:
+            # Keras gives the weight of the one loss to all outputs, whatever name it stands under.
+            loss_weights = given[0]
         weights = _by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
         return [factor(weights[task]) for task in self.tasks]
 

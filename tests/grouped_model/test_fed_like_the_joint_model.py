@@ -196,3 +196,14 @@ def test_loss_weights_may_change_while_fit_runs(kind, as_list, fed):
         ),
     ):
         assert run(wrap) == pytest.approx(plain, rel=1e-4)
+
+
+def test_one_loss_weight_is_that_of_every_task(fed):
+    x, y, _ = fed
+    model = joint("dict")
+    served = GroupedModel(Grouping.from_groups([("a", "b")]), build_from(model, verbose=False))
+    losses = []
+    for weight in (None, 3.0):
+        served.compile("sgd", loss="mse", loss_weights=weight, run_eagerly=True)
+        losses.append(served.evaluate(x, y, verbose=0, return_dict=True)["loss"])
+    assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)

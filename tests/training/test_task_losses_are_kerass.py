@@ -66,6 +66,21 @@ def test_task_losses_add_up_to_kerass_joint_loss(way, weighting, float64):
     assert joint == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("given", [2.0, [2.0], {"a": 2.0}])
+def test_the_one_weight_of_one_loss_is_that_of_every_output(given, float64):
+    x, y = data()
+    model = mlp()
+    model.compile("sgd", loss="mse", loss_weights=given)
+    y_pred = model(x)
+    losses = TaskLosses("mse", y_pred, model.output_names)
+    each = losses(losses.labels(y, y_pred), y_pred)
+    weights = losses.loss_weights(given, y_pred)
+    tensors = {k: keras.ops.convert_to_tensor(v) for k, v in y.items()}
+    joint = float(model.compute_loss(x, tensors, y_pred))
+    assert weights == [2.0] * 3
+    assert sum(w * float(e) for w, e in zip(weights, each, strict=True)) == pytest.approx(joint)
+
+
 def test_an_output_without_a_loss_is_no_task():
     inputs = keras.Input((6,))
     h = L.Dense(5)(inputs)
