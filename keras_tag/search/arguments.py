@@ -40,6 +40,11 @@ def checked_model(model: Any, build: Any) -> None:
             "Received: a model that is not compiled. Call `model.compile(...)` first."
         )
     inner = model.model if isinstance(model, TAGModel) else model
+    if isinstance(inner, keras.Sequential):
+        raise ValueError(
+            "Expected at least two tasks (outputs with a loss) to make groups of. Received: a "
+            "keras.Sequential model, which has one output."
+        )
     if build is None and getattr(inner, "output", None) is None:
         raise ValueError(
             f"Expected a functional model (keras.Model(inputs, outputs)). {type(inner).__name__} "

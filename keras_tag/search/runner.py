@@ -66,6 +66,11 @@ class Runner:
         """
         problem, ledger = self.problem, self.ledger
         outcomes = ledger.outcomes()
+        if outcomes and outcomes[0].status == "failed":
+            # There is nothing to search without it, so it is tried again from its start.
+            outcomes = []
+        if not outcomes:
+            self._check_objectives()
         ended = [outcome for outcome in outcomes if outcome.status != "running"]
         allowed = 1 + self.limits.trainings + len(problem.tasks) * problem.singles
         shown = progress(len(ended), allowed)
@@ -90,6 +95,28 @@ class Runner:
                     self._prune(ended)
         finally:
             shown.close()
+
+    def _check_objectives(self) -> None:
+        """Look for the objectives in the logs of one batch, before anything is trained.
+
+        Raises:
+            ValueError: Some are not there.
+        """
+        objectives = self.problem.objectives
+        if all(own.name == f"val_{task}_loss" for task, own in objectives.items()):
+            return
+        keras.utils.set_random_seed(self.seed)
+        with self.networks.scope():
+            model = self.networks.group(self.problem.tasks)
+        x, y, *weight = self.valid.first_batch()
+        values = model.evaluate(x, y, sample_weight=(*weight, None)[0], verbose=0, return_dict=True)
+        logs = {f"val_{name}": value for name, value in values.items()}
+        absent = [own.name for task, own in objectives.items() if own.read(logs, task) is None]
+        if absent:
+            raise ValueError(
+                f"Expected objectives that are in the logs: {sorted(logs)}. Received: {absent}. "
+                "Compile the model with these metrics."
+            )
 
     def _asked(self, number: int, kind: Kind, group: tuple[str, ...]) -> Outcome:
         return Outcome(number, kind, group, seed=seed_of(self.seed, group, 0))
@@ -167,6 +194,11 @@ class Runner:
         """
         network = self.networks.bare(outcome.group)
         if not network.built:
+            if self.train.x is None:
+                raise ValueError(
+                    "Expected data: networks of a subclassed model are built on a batch. Call "
+                    "`search` with the script's data first; where all is done it trains nothing."
+                )
             network(self.train.first_batch()[0], training=False)
         network.load_weights(self.ledger.weights_of(outcome))
         return network

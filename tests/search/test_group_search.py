@@ -72,3 +72,32 @@ def test_a_finished_search_returns_at_once_and_goes_on_with_a_larger_limit(folde
     more = searched(folder, trainings=4).to_frame()
     assert more.iloc[:4].equals(before)
     assert len(more) == 5
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C at one epoch of the second training."""
+
+    left = 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if "val_normals_loss" not in logs and Interrupt.left:
+            Interrupt.left -= 1
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_cell_goes_on_when_it_is_run_again(folder, toy):
+    with pytest.raises(KeyboardInterrupt):
+        searched(folder, "cell", fit={**FIT, "callbacks": [Interrupt()]})
+    assert (folder / "cell" / "search.json").exists()
+    searched(folder, "cell")
+    assert_same_weights(folder / "toy", folder / "cell")
+
+
+def test_other_settings_in_the_folder_are_named_and_overwritten_only_if_told(folder, toy):
+    with pytest.raises(ValueError, match=r"search.budget: 2 there, 3 here"):
+        keras_tag.GroupSearch(compiled(), 3, directory=folder, project_name="toy")
+    with pytest.raises(ValueError, match=r"fit.epochs: 2 there, 3 here.*overwrite=True"):
+        searched(folder, fit={**FIT, "epochs": 3})
+    assert len(toy.to_frame())
+    keras_tag.GroupSearch(compiled(), 3, directory=folder, project_name="again", overwrite=True)
+    assert not (folder / "again").exists()

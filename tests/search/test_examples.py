@@ -1,0 +1,157 @@
+"""Whole searches on models that people have; what is served is what was trained."""
+
+import keras
+import numpy as np
+import pytest
+import toys
+
+import keras_tag
+from keras_tag.datasets.digits import compose_digits
+
+pytestmark = pytest.mark.slow
+
+
+def assert_serves_the_chosen_networks(search, x, network):
+    """What is served is what the files of the chosen trainings predict."""
+    served, grouping = search.best_model().predict(x, verbose=0), search.best_grouping()
+    for index, group in enumerate(grouping.groups):
+        outcome = next(o for o in search.results.done if set(o.group) == set(group))
+        part = network(outcome.group)
+        part(x)
+        part.load_weights(
+            search.results_folder / f"training_{outcome.number:04d}" / "best.weights.h5"
+        )
+        own = part.predict(x, verbose=0)
+        for task in grouping.served(index):
+            alone = own[task] if isinstance(own, dict) else own
+            np.testing.assert_array_equal(served[task], alone)
+
+
+def images(examples, seed):
+    digits = compose_digits(2, ("loop", "odd"), seed, train_size=examples)["train"]
+    return digits.images[..., None], digits.labels
+
+
+def test_a_small_cnn_on_images_with_early_stopping_and_an_auc(tmp_path):
+    x, y = images(160, 0)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(x.shape[1:])
+    h = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    h = keras.layers.BatchNormalization()(h)
+    h = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(h))
+    model = keras.Model(
+        inputs, {t: keras.layers.Dense(1, activation="sigmoid", name=t)(h) for t in y}
+    )
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        loss=dict.fromkeys(y, "binary_crossentropy"),
+        metrics={t: [keras.metrics.AUC(name="auc")] for t in y},
+    )
+    search = keras_tag.GroupSearch(
+        model,
+        2,
+        trainings=2,
+        objective={t: keras_tag.Objective(f"val_{t}_auc", "max") for t in y},
+        directory=tmp_path,
+    )
+    stop = keras.callbacks.EarlyStopping(patience=1)
+    search.search(x, y, validation_split=0.4, epochs=3, callbacks=[stop], verbose=0)
+    assert_serves_the_chosen_networks(search, x[:8], keras_tag.build_from(model, verbose=False))
+    for row in search.results.tasks():
+        assert 0 <= row.reached <= 1
+    total = sum(row.reached for row in search.results.tasks())
+    assert total >= sum(row.joint for row in search.results.tasks())
+    search.report(tmp_path / "report.html")
+    search.best_model().save(tmp_path / "served.keras")
+    again = keras.models.load_model(tmp_path / "served.keras").predict(x[:8], verbose=0)
+    for task, output in search.best_model().predict(x[:8], verbose=0).items():
+        np.testing.assert_array_equal(again[task], output)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    """A trunk and a head per task."""
+
+    def __init__(self, tasks, **kwargs):
+        super().__init__(**kwargs)
+        self.tasks = tuple(tasks)
+        self.trunk = keras.layers.Dense(4, activation="tanh")
+        self.heads = [keras.layers.Dense(1) for _ in self.tasks]
+
+    def call(self, x):
+        h = self.trunk(x)
+        return {task: head(h) for task, head in zip(self.tasks, self.heads, strict=True)}
+
+    def get_config(self):
+        return {"tasks": self.tasks}
+
+
+def build(tasks):
+    model = Subclassed(tasks)
+    model.compile("adam", loss=dict.fromkeys(tasks, "mse"))
+    return model
+
+
+def test_a_subclassed_model_through_build(tmp_path):
+    x, y = toys.data(128)
+    search = keras_tag.GroupSearch(
+        build=build, tasks=toys.TASKS, budget=2, trainings=2, directory=tmp_path
+    )
+    search.search(x, y, validation_split=0.25, epochs=2, verbose=0)
+    assert_serves_the_chosen_networks(search, x[:8], Subclassed)
+
+
+def test_missing_labels_sample_weights_and_lone_tasks(tmp_path, capsys):
+    x, y = toys.data(128)
+    rng = np.random.default_rng(0)
+    y = {t: np.where(rng.random(v.shape) < 0.3, -9.0, v).astype("float32") for t, v in y.items()}
+    weight = {t: rng.random(len(x)).astype("float32") for t in y}
+    model = toys.compiled(weighted_metrics={t: ["mae"] for t in toys.TASKS})
+    search = keras_tag.GroupSearch(
+        model,
+        2,
+        trainings=1,
+        missing=-9,
+        baselines="single",
+        objective={"depth": "val_depth_mae"},
+        directory=tmp_path,
+    )
+    search.search(
+        x[:96],
+        {t: v[:96] for t, v in y.items()},
+        sample_weight={t: w[:96] for t, w in weight.items()},
+        validation_data=(x[96:], {t: v[96:] for t, v in y.items()}),
+        epochs=2,
+        verbose=2,
+    )
+    printed = capsys.readouterr().out
+    assert printed.count("training") == 6
+    assert_serves_the_chosen_networks(search, x[:8], keras_tag.build_from(model, verbose=False))
+    frame = search.evaluate((x[96:], {t: v[96:] for t, v in y.items()}))
+    assert {"loss", "joint_loss", "single_loss"} <= set(frame)
+    # An error by hand, over the labelled.
+    row = next(row for row in search.results.tasks() if row.task == "depth")
+    seen = y["depth"][96:] != -9
+    predicted = search.best_model().predict(x[96:], verbose=0)["depth"]
+    assert row.reached == pytest.approx(np.abs(predicted - y["depth"][96:])[seen].mean(), rel=1e-4)
+
+
+def test_datasets_and_functions_that_return_them(tmp_path):
+    import tensorflow as tf
+
+    x, y = toys.data(96)
+
+    def shuffled():
+        return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(96).batch(32)
+
+    valid = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    weights = []
+    for name in ("one", "two"):
+        search = keras_tag.GroupSearch(
+            toys.compiled(), 2, trainings=1, directory=tmp_path, project_name=name
+        )
+        search.search(shuffled, validation_data=valid, epochs=2, verbose=0)
+        weights.append(toys.weights_of(tmp_path / name))
+    assert weights[0].keys() == weights[1].keys()
+    for name, array in weights[0].items():
+        np.testing.assert_array_equal(array, weights[1][name])
