@@ -126,6 +126,8 @@ class GroupSearch:
             singles=len(chosen) if baselines else 0,
         )
         assert trainings is not None
+        if isinstance(model, TAGModel) and missing is None:
+            missing = model.missing
         self._output_names = names
         self._limits = Limits(trainings, max_cost, timeout)
         self._on_timeout, self._max_retries, self._keep = on_timeout, max_retries, keep
@@ -152,6 +154,7 @@ class GroupSearch:
             },
         }
         self._networks = Networks(model, build, chosen, start, missing)
+        self._settings["model"] = self._networks.describe()
         self._ledger = Ledger(Path(directory) / project_name)
         self._train: Source | None = None
         if overwrite:
@@ -168,7 +171,7 @@ class GroupSearch:
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Any = "auto",
-        callbacks: Callbacks = (),
+        callbacks: Callbacks | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -210,6 +213,7 @@ class GroupSearch:
             RuntimeError: The joint run failed, or three trainings in a row.
         """
         given = dict(locals())
+        callbacks = () if callbacks is None else callbacks
         train, valid = arguments.sources(given, self._output_names)
         fit = {
             name: given[name]

@@ -16,7 +16,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -30,7 +30,7 @@ except ImportError:  # Windows, where two searches in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
 Kind = Literal["joint", "single", "searched"]
-Status = Literal["running", "done", "failed"]
+Status = Literal["waiting", "running", "done", "failed"]
 # What the disk says, and no training can help.
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO}
 
@@ -47,7 +47,7 @@ class Outcome:
         number: In the order of asking; 0 is the joint run.
         kind: Why it was asked for.
         group: The tasks.
-        status: Whether it runs, is done or failed.
+        status: Whether it waits for its turn in a round, runs, is done or failed.
         attempt: 0, or how many attempts failed before.
         seed: Of the attempt.
         epochs: How many were trained.
@@ -72,6 +72,11 @@ class Outcome:
     cost: float = 0.0
     parameters: int | None = None
     error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is done or failed."""
+        return self.status in ("done", "failed")
 
 
 class Ledger:
@@ -187,6 +192,25 @@ class Ledger:
             stored = json.loads(file.read_text("utf-8"))
             found.append(Outcome(**{**stored, "group": tuple(stored["group"])}))
         return found
+
+    def write_round(self, asked: Sequence[Outcome]) -> None:
+        """Write the trainings of a round, whole or not at all.
+
+        The first is written last: a round without it is none, see `whole_rounds`.
+
+        Args:
+            asked: In the order of their numbers.
+        """
+        for outcome in reversed(asked):
+            self.write(outcome)
+
+    def whole_rounds(self) -> list[Outcome]:
+        """Return all trainings, and remove what is left of a round that was not written whole."""
+        outcomes = self.outcomes()
+        whole = [outcome for k, outcome in enumerate(outcomes) if outcome.number == k]
+        for outcome in outcomes[len(whole) :]:
+            shutil.rmtree(self.folder_of(outcome.number))
+        return whole
 
     def write(self, outcome: Outcome) -> None:
         """Write a training's state.

@@ -49,7 +49,7 @@ class Compiled:
         chosen: dict[str, Any] = {
             "optimizer": type(optimizer).from_config(optimizer.get_config()),
             "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),
-            "loss_weights": self._by_task(config.get("loss_weights"), "loss_weights", tasks),
+            "loss_weights": self._loss_weights(config.get("loss_weights"), tasks),
             "run_eagerly": self.model.run_eagerly,
             "steps_per_execution": self.model.steps_per_execution,
             "jit_compile": config.get("jit_compile", "auto"),
@@ -58,6 +58,10 @@ class Compiled:
             given = keras.saving.deserialize_keras_object(config.get(name))
             chosen[name] = self._by_task(given, name, tasks) or None
         return {name: value for name, value in chosen.items() if value is not None}
+
+    def _loss_weights(self, given: Any, tasks: Sequence[str]) -> dict[str, float] | None:
+        weights = self._by_task(given, "loss_weights", tasks)
+        return None if weights is None else {task: weights.get(task, 1.0) for task in tasks}
 
     def _by_task(
         self, given: Any, argument: str, tasks: Sequence[str], spread: bool = False
@@ -112,6 +116,22 @@ class Networks:
             self._builder = self._first = build_from(
                 _inner(model), start="fresh" if start == "fresh" else "initial", verbose=False
             )
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return what another run of the script can be compared by, as plain JSON types."""
+        if self._compiled is None:
+            return None
+        model = self._compiled.model
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        settings = {
+            name: value
+            for name, value in optimizer.get_config().items()
+            if name != "name" and isinstance(value, int | float | str | None)
+        }
+        return {
+            "parameters": int(_inner(model).count_params()),
+            "optimizer": {"class": type(optimizer).__name__, **settings},
+        }
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Return the scope of the strategy that the given model was made under."""

@@ -94,7 +94,7 @@ class Results:
     @property
     def ended(self) -> list[Outcome]:
         """Trainings that are done or failed."""
-        return [outcome for outcome in self.outcomes if outcome.status != "running"]
+        return [outcome for outcome in self.outcomes if outcome.ended]
 
     def tasks(self) -> list[TaskResult]:
         """Return what every task reaches in the best grouping."""

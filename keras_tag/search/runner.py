@@ -1,11 +1,10 @@
 """The loop of a search: read the folder, do the next step."""
 
-import dataclasses
 import gc
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
@@ -65,36 +64,46 @@ class Runner:
             RuntimeError: The joint run failed, or three trainings in a row.
         """
         problem, ledger = self.problem, self.ledger
-        outcomes = ledger.outcomes()
+        outcomes = ledger.whole_rounds()
         if outcomes and outcomes[0].status == "failed":
             # There is nothing to search without it, so it is tried again from its start.
             outcomes = []
         if not outcomes:
             self._check_objectives()
-        ended = [outcome for outcome in outcomes if outcome.status != "running"]
+            outcomes = self._asked(0, "joint", [problem.tasks])
+        ended = [outcome for outcome in outcomes if outcome.ended]
         allowed = 1 + self.limits.trainings + len(problem.tasks) * problem.singles
         shown = progress(len(ended), allowed)
         try:
-            for outcome in outcomes:
-                if outcome.status == "running":
-                    ended.append(self._train(outcome, ended, shown))
-            if not ended:
-                ended.append(self._train(self._asked(0, "joint", problem.tasks), ended, shown))
+            self._train_round(outcomes[:1], ended, shown)
             if ended[0].status == "failed":
                 raise RuntimeError(f"The joint run failed: {ended[0].error}")
             affinity = ledger.affinity()
             assert affinity is not None
             warn_of_unusable(affinity)
             self._follow(ended[0])
-            while groups := problem.next_groups(affinity, ended, self.limits):
+            asked = outcomes[1:]
+            while self._train_round(asked, ended, shown):
+                groups = problem.next_groups(affinity, ended, self.limits)
+                if not groups:
+                    break
                 kind: Kind = "single" if problem.singles and len(groups[0]) == 1 else "searched"
-                asked = self._asked(ended[-1].number + 1, kind, groups[0])
-                ended.append(self._train(asked, ended, shown))
-                self._stop_after_failures(ended)
-                if self.keep == "best":
-                    self._prune(ended)
+                asked = self._asked(len(ended), kind, groups)
         finally:
             shown.close()
+
+    def _train_round(self, asked: list[Outcome], ended: list[Outcome], shown: Progress) -> bool:
+        """Train what has not ended, as long as limits allow it; tell whether all was trained."""
+        for outcome in asked:
+            if outcome.ended:
+                continue
+            if outcome.status == "waiting" and ended and not self.limits.room(ended):
+                return False
+            ended.append(self._train(replace(outcome, status="running"), ended, shown))
+            self._stop_after_failures(ended)
+            if self.keep == "best":
+                self._prune(ended)
+        return True
 
     def _check_objectives(self) -> None:
         """Look for the objectives in the logs of one batch, before anything is trained.
@@ -118,8 +127,14 @@ class Runner:
                 "Compile the model with these metrics."
             )
 
-    def _asked(self, number: int, kind: Kind, group: tuple[str, ...]) -> Outcome:
-        return Outcome(number, kind, group, seed=seed_of(self.seed, group, 0))
+    def _asked(self, first: int, kind: Kind, groups: Sequence[tuple[str, ...]]) -> list[Outcome]:
+        """Write down a round."""
+        asked = [
+            Outcome(number, kind, group, "waiting", seed=seed_of(self.seed, group, 0))
+            for number, group in enumerate(groups, first)
+        ]
+        self.ledger.write_round(asked)
+        return asked
 
     def _train(self, outcome: Outcome, ended: list[Outcome], shown: Progress) -> Outcome:
         """Train a group, again if it fails, and write down what came of it."""
@@ -142,7 +157,7 @@ class Runner:
         if affinity is not None:
             self.ledger.write_affinity(affinity)
         joint = done if done.kind == "joint" else ended[0]
-        done = dataclasses.replace(done, cost=round(done.epochs / joint.epochs, 6))
+        done = replace(done, cost=round(done.epochs / joint.epochs, 6))
         self.ledger.write(done)
         self.ledger.forget_backup(done.number)
         del network
@@ -156,10 +171,8 @@ class Runner:
         if outcome.attempt < self.max_retries:
             attempt = outcome.attempt + 1
             again = seed_of(self.seed, outcome.group, attempt)
-            return dataclasses.replace(
-                outcome, attempt=attempt, seed=again, seconds=spent, error=text
-            )
-        failed = dataclasses.replace(outcome, status="failed", seconds=spent, error=text)
+            return replace(outcome, attempt=attempt, seed=again, seconds=spent, error=text)
+        failed = replace(outcome, status="failed", seconds=spent, error=text)
         self.ledger.write(failed)
         return failed
 

@@ -98,7 +98,7 @@ def status_text(ledger: Ledger) -> str:
             f"  {o.number:6}  {o.status:7}  {o.kind:8}  {epochs:>6}  {seconds:>7}  "
             + ", ".join(o.group)
         )
-    counted = sum(o.kind == "searched" and o.status != "running" for o in results.outcomes)
+    counted = sum(o.kind == "searched" and o.ended for o in results.outcomes)
     lines.append(f"  {counted} of at most {limits.trainings} groups trained")
     totals = [best for _, best in results.totals() if best is not None] if results.joint else []
     if totals:

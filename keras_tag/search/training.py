@@ -104,7 +104,8 @@ class Training:
             model(self.train.first_batch()[0], training=False)
         best = KeepBest(network, self._objective)
         resumed: list[keras.callbacks.Callback] = []
-        if batches.repeatable and can_resume(own):
+        whole_epochs = self.fit.get("steps_per_epoch") is None
+        if batches.repeatable and whole_epochs and can_resume(own):
             resumed = [Resume(self.folder / "backup", best, own)]
         signs = [Signs(self.folder / "history.csv", best)]
         stop = [] if self.deadline is None else [StopAt(self.deadline)]

@@ -32,6 +32,7 @@ def images(examples, seed):
     return digits.images[..., None], digits.labels
 
 
+@pytest.mark.filterwarnings("ignore:The updates of")  # One probe, and noise.
 def test_a_small_cnn_on_images_with_early_stopping_and_an_auc(tmp_path):
     x, y = images(160, 0)
     keras.utils.set_random_seed(0)

@@ -1,6 +1,9 @@
 """A whole search on a toy: what it trains, keeps, and gives back."""
 
+import shutil
+
 import keras
+import made_up
 import numpy as np
 import pytest
 from toys import TASKS, assert_same_weights, compiled, data
@@ -60,6 +63,7 @@ def test_the_given_model_is_left_as_it_is(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_searches_with_one_seed_give_the_same_weights(folder, toy):
     keras.utils.set_random_seed(17)  # What ran before plays no part.
     searched(folder, "again")
@@ -68,8 +72,9 @@ def test_two_searches_with_one_seed_give_the_same_weights(folder, toy):
 
 def test_a_finished_search_returns_at_once_and_goes_on_with_a_larger_limit(folder, toy):
     before = toy.to_frame()
-    assert searched(folder).to_frame().equals(before)
-    more = searched(folder, trainings=4).to_frame()
+    shutil.copytree(folder / "toy", folder / "more")
+    assert searched(folder, "more").to_frame().equals(before)
+    more = searched(folder, "more", trainings=4).to_frame()
     assert more.iloc[:4].equals(before)
     assert len(more) == 5
 
@@ -85,6 +90,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_goes_on_when_it_is_run_again(folder, toy):
     with pytest.raises(KeyboardInterrupt):
         searched(folder, "cell", fit={**FIT, "callbacks": [Interrupt()]})
@@ -99,5 +105,6 @@ def test_other_settings_in_the_folder_are_named_and_overwritten_only_if_told(fol
     with pytest.raises(ValueError, match=r"fit.epochs: 2 there, 3 here.*overwrite=True"):
         searched(folder, fit={**FIT, "epochs": 3})
     assert len(toy.to_frame())
-    keras_tag.GroupSearch(compiled(), 3, directory=folder, project_name="again", overwrite=True)
-    assert not (folder / "again").exists()
+    made_up.write(folder / "other")
+    keras_tag.GroupSearch(compiled(), 3, directory=folder, project_name="other", overwrite=True)
+    assert not (folder / "other").exists()
