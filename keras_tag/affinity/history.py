@@ -212,6 +212,11 @@ class HistoryRecorder:
         self._open_blocks = blocks
 
     @property
+    def row(self) -> int:
+        """The row of the epoch in progress, or of the next one."""
+        return self._row
+
+    @property
     def expects(self) -> bool:
         """Whether a block was announced and has not been received."""
         return self._coming is not None

@@ -102,6 +102,12 @@ def check_compiled(model: keras.Model, what: str) -> None:
         )
 
 
+def check_parts(parts: Any) -> None:
+    """Check that `parts` is "last" or "all"."""
+    if parts not in ("last", "all"):
+        raise ValueError(f"Expected `parts` to be 'last' or 'all'. Received: parts={parts!r}.")
+
+
 def check_two_tasks(tasks: Sequence[str]) -> None:
     """Check that there are at least two tasks."""
     if len(tasks) < 2:

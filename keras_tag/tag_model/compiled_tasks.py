@@ -4,20 +4,25 @@ They are found when they are first needed, which may be while a step is traced, 
 after the next `compile`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_tag.tag_model import checks
 from keras_tag.tag_model.shadow_optimizer import ShadowOptimizer
 from keras_tag.tag_model.sharing import Sharing, connections, find_sharing
+from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.output_columns import label_columns
 from keras_tag.training.task_losses import TaskLosses
 
 
 class CompiledTasks:
     """The tasks of a compiled `TAGModel`.
+
+    `loaded` is set where the optimizer, and with it the learning rate, came from a file.
 
     Args:
         model: The `TAGModel`.
@@ -31,16 +36,23 @@ class CompiledTasks:
         self._model = model
         self._loss = model.loss
         self._optimizer = model.optimizer
+        self._arguments = compile_arguments(model)
         self._missing = missing
+        with tf.init_scope():
+            optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+            # As compiled: callbacks change it later.
+            self.learning_rate = optimizer.get_config().get("learning_rate")
+        self.loaded = False
         self._moves = moves
         self._losses: TaskLosses | None = None
         self._sharing: Sharing | None = None
         self._shadow: ShadowOptimizer | None = None
+        self._no_shadow = False
 
     @property
     def present(self) -> bool:
         """Whether the model has not been compiled again since."""
-        return self._loss is self._model.loss and self._optimizer is self._model.optimizer
+        return self._arguments is compile_arguments(self._model)
 
     def losses_of(self, y_pred: Any) -> TaskLosses:
         """Return the task losses of a model with these outputs.
@@ -108,3 +120,28 @@ class CompiledTasks:
                     self._optimizer.build(trainable)
                 self._shadow = ShadowOptimizer(self._optimizer, trainable)
         return self._shadow
+
+    def shadow_for_rate(self) -> ShadowOptimizer | None:
+        """Return the shadow whose steps gradient steps are to match.
+
+        Returns:
+            None where the learning rate is the rate of a gradient step: with SGD; with gradient
+            accumulation, which steps at some batches only; and with an optimizer that can't be
+            copied, of which it warns.
+        """
+        optimizer = getattr(self._optimizer, "inner_optimizer", self._optimizer)
+        if type(optimizer) is keras.optimizers.SGD or optimizer.gradient_accumulation_steps:
+            return None
+        if self._no_shadow:
+            return None
+        try:
+            return self.shadow()
+        except (TypeError, NotImplementedError) as error:
+            self._no_shadow = True
+            warnings.warn(
+                f"The optimizer {type(optimizer).__name__} can't be copied from its get_config() "
+                f"({error}), so look-aheads step at its learning rate. Such a step may be much "
+                "longer or shorter than the optimizer's: give `lookahead_rate`.",
+                stacklevel=2,
+            )
+            return None

@@ -34,8 +34,9 @@ class ProbePoint:
         gradient: Task index (a number, or a scalar tensor) -> the gradient of its loss at
             `values`, zeros where it does not depend on a variable.
         gradient_at: Task index, values -> the gradient there.
+        joint_gradient: Returns the gradient of the weighted sum of all losses at `values`.
         losses_at: Values -> `[num_tasks]`, the losses there.
-        rate: The step size of a plain gradient step, a scalar.
+        weights: One loss weight per task: numbers, or scalar tensors where they may change.
         measurable: `[num_tasks, num_tasks]` bool, whether the row's task has labels to step by and
             the column's has labels to measure by.
     """
@@ -45,8 +46,9 @@ class ProbePoint:
     losses: tf.Tensor
     gradient: Callable[[Task], list[tf.Tensor]]
     gradient_at: Callable[[Task, Values], list[tf.Tensor]]
+    joint_gradient: Callable[[], list[tf.Tensor]]
     losses_at: Callable[[Values], tf.Tensor]
-    rate: tf.Tensor
+    weights: Sequence[float | tf.Tensor]
     measurable: tf.Tensor
 
     def only_measurable(self, affinity: tf.Tensor) -> tf.Tensor:
@@ -56,6 +58,34 @@ class ProbePoint:
         with momentum even moves.
         """
         return tf.where(self.measurable, affinity, tf.constant(np.nan, affinity.dtype))
+
+    def only_stepping(self, affinity: tf.Tensor) -> tf.Tensor:
+        """Return `only_measurable`, also with NaN in the rows of the tasks of loss weight 0."""
+        if not self._all_weigh_one:
+            steps = tf.not_equal(self._weight_column(affinity.dtype), 0)
+            affinity = tf.where(steps, affinity, tf.constant(np.nan, affinity.dtype))
+        return self.only_measurable(affinity)
+
+    def weigh_rows(self, affinity: tf.Tensor) -> tf.Tensor:
+        """Return an affinity, every row times its task's loss weight."""
+        if self._all_weigh_one:
+            return affinity
+        return self._weight_column(affinity.dtype) * affinity
+
+    def weigh(self, task: Task, gradient: Values) -> list[tf.Tensor]:
+        """Return a task's gradient times its loss weight."""
+        if self._all_weigh_one:
+            return list(gradient)
+        weight = tf.gather(self._weight_column(self.losses.dtype)[:, 0], task)
+        return [tf.cast(weight, g.dtype) * g for g in gradient]
+
+    @property
+    def _all_weigh_one(self) -> bool:
+        return all(isinstance(weight, float) and weight == 1 for weight in self.weights)
+
+    def _weight_column(self, dtype: Any) -> tf.Tensor:
+        """Return `[num_tasks, 1]`, the loss weights."""
+        return tf.stack([tf.cast(weight, dtype) for weight in self.weights])[:, None]
 
 
 Used: TypeAlias = np.ndarray | Sequence[tf.Tensor]
@@ -106,8 +136,9 @@ def stepped_affinity(
 ) -> tf.Tensor:
     """Compute affinity by looking ahead: move by one task's update alone, measure every task.
 
-    `theta_i` = the shared variables after `steps` updates of task i alone (equation 1 for one
-    gradient step); `Z[i, j] = 1 - L_j(theta_i) / L_j(theta)` (equation 2).
+    `theta_i` = the shared variables after `steps` updates of task i alone, its loss weight
+    included (equation 1 for one gradient step); `Z[i, j] = 1 - L_j(theta_i) / L_j(theta)`
+    (equation 2).
 
     Cost: m x `steps` backward passes and m x `steps` forward passes for m sources. Memory: one
     gradient and one set of moved values, whatever m.
@@ -120,7 +151,8 @@ def stepped_affinity(
 
     Returns:
         `[num_tasks, num_tasks]`, rows = source, columns = target, in the losses' dtype. NaN in the
-        rows of the tasks that are not among the sources, and where a task has no labels.
+        rows of the tasks that are not among the sources or have loss weight 0, and where a task
+        has no labels.
     """
     num_tasks = len(point.used)
     rows: list[tf.Tensor] = []
@@ -130,17 +162,19 @@ def stepped_affinity(
         with tf.control_dependencies(rows[-1:]):
             stepper.begin()
             used = used_by(point, source)
-            values = stepper.step(point.values, point.gradient(source), used)
+            gradient = point.weigh(source, point.gradient(source))
+            values = stepper.step(point.values, gradient, used)
             for _ in range(steps - 1):
-                values = stepper.step(values, point.gradient_at(source, values), used)
+                gradient = point.weigh(source, point.gradient_at(source, values))
+                values = stepper.step(values, gradient, used)
             # The difference of two close floats is exact: this keeps digits that 1 - ratio loses.
             rows.append((point.losses - point.losses_at(values)) / point.losses)
     if sources is None:
-        return point.only_measurable(tf.stack(rows))
+        return point.only_stepping(tf.stack(rows))
     unmeasured = tf.fill([num_tasks, num_tasks], tf.constant(np.nan, point.losses.dtype))
     where = tf.stack([tf.cast(source, tf.int32) for source in sources])
     measured = tf.tensor_scatter_nd_update(unmeasured, where[:, None], tf.stack(rows))
-    return point.only_measurable(measured)
+    return point.only_stepping(measured)
 
 
 def used_by(point: ProbePoint, task: Task) -> Used:
@@ -150,28 +184,32 @@ def used_by(point: ProbePoint, task: Task) -> Used:
     return tf.unstack(tf.gather(tf.constant(point.used), task), num=point.used.shape[1])
 
 
-def first_order_affinity(point: ProbePoint) -> tf.Tensor:
-    """Compute the first-order term of "gradient": `Z[i, j] ~ rate * <grad L_i, grad L_j> / L_j`.
+def first_order_affinity(point: ProbePoint, rate: tf.Tensor) -> tf.Tensor:
+    """Compute the first-order term of "gradient".
+
+    `Z[i, j] ~ rate * w_i * <grad L_i, grad L_j> / L_j`, with the loss weight w_i.
 
     Cost: n backward passes, no look-ahead forward pass. Memory: n gradients of the shared
     variables, because every pair is multiplied. It approximates plain gradient steps only.
 
     Args:
         point: The batch and the weights.
+        rate: The step size, a scalar.
 
     Returns:
-        `[num_tasks, num_tasks]`, rows = source, columns = target.
+        `[num_tasks, num_tasks]`, rows = source, columns = target; NaN in the rows of the tasks of
+        loss weight 0, and where a task has no labels.
     """
     products = _inner_products(point)
-    affinity = tf.cast(point.rate, products.dtype) * products / point.losses[None, :]
-    return point.only_measurable(affinity)
+    affinity = tf.cast(rate, products.dtype) * products / point.losses[None, :]
+    return point.only_stepping(point.weigh_rows(affinity))
 
 
 def cosine_affinity(point: ProbePoint) -> tf.Tensor:
     """Compute the cosine similarity of the task gradients on the shared variables, TAG's rival.
 
     `Z[i, j] = <g_i, g_j> / (|g_i| |g_j|)`: symmetric, 1 on the diagonal, and independent of the
-    size of steps and losses. The cost is that of "first_order".
+    size of steps, losses and loss weights. The cost is that of "first_order".
 
     Args:
         point: The batch and the weights.

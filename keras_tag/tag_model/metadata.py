@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tag.provenance import versions
+from keras_tag.tag_model.compiled_tasks import CompiledTasks
 from keras_tag.tag_model.sharing import Sharing
+from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.task_losses import TaskLosses
 
 # TensorFlow returns this if no seed was set.
@@ -16,7 +18,11 @@ _UNSET = 87654321
 
 
 def measured_with(
-    model: Any, losses: TaskLosses | None, sharing: Sharing | None, batch_size: int | None
+    model: Any,
+    losses: TaskLosses | None,
+    sharing: Sharing | None,
+    batch_size: int | None,
+    rate: float | None,
 ) -> dict[str, Any]:
     """Return versions, seed and settings, as plain JSON types.
 
@@ -25,6 +31,7 @@ def measured_with(
         losses: Its task losses, if they are known.
         sharing: Which variables are shared, if that is known.
         batch_size: Of the present `fit`, if that is known.
+        rate: The rate of the latest probe's gradient steps, if it takes any.
 
     Returns:
         "versions", "seed" and "settings"; None stands for what is not known.
@@ -34,6 +41,7 @@ def measured_with(
     settings = {
         "lookahead": model.lookahead,
         "lookahead_rate": model.lookahead_rate,
+        "rate": rate,
         "steps": model.steps,
         "every": model.probes_every,
         "sources_per_probe": model.sources_per_probe,
@@ -51,8 +59,49 @@ def measured_with(
         "batch_size": batch_size,
         "replicas": model.distribute_strategy.num_replicas_in_sync,
     }
-    found = {"versions": versions(), "seed": _seed(), "settings": settings}
-    # NumPy's numbers and objects of the user become what they print as.
+    return _plain({"versions": versions(), "seed": _seed(), "settings": settings})
+
+
+def part_settings(model: Any, compiled: CompiledTasks) -> dict[str, Any]:
+    """Return the settings that all probes of one part of a record have.
+
+    Args:
+        model: The compiled `TAGModel`, after a probe.
+        compiled: What follows from its `compile`.
+
+    Returns:
+        Plain JSON types. Shared variables are indices into the wrapped model's variables, because
+        names of layers differ from process to process.
+    """
+    losses = compiled.known_losses()
+    index = {id(variable): k for k, variable in enumerate(model.model.variables)}
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    weights = compile_arguments(model).get("loss_weights")
+    return _plain(
+        {
+            "lookahead": model.lookahead,
+            "lookahead_rate": model.lookahead_rate,
+            "steps": model.steps,
+            "optimizer": type(optimizer).__name__,
+            "learning_rate": compiled.learning_rate,
+            "losses": None if losses is None else losses.loss_names,
+            "loss_weights": keras.tree.map_structure(_weight_name, weights),
+            "shared_variables": [index.get(id(v), -1) for v in compiled.sharing.variables],
+        }
+    )
+
+
+def _weight_name(weight: Any) -> Any:
+    """Return a loss weight as plain JSON; one that may change is "variable"."""
+    if weight is None:
+        return None
+    if isinstance(weight, keras.Variable) or tf.is_tensor(weight):
+        return "variable"
+    return float(weight)
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """Return JSON types: NumPy's numbers and objects of the user become what they print as."""
     plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return plain
 

@@ -53,8 +53,9 @@ class TAGModel(WrappingModel):
             equation 1. "optimizer": the compiled optimizer's real step, slots and all, on shadow
             copies. "first_order": the first-order term of "gradient", without look-ahead passes.
             "cosine": cosine similarity of the task gradients, TAG's rival.
-        lookahead_rate: The rate of a "gradient" or "first_order" step. None: the optimizer's
-            current learning rate. Affinity is not divided by it.
+        lookahead_rate: The rate of a "gradient" or "first_order" step. None: as long as the
+            optimizer's step, to first order; with SGD its current learning rate. Affinity is not
+            divided by it.
         shared: Which variables a task's step moves. None: every trainable variable that at least
             two tasks' losses depend on, found by gradient connection. Or those of them that
             belong to a sequence of layers or layer names, or for which a predicate
@@ -160,6 +161,17 @@ class TAGModel(WrappingModel):
             "sources_per_probe": self.sources_per_probe,
         }
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved model was compiled."""
+        super().compile_from_config(config)
+        self._prober.compiled.loaded = True
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights as Keras does, also those that the wrapped model saved."""
+        super().load_weights(*args, **kwargs)
+        if self.compiled and self.loss is not None:
+            self._prober.compiled.loaded = True
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TAGModel":
         """Make the model that `get_config` describes."""
@@ -189,17 +201,25 @@ class TAGModel(WrappingModel):
             )
         return losses.tasks
 
-    def affinity(self) -> Affinity:
-        """Return the mean affinity over all probes so far.
+    def affinity(self, *, parts: Literal["last", "all"] = "last") -> Affinity:
+        """Return the mean affinity over the probes so far.
+
+        A `compile` that changes which variables are shared, the loss weights, the losses, the rate
+        or the look-ahead begins a new part of the record, and `fit` warns of it.
+
+        Args:
+            parts: The mean over the probes of the last part, or over those of all parts.
 
         Returns:
             An `Affinity`, rows = source, columns = target; NaN and count 0 for a pair that was
             never measured. Its metadata are the settings of the latest epoch.
 
         Raises:
-            ValueError: No probe has been made.
+            ValueError: No probe has been made; or `parts` is neither "last" nor "all".
         """
-        history = self._record.history() if self._record.tasks else None
+        checks.check_parts(parts)
+        all_parts = parts == "all"
+        history = self._record.history(all_parts=all_parts) if self._record.tasks else None
         if history is None or not history.count.any():
             raise ValueError(
                 "Expected at least one probe. Received none: call `fit` first (step t is probed "
@@ -207,7 +227,10 @@ class TAGModel(WrappingModel):
                 "every loss was 0 or not finite, or no task had labels when it was its turn."
             )
         affinity = Affinity.from_history(self._record.tasks, history)
-        return dataclasses.replace(affinity, metadata=self._record.measured_with)
+        metadata = self._record.measured_with
+        if all_parts:
+            metadata["parts"] = len(self._record.parts)
+        return dataclasses.replace(affinity, metadata=metadata)
 
     @property
     def probes(self) -> int:
@@ -282,10 +305,7 @@ class TAGModel(WrappingModel):
             ValueError: The model is not compiled, or the batch does not fit it.
         """
         checks.check_compiled(self, "measure_affinity")
-        data = keras.tree.map_structure(
-            tf.convert_to_tensor, keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        )
-        return self._prober.measure(data)
+        return self._prober.measure(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
 
     # Keras's training, probed.
 

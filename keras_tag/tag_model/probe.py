@@ -128,6 +128,7 @@ class Probe:
         state: From `state_of`, before the batch's forward pass.
         scale: The factor on a loss before its backward pass (mixed precision); gradients are
             divided by it again.
+        weights: One loss weight per task.
     """
 
     def __init__(
@@ -137,12 +138,14 @@ class Probe:
         trainable: Sequence[Any],
         state: State,
         scale: tf.Tensor,
+        weights: Sequence[float | tf.Tensor],
     ) -> None:
         self._forward = forward
         self._losses = losses
         self._trainable = trainable
         self._state = state
         self._scale = scale
+        self._weights = weights
 
     def point(
         self,
@@ -150,7 +153,6 @@ class Probe:
         y_pred: Any,
         tape: tf.GradientTape,
         find_sharing: Callable[[Any, Any, tf.GradientTape], Sharing],
-        rate: Any,
         query: tuple[Any, Any, Any] | None = None,
         joint: JointGradient | None = None,
         source: Callable[[Any], tf.Tensor] = lambda v: v.value,
@@ -163,7 +165,6 @@ class Probe:
             tape: A persistent tape that is not recording any more.
             find_sharing: Task losses, the values of the trainable variables that were read, tape
                 -> which variables are shared.
-            rate: The step size.
             query: `(x, y, sample_weight)` of another batch on which losses before and after are
                 measured; None: the same batch.
             joint: Where to add up the gradients on all trainable variables, if anywhere.
@@ -215,6 +216,21 @@ class Probe:
                 )
             )
 
+        def joint_gradient() -> list[tf.Tensor]:
+            tasks = range(len(before))
+            weighted = [
+                tf.cast(self._weights[k], before[k].dtype) * self._backward_weight(batch, k, before)
+                for k in tasks
+            ]
+            return self._global(
+                tape.gradient(
+                    list(before),
+                    [source(v) for v in shared],
+                    output_gradients=weighted,
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+            )
+
         if query is None:
             measured_on, losses_before = batch, before
         else:
@@ -236,7 +252,8 @@ class Probe:
             losses_at=lambda at: self._joined(
                 measured_on, look_ahead([tf.stop_gradient(value) for value in at])
             ),
-            rate=tf.stop_gradient(tf.convert_to_tensor(rate)),
+            joint_gradient=joint_gradient,
+            weights=self._weights,
             measurable=batch.labelled[:, None] & measured_on.labelled[None, :],
         )
 
@@ -247,16 +264,17 @@ class Probe:
 
     def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> dict[str, Any]:
         """Return the start of a task's backward pass, as arguments for `tape.gradient`."""
-
-        def weight(k: int) -> tf.Tensor:
-            dtype = losses[k].dtype
-            return tf.cast(self._scale, dtype) * tf.cast(batch.shares[k], dtype)
-
+        weights = [self._backward_weight(batch, k, losses) for k in range(len(losses))]
         if not isinstance(task, tf.Tensor):
-            return {"target": losses[task], "output_gradients": weight(task)}
+            return {"target": losses[task], "output_gradients": weights[task]}
         # All losses, all but one with weight 0: one graph for every task.
-        chosen = [tf.where(task == k, weight(k), 0) for k in range(len(losses))]
+        chosen = [tf.where(task == k, weight, 0) for k, weight in enumerate(weights)]
         return {"target": list(losses), "output_gradients": chosen}
+
+    def _backward_weight(self, batch: Batch, task: int, losses: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the factor on a task's loss before its backward pass."""
+        dtype = losses[task].dtype
+        return tf.cast(self._scale, dtype) * tf.cast(batch.shares[task], dtype)
 
     def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
         """Return dense, unscaled gradients of the global batch."""

@@ -83,6 +83,8 @@ class ProbeRecord(keras.layers.Layer):
         # JSON, for the same reason; and whether it was written in this epoch.
         self._measured_with = ""
         self._noted = False
+        # JSON: the first row of every part, and its settings.
+        self._parts = ""
         # Nothing here depends on an input, so there is no build step to wait for.
         self.built = True
 
@@ -140,6 +142,43 @@ class ProbeRecord(keras.layers.Layer):
             self._noted = True
 
     @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The parts of the record: the history's "row" that each begins with, and its "settings".
+
+        Empty before the first `begin_part`.
+        """
+        return list(json.loads(self._parts)) if self._parts else []
+
+    def separate(self) -> None:
+        """Close what was recorded so far, so that the next probe can begin a part."""
+        if self._recorder is not None:
+            self._close_block()
+            self._recorder.end_epoch()
+            if self._epoch is not None:
+                self._recorder.begin_epoch(self._epoch)
+
+    def begin_part(self, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """Begin a part of the record if the settings are not those of the last part.
+
+        Args:
+            settings: The settings of the probes since `separate`, plain JSON types.
+
+        Returns:
+            The settings of the part before; None if no part begins that has one before it.
+        """
+        assert self._recorder is not None
+        parts = self.parts
+        before = parts[-1] if parts else None
+        if before is not None and before["settings"] == settings:
+            return None
+        # In a file of before there were parts, the first one begins with the first row.
+        row = self._recorder.row if before is not None else 0
+        if before is not None and before["row"] == row:
+            parts, before = parts[:-1], None  # It has no probes.
+        self._parts = json.dumps([*parts, {"row": row, "settings": settings}])
+        return None if before is None else dict(before["settings"])
+
+    @property
     def next_source(self) -> int:
         """The task that is the next probe's first source, if probes take some of them."""
         return self._counts.next_source
@@ -171,11 +210,21 @@ class ProbeRecord(keras.layers.Layer):
             new = dataclasses.replace(new, next_source=source).add(*probe)
         self._counts = new
 
-    def history(self) -> AffinityHistory:
-        """Return all blocks, the present unfinished one included."""
+    def history(self, *, all_parts: bool = True) -> AffinityHistory:
+        """Return all blocks, the present unfinished one included.
+
+        Args:
+            all_parts: Whether blocks of all parts are wanted, or those of the last part only.
+        """
         assert self._recorder is not None
         self.finish_closing()
-        return self._recorder.history(*self._block())
+        history = self._recorder.history(*self._block())
+        parts = self.parts
+        if all_parts or len(parts) < 2:
+            return history
+        first = parts[-1]["row"]
+        last = history.part(history.row >= first)
+        return dataclasses.replace(last, row=last.row - first)
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch of `fit`; see `HistoryRecorder.begin_epoch`."""
@@ -202,6 +251,7 @@ class ProbeRecord(keras.layers.Layer):
         if self._recorder is not None:
             self._recorder.clear()
             self._empty_block()
+            self._parts = json.dumps([{**part, "row": 0} for part in self.parts[-1:]])
 
     def save_own_variables(self, store: Any) -> None:
         """Write everything, under names."""
@@ -210,6 +260,7 @@ class ProbeRecord(keras.layers.Layer):
         if self._recorder is not None:
             self.finish_closing()
             store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
+            store["parts"] = np.frombuffer(self._parts.encode("utf-8"), "uint8")
             store["measured_with"] = np.frombuffer(self._measured_with.encode("utf-8"), "uint8")
             for name, array in zip(_BLOCK, self._block(), strict=True):
                 store[name] = array
@@ -225,9 +276,8 @@ class ProbeRecord(keras.layers.Layer):
             return
         self.prepare(json.loads(bytes(np.asarray(store["tasks"])).decode("utf-8")))
         assert self._recorder is not None
-        # Older files do not have it.
-        noted = store["measured_with"] if "measured_with" in store else np.zeros(0, "uint8")
-        self._measured_with = bytes(np.asarray(noted)).decode("utf-8")
+        self._measured_with = _text(store, "measured_with")
+        self._parts = _text(store, "parts")
         counts = counts.empty(len(self.tasks))
         block = tuple(
             np.asarray(store[name]) if name in store else empty
@@ -256,3 +306,8 @@ class ProbeRecord(keras.layers.Layer):
 
     def _empty_block(self) -> None:
         self._counts = self._counts.empty(len(self.tasks))
+
+
+def _text(store: Any, name: str) -> str:
+    """Return a text of a file; empty if the file was written before it was kept."""
+    return bytes(np.asarray(store[name])).decode("utf-8") if name in store else ""

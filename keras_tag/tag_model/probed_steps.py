@@ -91,6 +91,9 @@ class Probing(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return what probes are made with, as plain JSON types."""
 
+    def begin_part(self) -> None:
+        """Begin a part of the record after the first probe, if it is of another kind."""
+
 
 class StepFunctions:
     """Keras's function for a step, once for data with complete labels, once for all other data.
@@ -156,6 +159,7 @@ class TrainFunctions(StepFunctions):
         self._record = record
         self._prober = prober
         self._same_batch: dict[Any, SameBatch] = {}
+        self._has_probed = False
         self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
 
     def _run(self, iterator: Any) -> Any:
@@ -193,7 +197,10 @@ class TrainFunctions(StepFunctions):
 
     def _probed(self, train: Callable[[Any], Any], batch: Any, iterator: Any) -> Any:
         """Probe one batch and train on it."""
-        self._record.finish_closing()
+        if self._has_probed:
+            self._record.finish_closing()
+        else:
+            self._record.separate()
         affinity, gradient = self._prober.probe(batch, iterator)
         if gradient is None:
             batches = self._batches(batch, iterator)
@@ -207,6 +214,9 @@ class TrainFunctions(StepFunctions):
                 self._switch.reuses = False
         self._record.close_full_block()
         self._record.note(self._prober.describe)
+        if not self._has_probed:
+            self._has_probed = True
+            self._prober.begin_part()
         return logs
 
     def _counted(self, steps: int, train: Callable[[], Any], affinity: Any = None) -> Any:

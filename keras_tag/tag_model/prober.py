@@ -1,5 +1,6 @@
 """The run of a probe: before a training step of a `TAGModel`, or alone."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,15 +11,17 @@ import tensorflow as tf
 from keras_tag.tag_model.compiled_tasks import CompiledTasks
 from keras_tag.tag_model.lookahead import (
     GradientStepper,
+    ProbePoint,
     Stepper,
     cosine_affinity,
     first_order_affinity,
     stepped_affinity,
 )
-from keras_tag.tag_model.metadata import measured_with
+from keras_tag.tag_model.metadata import measured_with, part_settings
 from keras_tag.tag_model.probe import Batch, JointGradient, Probe, State, state_of
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import ProbeSwitch, TrainFunctions
+from keras_tag.tag_model.step_rate import matching_rate
 from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.replicas import split_batch
 from keras_tag.training.task_losses import TaskLosses
@@ -45,6 +48,8 @@ class Prober:
         self._compiled: CompiledTasks | None = None
         self._probing: Callable[..., Any] | None = None
         self._query: Any = None
+        # The rate of the latest probe's gradient steps.
+        self._rate: float | None = None
         self.switch = ProbeSwitch()
         self.batch_size: int | None = None
 
@@ -59,13 +64,17 @@ class Prober:
         """Probe one batch, without training.
 
         Args:
-            data: `(x, y, sample_weight)` of tensors.
+            data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, also ragged ones.
 
         Returns:
             `[num_tasks, num_tasks]` float64, rows = source, columns = target; NaN where it could
             not be measured.
         """
         model = self._model
+        data = keras.tree.map_structure(
+            lambda leaf: leaf if isinstance(leaf, tf.RaggedTensor) else tf.convert_to_tensor(leaf),
+            data,
+        )
         self._make_variables(data)
         query = next(self._queries()) if model.probe_data is not None else None
         strategy = model.distribute_strategy
@@ -116,9 +125,10 @@ class Prober:
         first = None
         if model.sources_per_probe is not None:
             first = tf.constant(self._record.next_source, "int64")
-        affinity, losses, gradient = self._probing(data, query, first)
+        affinity, losses, gradient, rate = self._probing(data, query, first)
         self._record.prepare(self.compiled.sharing.tasks)
         local = model.distribute_strategy.experimental_local_results
+        self._rate = None if rate is None else float(local(rate)[0].numpy())
         return tuple(local(of)[0].numpy().astype("float64") for of in (affinity, losses)), gradient
 
     def _probe_function(self, like: Any) -> Callable[..., Any]:
@@ -143,7 +153,7 @@ class Prober:
 
     def _probe_alone(
         self, data: Any, query: Any = None, first: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor] | None]:
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor] | None, tf.Tensor | None]:
         """Probe a batch with a forward pass whose effects are discarded.
 
         Args:
@@ -152,7 +162,8 @@ class Prober:
             first: The first source of `sources_per_probe`; None: every task is a source.
 
         Returns:
-            The affinity, the losses before, and the joint gradient or None.
+            The affinity, the losses before, the joint gradient or None, and the rate of the
+            steps, None where they have none.
         """
         model = self._model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -171,23 +182,25 @@ class Prober:
             written = scope.get_current_value(variable)
             return variable.value if written is None else written
 
+        # Variables among them are read in the graph.
+        weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
         joint = None
         if model.reuse_gradients:
-            weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
             joint = JointGradient(model.trainable_variables, weights)
         sources = None
         num_tasks = len(losses.tasks)
         if first is not None and model.sources_per_probe < num_tasks:
             sources = [(first + k) % num_tasks for k in range(model.sources_per_probe)]
         batch = Batch.of(x, labels, losses)
-        affinity, before = self._look_ahead(
-            losses, batch, y_pred, tape, state, query, joint, source, sources
+        affinity, before, rate = self._look_ahead(
+            losses, weights, batch, y_pred, tape, state, query, joint, source, sources
         )
-        return affinity, before, None if joint is None else joint.sum
+        return affinity, before, None if joint is None else joint.sum, rate
 
     def _look_ahead(
         self,
         losses: TaskLosses,
+        weights: Sequence[Any],
         batch: Batch,
         y_pred: Any,
         tape: tf.GradientTape,
@@ -196,8 +209,13 @@ class Prober:
         joint: JointGradient | None,
         source: Callable[[Any], tf.Tensor],
         sources: Sequence[tf.Tensor] | None,
-    ) -> tf.Tensor:
-        """Return one affinity matrix, `[num_tasks, num_tasks]`, rows = source, columns = target."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Look ahead from a batch whose forward pass was recorded.
+
+        Returns:
+            `[num_tasks, num_tasks]`, rows = source, columns = target; `[num_tasks]`, the losses
+            before; and the rate of the steps, a scalar, None where they have none.
+        """
         model, compiled = self._model, self.compiled
         probe = Probe(
             forward=lambda x: model(x, training=True),
@@ -206,35 +224,72 @@ class Prober:
             state=state,
             # Small gradients of a float16 network vanish unless the loss is scaled up.
             scale=model.optimizer.scale_loss(tf.ones(())),
+            weights=weights,
         )
-        rate = model.optimizer.learning_rate
-        if model.lookahead_rate is not None:
-            rate = tf.constant(model.lookahead_rate, "float64")
         point = probe.point(
             batch,
             y_pred,
             tape,
             lambda *seen: compiled.find_sharing(losses.tasks, *seen),
-            rate,
             None if query is None else keras.utils.unpack_x_y_sample_weight(query),
             joint,
             source,
         )
-        if model.lookahead == "first_order":
-            return first_order_affinity(point), point.losses
         if model.lookahead == "cosine":
-            return cosine_affinity(point), point.losses
-        stepper: Stepper = GradientStepper(point.rate)
+            return cosine_affinity(point), point.losses, None
         if model.lookahead == "optimizer":
-            stepper = compiled.shadow().of(compiled.sharing.variables, model.trainable_variables)
-        return stepped_affinity(point, stepper, model.steps, sources), point.losses
+            affinity = stepped_affinity(point, self._shadow(), model.steps, sources)
+            return affinity, point.losses, None
+        rate = self._step_rate(point)
+        # A rate that is not known is no number, and no pair is measured.
+        known = tf.math.is_finite(rate)
+        step = tf.where(known, rate, tf.zeros_like(rate))
+        if model.lookahead == "first_order":
+            affinity = first_order_affinity(point, step)
+        else:
+            affinity = stepped_affinity(point, GradientStepper(step), model.steps, sources)
+        affinity = tf.where(known, affinity, tf.constant(np.nan, affinity.dtype))
+        return affinity, point.losses, rate
+
+    def _step_rate(self, point: ProbePoint) -> tf.Tensor:
+        """Return the rate of a gradient step, a scalar."""
+        model = self._model
+        if model.lookahead_rate is not None:
+            return tf.constant(model.lookahead_rate, "float64")
+        if self.compiled.shadow_for_rate() is None:
+            return tf.stop_gradient(tf.convert_to_tensor(model.optimizer.learning_rate))
+        return matching_rate(point, self._shadow())
+
+    def _shadow(self) -> Stepper:
+        """Return the shadow optimizer, moving the shared variables."""
+        compiled = self.compiled
+        return compiled.shadow().of(compiled.sharing.variables, self._model.trainable_variables)
 
     def describe(self) -> dict[str, Any]:
         """Return what probes are made with, as plain JSON types."""
         compiled = self.compiled
+        rate = self._rate if self._rate is not None and np.isfinite(self._rate) else None
         return measured_with(
-            self._model, compiled.known_losses(), compiled.sharing, self.batch_size
+            self._model, compiled.known_losses(), compiled.sharing, self.batch_size, rate
         )
+
+    def begin_part(self) -> None:
+        """Begin a part of the record, if the latest `compile` changed what is measured."""
+        compiled, parts = self.compiled, self._record.parts
+        settings = part_settings(self._model, compiled)
+        if compiled.loaded and parts:
+            # A file's optimizer has the rate that callbacks left it with.
+            settings["learning_rate"] = parts[-1]["settings"]["learning_rate"]
+        before = self._record.begin_part(settings)
+        if before is not None:
+            changes = [key for key in settings if settings[key] != before.get(key)]
+            warnings.warn(
+                "A new part of the affinity record begins with this `fit`, because `compile` has "
+                f"changed {', '.join(changes)}: affinities of before and after are of different "
+                "steps. `affinity()` is the mean over the probes of the last part; "
+                "`affinity(parts='all')` is the mean over all.",
+                stacklevel=2,
+            )
 
     def _make_variables(self, data: Any) -> None:
         """Make, outside of any graph, the variables that a probe reads.
@@ -245,9 +300,11 @@ class Prober:
         if not model.built:
             # In a scope they could not be made.
             model(keras.utils.unpack_x_y_sample_weight(data)[0], training=False)
-        if model.lookahead == "optimizer":
-            with model.distribute_strategy.scope():
+        with model.distribute_strategy.scope():
+            if model.lookahead == "optimizer":
                 self.compiled.shadow()
+            elif model.lookahead != "cosine" and model.lookahead_rate is None:
+                self.compiled.shadow_for_rate()
 
     def _queries(self) -> Any:
         """Return batches of `probe_data`, without end, distributed like the training data."""

@@ -5,11 +5,16 @@ from typing import Any
 
 import keras
 
+from keras_tag.tag_model.weights_file import is_of_wrapped_model, link_wrapped_weights
 from keras_tag.training.distributed_model import DistributedModel
 
 
 class WrappingModel(DistributedModel):
-    """A model that calls the wrapped one, `model`, as if there were no wrapper."""
+    """A model that calls the wrapped one, `model`, as if there were no wrapper.
+
+    It has the layers, inputs and outputs of the wrapped model. What a subclassed model does not
+    have, such as `inputs`, its wrapper does not have either.
+    """
 
     model: keras.Model
     # Keras's, which declares them without a type.
@@ -43,6 +48,68 @@ class WrappingModel(DistributedModel):
             self.build(None)
         else:
             super().build_from_config(config)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The wrapped model's layers."""
+        return list(self.model.layers)
+
+    @layers.setter
+    def layers(self, _: Any) -> None:
+        raise AttributeError("`layers` are those of the wrapped model and can't be set.")
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Return a layer of the wrapped model, by name or by index."""
+        return self.model.get_layer(name, index)
+
+    @property
+    def inputs(self) -> Any:
+        """The wrapped model's inputs, a list."""
+        return self.model.inputs
+
+    @property
+    def outputs(self) -> Any:
+        """The wrapped model's outputs, a list."""
+        return self.model.outputs
+
+    @property
+    def input(self) -> Any:
+        """The wrapped model's inputs, in their structure."""
+        return self.model.input
+
+    @property
+    def output(self) -> Any:
+        """The wrapped model's outputs, in their structure."""
+        return self.model.output
+
+    @property
+    def input_shape(self) -> Any:
+        """The shapes of the wrapped model's inputs."""
+        return self.model.input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The shapes of the wrapped model's outputs."""
+        return self.model.output_shape
+
+    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save weights, optimizer and affinities as Keras saves weights.
+
+        The wrapped model can load the file as well, a model like it too. Sharded files
+        (`max_shard_size=`) only a wrapper can load: save `tag.model` for the wrapped model.
+        """
+        super().save_weights(filepath, *args, **kwargs)
+        link_wrapped_weights(filepath)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load weights as Keras does, also those that the wrapped model or one like it saved.
+
+        Such a file holds no affinities and is loaded into `tag.model`; the optimizer starts anew.
+        """
+        if is_of_wrapped_model(filepath):
+            self.model.load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        else:
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def make_kerass_train_function(self) -> Any:
         """Return a new train function of Keras's; `train_function` stays."""

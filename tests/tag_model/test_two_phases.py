@@ -1,0 +1,168 @@
+"""A `compile` that changes what is measured begins a part of the record, and says so once."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tag import TAGModel
+from keras_tag.callbacks import Backup
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 8)).astype("float32")
+Y = {task: X[:, [k]] for k, task in enumerate("abc")}
+
+
+def network():
+    inputs = keras.Input((8,))
+    h = keras.layers.Dense(16, "tanh", name="backbone")(inputs)
+    h = keras.layers.Dense(8, "tanh", name="neck")(h)
+    return keras.Model(inputs, {task: keras.layers.Dense(1, name=task)(h) for task in Y})
+
+
+def compiled(tag, rate=1e-2, **kwargs):
+    tag.compile(keras.optimizers.SGD(rate), loss="mse", **kwargs)
+    return tag
+
+
+def fit(tag, epochs=2, **kwargs):
+    return tag.fit(X, Y, batch_size=16, epochs=epochs, verbose=0, **kwargs)
+
+
+def freeze_more(tag):
+    tag.model.get_layer("backbone").trainable = False
+    compiled(tag)
+
+
+CHANGES = {
+    "the rate": lambda tag: compiled(tag, 1e-4),
+    "what is shared": freeze_more,
+    "the loss weights": lambda tag: compiled(tag, loss_weights={"a": 2.0}),
+    "the kind": lambda tag: (setattr(tag, "lookahead", "first_order"), compiled(tag)),
+    "the optimizer": lambda tag: tag.compile(keras.optimizers.Adam(1e-2), loss="mse"),
+    "the losses": lambda tag: tag.compile(keras.optimizers.SGD(1e-2), loss="mae"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_begins_a_part_of_which_affinity_is_the_mean(change):
+    tag = compiled(TAGModel(network(), every=1))
+    fit(tag)
+    first = tag.affinity()
+    CHANGES[change](tag)
+    with pytest.warns(UserWarning, match="A new part"):
+        fit(tag)
+    # Only once.
+    fit(tag)
+    last, pooled = tag.affinity(), tag.affinity(parts="all")
+    assert first.count.max() == 8
+    assert last.count.max() == 16
+    assert pooled.count.max() == 24 == tag.probes
+    np.testing.assert_allclose(
+        pooled.mean, (8 * first.mean + 16 * last.mean) / 24, rtol=1e-9, atol=1e-12
+    )
+    assert list(np.unique(last.history.row)) == [0, 1, 2, 3]
+    assert pooled.metadata["parts"] == 2
+
+
+@pytest.mark.parametrize("how", ["the same again", "the same optimizer object", "metrics only"])
+def test_a_compile_that_changes_nothing_begins_no_part(how):
+    tag = compiled(TAGModel(network(), every=1))
+    fit(tag)
+    if how == "the same again":
+        compiled(tag)
+    elif how == "metrics only":
+        compiled(tag, metrics={"a": ["mae"]})
+    else:
+        tag.compile(tag.optimizer, loss="mse")
+    fit(tag)
+    assert tag.affinity().count.max() == 16
+
+
+def test_parts_are_told_apart_in_train_on_batch():
+    tag = compiled(TAGModel(network(), every=1))
+    for _ in range(3):
+        tag.train_on_batch(X, Y)
+    compiled(tag, 1e-4)
+    with pytest.warns(UserWarning, match="learning_rate"):
+        tag.train_on_batch(X, Y)
+    assert tag.affinity().count.max() == 1
+    assert tag.affinity(parts="all").count.max() == 4
+
+
+def test_a_saved_model_goes_on_with_its_part_and_keeps_the_parts_before(tmp_path):
+    tag = compiled(TAGModel(network(), every=1))
+    fit(tag)
+    compiled(tag, 1e-3)
+    with pytest.warns(UserWarning, match="A new part"):
+        # A callback lowers the rate in the meantime: the file's optimizer has the lowered one.
+        fit(tag, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)])
+    tag.save(tmp_path / "tag.keras")
+    loaded = keras.saving.load_model(tmp_path / "tag.keras")
+    np.testing.assert_array_equal(loaded.affinity().mean, tag.affinity().mean)
+    fit(loaded)
+    assert loaded.affinity().count.max() == 16
+    assert loaded.affinity(parts="all").count.max() == 24
+    compiled(loaded, 1e-5)
+    with pytest.warns(UserWarning, match="A new part"):
+        fit(loaded)
+    assert loaded.affinity().count.max() == 8
+
+
+def test_a_second_phase_in_a_process_of_its_own_begins_a_part(tmp_path):
+    tag = compiled(TAGModel(network(), every=1))
+    fit(tag)
+    tag.save_weights(tmp_path / "first.weights.h5")
+    second = compiled(TAGModel(network(), every=1))
+    second.load_weights(tmp_path / "first.weights.h5")
+    compiled(second, 1e-4)
+    with pytest.warns(UserWarning, match="A new part"):
+        fit(second)
+    assert second.affinity().count.max() == 8
+
+
+def test_a_run_that_goes_on_from_a_weights_file_begins_no_part(tmp_path):
+    tag = compiled(TAGModel(network(), every=1))
+    lower = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
+    fit(tag, callbacks=[lower])
+    tag.save_weights(tmp_path / "first.weights.h5")
+    again = compiled(TAGModel(network(), every=1))
+    again.load_weights(tmp_path / "first.weights.h5")
+    assert float(again.optimizer.learning_rate) == pytest.approx(2.5e-3)  # Keras restores it.
+    fit(again)
+    assert again.affinity().count.max() == 16
+
+
+def test_a_resumed_run_begins_no_part(tmp_path):
+    def run(epochs, **kwargs):
+        tag = compiled(TAGModel(network(), every=1))
+        backup = Backup(tmp_path / "backup", delete_when_done=False)
+        lower = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
+        fit(tag, epochs, callbacks=[backup, lower], **kwargs)
+        return tag
+
+    run(2)
+    assert run(3).affinity().count.max() == 12
+
+
+def test_a_reset_keeps_what_the_present_part_is_of():
+    tag = compiled(TAGModel(network(), every=1))
+    fit(tag)
+    tag.reset_affinity()
+    fit(tag)
+    compiled(tag, 1e-4)
+    with pytest.warns(UserWarning, match="A new part"):
+        fit(tag)
+    assert tag.affinity().count.max() == 8
+    tag.reset_affinity()
+    compiled(tag, 1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Nothing was measured before: no part precedes this one.
+        fit(tag)
+    assert tag.affinity(parts="all").count.max() == 8
+
+
+def test_affinity_refuses_other_parts():
+    with pytest.raises(ValueError, match="'last' or 'all'"):
+        TAGModel(network()).affinity(parts="first")
