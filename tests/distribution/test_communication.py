@@ -30,6 +30,8 @@ def test_bytes_per_probe_are_those_of_the_table():
             looked_ahead = kind in ("gradient", "optimizer")
             times = 2 if kind == "optimizer" else 1
             expected = 4 * shared * n * steps * times
+            if kind in ("gradient", "first_order"):
+                expected += 8 * shared  # The rate: the joint gradient, and an optimizer's step.
             expected += 4 * n * (n + 1 if looked_ahead else 1) + 8 * n
             assert sum(reduced) == expected, (kind, steps, sum(reduced), expected)
     """,

@@ -9,6 +9,7 @@ from keras_tag import TAGModel
 
 TASKS = ("a", "b", "c")
 RATE = 0.05
+LOSS = dict.fromkeys(TASKS, "mse")
 
 
 def network():
@@ -57,7 +58,7 @@ def by_hand(model, weights, order=1):
 def measured(weights, **kwargs):
     model = network()
     tag = TAGModel(model, **kwargs)
-    tag.compile(keras.optimizers.SGD(RATE), loss="mse", loss_weights=weights)
+    tag.compile(keras.optimizers.SGD(RATE), loss=LOSS, loss_weights=weights)
     return model, tag.measure_affinity(*data())
 
 
@@ -93,7 +94,7 @@ def test_sources_in_turn_are_weighted_each_by_its_own():
     rows = []
     for kwargs in ({}, {"sources_per_probe": 1}):
         tag = TAGModel(network(), every=1, lookahead_rate=RATE, **kwargs)
-        tag.compile(keras.optimizers.SGD(0.0), loss="mse", loss_weights=[30.0, 1.0, 0.2])
+        tag.compile(keras.optimizers.SGD(0.0), loss=LOSS, loss_weights=[30.0, 1.0, 0.2])
         tag.fit(*data(), batch_size=32, epochs=3, shuffle=False, verbose=0)
         rows.append(tag.affinity().mean)
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4, atol=1e-7)
@@ -106,7 +107,7 @@ def test_weights_that_a_callback_changes_are_followed_from_step_to_step(kind, re
         weight = kind(1.0)
         model = wrap(network())
         model.compile(
-            keras.optimizers.SGD(RATE), loss="mse", loss_weights={"a": weight, "b": 1.0, "c": 1.0}
+            keras.optimizers.SGD(RATE), loss=LOSS, loss_weights={"a": weight, "b": 1.0, "c": 1.0}
         )
         change = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: weight.assign(9.0))
         model.fit(*data(), batch_size=32, epochs=2, shuffle=False, verbose=0, callbacks=[change])
