@@ -5,15 +5,19 @@ from typing import Any
 
 import keras
 
-from keras_tag.tag_model.weights_file import is_of_wrapped_model, link_wrapped_weights
+from keras_tag.tag_model.weights_file import (
+    in_wrapper_layout,
+    is_of_another_model,
+    to_wrapped_layout,
+)
 from keras_tag.training.distributed_model import DistributedModel
 
 
 class WrappingModel(DistributedModel):
     """A model that calls the wrapped one, `model`, as if there were no wrapper.
 
-    It has the layers, inputs and outputs of the wrapped model. What a subclassed model does not
-    have, such as `inputs`, its wrapper does not have either.
+    It has the inputs and outputs of the wrapped model and finds its layers. What a subclassed
+    model does not have, such as `inputs`, its wrapper does not have either.
     """
 
     model: keras.Model
@@ -48,15 +52,6 @@ class WrappingModel(DistributedModel):
             self.build(None)
         else:
             super().build_from_config(config)
-
-    @property
-    def layers(self) -> list[Any]:
-        """The wrapped model's layers."""
-        return list(self.model.layers)
-
-    @layers.setter
-    def layers(self, _: Any) -> None:
-        raise AttributeError("`layers` are those of the wrapped model and can't be set.")
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """Return a layer of the wrapped model, by name or by index."""
@@ -99,17 +94,18 @@ class WrappingModel(DistributedModel):
         (`max_shard_size=`) only a wrapper can load: save `tag.model` for the wrapped model.
         """
         super().save_weights(filepath, *args, **kwargs)
-        link_wrapped_weights(filepath)
+        to_wrapped_layout(filepath)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load weights as Keras does, also those that the wrapped model or one like it saved.
 
         Such a file holds no affinities and is loaded into `tag.model`; the optimizer starts anew.
         """
-        if is_of_wrapped_model(filepath):
+        if is_of_another_model(filepath):
             self.model.load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        else:
-            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+            return
+        with in_wrapper_layout(filepath) as path:
+            super().load_weights(path, skip_mismatch=skip_mismatch, **kwargs)
 
     def make_kerass_train_function(self) -> Any:
         """Return a new train function of Keras's; `train_function` stays."""
