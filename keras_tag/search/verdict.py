@@ -1,7 +1,7 @@
 """The gain over the joint run, and whether it is more than the luck of networks.
 
 Two networks trained alike reach different losses. How different is estimated from the search
-itself: by the size of the noise under which the gain model makes all outcomes most likely. The
+itself: by the size of the noise that is most likely, given all outcomes under the gain model. The
 gain of the chosen networks is then what the model believes of them without that noise: the best of
 many networks is partly the luckiest one, and the model takes that part back.
 
@@ -37,6 +37,9 @@ _NEUTRAL = replace(
     friend=0.0,
     friend_spread=float(np.hypot(Prior.friend, Prior.friend_spread)),
 )
+# How much the noise of data sets differs, as the standard deviation of its logarithm: a few
+# networks that happen to agree shall not be taken for proof that networks have no luck.
+_SPREAD_OF_NOISES = 0.7
 # How much smaller or larger than the prior's the noise may be.
 _NOISES = np.geomspace(0.1, 10.0, 41)
 
@@ -161,7 +164,7 @@ def believed(
 
 
 def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
-    """Return the prior with the noise under which what was seen is most likely.
+    """Return the prior with the noise that is most likely, given what was seen.
 
     Args:
         prior: The rest of it stays.
@@ -175,7 +178,8 @@ def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
 
     def unlikely(factor: float) -> float:
         total = structure + factor**2 * noise
-        return float(np.linalg.slogdet(total)[1] + surprise @ np.linalg.solve(total, surprise))
+        fit = np.linalg.slogdet(total)[1] + surprise @ np.linalg.solve(total, surprise)
+        return float(fit + (np.log(factor) / _SPREAD_OF_NOISES) ** 2)
 
     factor = min(_NOISES, key=unlikely)
     return replace(prior, noise=prior.noise * factor, network_noise=prior.network_noise * factor)

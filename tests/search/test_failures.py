@@ -56,7 +56,7 @@ def test_a_failed_training_is_tried_again_marked_and_avoided(tmp_path, error):
     search, run = search_with(tmp_path, one_failure(), error, max_retries=1, trainings=2)
     run()
     frame = search.to_frame()
-    assert list(frame.status) == ["done", "failed", "done"]
+    assert list(frame.status) == ["done", "failed", "done"], frame
     assert frame.attempt[1] == 1
     assert ("no luck" if error != "nan" else "val_depth_loss is nan") in frame.error[1]
     assert frame.group[1] not in (frame.group[0], frame.group[2])
@@ -72,8 +72,9 @@ def test_three_failures_in_a_row_stop_with_the_first_cause(tmp_path):
     )
     with pytest.raises(RuntimeError, match=r"3 trainings in a row.*broken pipe"):
         run()
-    assert len(search.to_frame()) == 4
-    assert search.best_grouping().groups == (("depth", "edges", "normals", "objects"),)
+    assert list(search.to_frame().status[:4]) == ["done", "failed", "failed", "failed"]
+    assert set(search.to_frame().status[4:]) <= {"waiting"}
+    assert len(search.best_grouping().groups) == 1
 
 
 @pytest.mark.slow
@@ -96,7 +97,7 @@ def test_a_full_disk_stops_the_search_and_says_where(tmp_path):
     search, run = search_with(tmp_path, lambda group: full[0] and len(group) < 4, error)
     with pytest.raises(FolderError, match=r"group_search.*No space left.*goes on"):
         run()
-    assert list(search.to_frame().status) == ["done", "running"]
+    assert list(search.to_frame().status)[:2] == ["done", "running"]
     full[0] = False
     run()
     assert list(search.to_frame().status) == ["done"] * 3
