@@ -37,7 +37,7 @@ def measured_with(
         "versions", "seed" and "settings"; None stands for what is not known.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    rate = optimizer.get_config().get("learning_rate")
+    learning_rate = optimizer.get_config().get("learning_rate")
     settings = {
         "lookahead": model.lookahead,
         "lookahead_rate": model.lookahead_rate,
@@ -55,7 +55,7 @@ def measured_with(
         "losses": None if losses is None else losses.loss_names,
         "optimizer": optimizer.name,
         # A schedule is a mapping with its own settings.
-        "learning_rate": rate,
+        "learning_rate": learning_rate,
         "batch_size": batch_size,
         "replicas": model.distribute_strategy.num_replicas_in_sync,
     }
