@@ -40,6 +40,15 @@ RIVALS = {
     "single task": "single task",
     "one network": "all in one",
 }
+# Method -> its words in the README's table.
+README = {
+    "GroupSearch": "`GroupSearch`",
+    "random groups trained": "random groups, chosen by their losses",
+    "HOA": "all pairs of tasks trained (HOA, Standley et al.)",
+    "select_groups alone": "affinities alone (`select_groups`)",
+    "single task": "a network per task, more than the budget allows",
+    "one network": "one network for all tasks",
+}
 
 
 def replay(case: Case, budget: int, kind: str, per_network: int, ask: str) -> list[int]:
@@ -183,11 +192,12 @@ def trainings(file: dict, sets: list[str]) -> dict[str, float]:
     }
 
 
-def table_of(file: dict) -> str:
+def table_of(file: dict, words: dict[str, str] | None = None) -> str:
     """Return the table as Markdown.
 
     Args:
         file: What `measured` gave.
+        words: Method -> how it is named; None: all methods by their names.
     """
     found = recoveries(file)
     counts = trainings(file, list(next(iter(found.values()))))
@@ -195,11 +205,9 @@ def table_of(file: dict) -> str:
         "| method | recovery | least | networks trained |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for method, by_set in found.items():
-        values = [value for row in by_set.values() for value in row]
-        lines.append(
-            f"| {method} | {mean(values):.2f} | {min(values):.2f} | {counts[method]:.1f} |"
-        )
+    for method, name in (words or dict(zip(found, found, strict=True))).items():
+        values = [value for row in found[method].values() for value in row]
+        lines.append(f"| {name} | {mean(values):.2f} | {min(values):.2f} | {counts[method]:.1f} |")
     return "\n".join(lines)
 
 

@@ -69,15 +69,6 @@ _NOT_DRAWN = (
     "predicted losses",
     "predicted losses, validation",
 )
-# Method -> its words in the README.
-README = {
-    "groups to train, 3 b, validation, every 50": "what `GroupSearch` trains: 3 groups per network",
-    "groups to train, validation": "4 groups per network, every 10th step probed",
-    "random groups trained": "as many groups, drawn at random and trained",
-    "HOA": "all pairs of tasks trained (HOA, Standley et al.)",
-    "members": "affinities alone: `select_groups`, no group trained",
-    "all in one": "none: one network for all tasks",
-}
 # From which the score to ship is chosen, leaving one set out.
 UNTRAINED = (
     "members",
@@ -224,20 +215,6 @@ def recovery_table(results: dict[str, Any], methods: Iterable[str], only_matters
             f"| {method} | {values.mean():.2f} | {values.min():.2f} | {ranks[0]} | {ranks[1]} "
             f"| {cost} | {len(has)} |"
         )
-    return "\n".join(lines)
-
-
-def readme_table(results: dict[str, Any]) -> str:
-    """The methods of `README`: recovery where grouping matters, and counted cost."""
-    entries = [entry for entry in compared(results).values() if matters(entry)]
-    lines = [
-        "| how groups are chosen | mean recovery | worst case | cost |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for method, words in README.items():
-        values = np.concatenate([recovery(entry, method) for entry in entries])
-        cost = np.mean([cost_in_joint_runs(entry, method) for entry in entries])
-        lines.append(f"| {words} | {values.mean():.2f} | {values.min():.2f} | {cost:.0f} |")
     return "\n".join(lines)
 
 
