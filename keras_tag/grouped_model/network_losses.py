@@ -133,8 +133,8 @@ class NetworkLosses:
         )
 
     def _read(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any, Any]:
-        y = take_columns(y, self._columns, "y")
-        sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
+        y = take_columns(y, self._columns, "y", y_pred)
+        sample_weight = take_columns(sample_weight, self._columns, "sample_weight", y_pred)
         targets, sample_weight = self._targets(y), self._sample_weights(sample_weight, y)
         outputs = dict(y_pred)
         wanted = {task: self.losses[task] for task in outputs}

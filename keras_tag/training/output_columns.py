@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -74,12 +75,15 @@ def split_outputs(model: keras.Model, names: Sequence[str]) -> keras.Model:
             "layers, or the tasks."
         )
     config = head.get_config()
-    for key in ("name", "units", "activation", "lora_rank"):
+    initializers = ("kernel_initializer", "bias_initializer")
+    for key in ("name", "units", "activation", "lora_rank", *initializers):
         config.pop(key, None)
     kernel = keras.ops.convert_to_tensor(head.kernel).numpy()
     bias = keras.ops.convert_to_tensor(head.bias).numpy() if head.use_bias else None
     outputs = []
     for column, name in enumerate(names):
+        for key in initializers:
+            config[key] = _of_column(getattr(head, key), column, len(names))
         own = ColumnDense(
             column=column, columns=len(names), name=name, activation=activation, **config
         )
@@ -88,6 +92,15 @@ def split_outputs(model: keras.Model, names: Sequence[str]) -> keras.Model:
         own.set_weights(values if bias is None else [*values, bias[column : column + 1]])
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return keras.Model(inputs, outputs)
+
+
+def _of_column(initializer: Any, column: int, columns: int) -> Any:
+    """Return the initializer of one column; constants may be another for every column."""
+    if isinstance(initializer, keras.initializers.Constant):
+        value = np.asarray(initializer.value)
+        if value.shape[-1:] == (columns,):
+            return keras.initializers.Constant(value[..., column : column + 1])
+    return initializer
 
 
 def label_columns(networks: Iterable[keras.Model], tasks: Iterable[str]) -> dict[str, Any] | None:
@@ -110,13 +123,17 @@ def label_columns(networks: Iterable[keras.Model], tasks: Iterable[str]) -> dict
     return {task: heads[task] for task in tasks} if tasks and set(tasks) <= set(heads) else None
 
 
-def take_columns(values: Any, columns: Mapping[str, Any] | None, argument: str) -> Any:
+def take_columns(
+    values: Any, columns: Mapping[str, Any] | None, argument: str, outputs: Any
+) -> Any:
     """Return one array of labels or weights as a dict by task.
 
     Args:
-        values: An array `[batch, ..., n]`; or anything else, which is returned as it is.
+        values: An array `[batch, ..., n]`, alone or in a dict under the name of the head that was
+            split; or anything else, which is returned as it is.
         columns: From `label_columns`.
         argument: "y" or "sample_weight".
+        outputs: The outputs `[batch, ..., 1]` of the tasks. Values with fewer axes have no columns.
 
     Returns:
         Task -> `[batch, ..., 1]`.
@@ -124,11 +141,16 @@ def take_columns(values: Any, columns: Mapping[str, Any] | None, argument: str) 
     Raises:
         ValueError: Labels with another number of columns.
     """
-    if columns is None or values is None or keras.tree.is_nested(values):
+    if columns is None or values is None:
+        return values
+    if isinstance(values, Mapping) and len(values) == 1 and not set(values) & set(columns):
+        (values,) = values.values()
+    if values is None or keras.tree.is_nested(values):
         return values
     values = tf.convert_to_tensor(values)
     expected = next(iter(columns.values())).columns
-    if len(values.shape) >= 2 and values.shape[-1] == expected:
+    rank = len(keras.tree.flatten(outputs)[0].shape)
+    if len(values.shape) == rank and values.shape[-1] == expected:
         return {task: values[..., head.column : head.column + 1] for task, head in columns.items()}
     if argument == "sample_weight":
         return values  # One for all tasks.
@@ -149,7 +171,9 @@ def _head(model: keras.Model) -> tuple[keras.layers.Dense, Any]:
     if len(model.outputs) != 1:
         raise ValueError(
             "Expected a model with one output, whose columns are to be tasks. Received outputs: "
-            f"{list(model.output_names)}."
+            f"{list(model.output_names)}. Beside other outputs, write one head per column, "
+            "{name: Dense(1, activation='sigmoid', name=name)(trunk) for name in names}, and give "
+            "its labels by name: {name: y[:, k : k + 1] for k, name in enumerate(names)}."
         )
     last = head = _layer_of(model, model.outputs[0]) or model.layers[-1]
     activation = getattr(last, "activation", None)

@@ -144,8 +144,8 @@ class TaskLosses:
 
     def _by_task(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tuple[Any, ...]]:
         """Return, per task, its name, loss, targets, predictions and sample weights."""
-        y = take_columns(y, self._columns, "y")
-        sample_weight = take_columns(sample_weight, self._columns, "sample_weight")
+        y = take_columns(y, self._columns, "y", y_pred)
+        sample_weight = take_columns(sample_weight, self._columns, "sample_weight", y_pred)
         y = _by_output(y, self._names, y_pred, "y")
         weight = _by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
         predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
@@ -200,8 +200,7 @@ class TaskLosses:
         Returns:
             Numbers, and scalar tensors where variables are read anew at every step.
         """
-        given = keras.tree.flatten(loss_weights)
-        if self._one_loss and len(given) == 1:
+        if self._one_loss and len(given := keras.tree.flatten(loss_weights)) == 1:
             # Keras gives the weight of the one loss to all outputs, whatever name it stands under.
             loss_weights = given[0]
         weights = _by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
@@ -226,9 +225,8 @@ class TaskLosses:
 
     def pack_weights(self, by_task: Sequence[Any], y_pred: Any) -> Any:
         """`pack` for sample weights: None when no task has any."""
-        if all(weight is None for weight in by_task):
-            return None
-        return self.pack(by_task, None, y_pred)
+        unweighted = all(weight is None for weight in by_task)
+        return None if unweighted else self.pack(by_task, None, y_pred)
 
     @property
     def loss_names(self) -> dict[str, str]:

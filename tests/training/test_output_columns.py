@@ -15,17 +15,22 @@ X = RNG.normal(size=(48, 6)).astype("float32")
 Y = (X @ RNG.normal(size=(6, 3)) > 0).astype("float32")
 
 
+BIASES = keras.initializers.Constant([-1.0, -2.0, -3.0])
+
+
 def attributes(last="dense"):
     keras.utils.set_random_seed(3)
     heads = {
         "dense": [L.Dense(3, "sigmoid")],
         "activation": [L.Dense(3), L.Activation("sigmoid")],
         "no_bias": [L.Dense(3, "sigmoid", use_bias=False, kernel_regularizer="l2")],
+        # Log odds of rare labels, another constant for every column.
+        "biases": [L.Dense(3, "sigmoid", bias_initializer=BIASES)],
     }
     return keras.Sequential([keras.Input((6,)), L.Dense(4, "tanh", name="trunk"), *heads[last]])
 
 
-@pytest.mark.parametrize("last", ["dense", "activation", "no_bias"])
+@pytest.mark.parametrize("last", ["dense", "activation", "no_bias", "biases"])
 def test_outputs_are_the_columns_and_training_is_that_of_the_one_head(last):
     plain = attributes(last)
     split = split_outputs(attributes(last), NAMES)
@@ -89,6 +94,40 @@ def test_sample_weights_are_one_for_all_or_have_a_column_per_task():
     assert logs[0] == pytest.approx(logs[1])
 
 
+def test_fresh_networks_start_with_the_constants_of_their_columns():
+    build = build_from(split_outputs(attributes("biases"), NAMES), verbose=False)
+    head = build(("hat",)).get_layer("hat")
+    np.testing.assert_array_equal(head.bias, [-3.0])
+
+
+def test_labels_may_stand_under_the_name_of_the_head():
+    plain = attributes()
+    model = split_outputs(keras.Model(plain.inputs, {"attributes": plain.outputs[0]}), NAMES)
+    tag = TAGModel(model)
+    served = GroupedModel(GROUPS, build_from(model, verbose=False))
+    for given in (tag, served):
+        given.compile("sgd", loss="binary_crossentropy", run_eagerly=True)
+        named = {"attributes": Y}, {"attributes": np.arange(48.0)}
+        logs = [
+            given.evaluate(X, y, sample_weight=weight, verbose=0, return_dict=True)
+            for y, weight in ((Y, np.arange(48.0)), named)
+        ]
+        assert logs[0] == pytest.approx(logs[1])
+
+
+def test_weights_per_position_are_no_columns():
+    inputs = keras.Input((3, 6))
+    model = split_outputs(keras.Model(inputs, L.Dense(3, "sigmoid")(inputs)), NAMES)
+    x, y = X[:45].reshape(15, 3, 6), Y[:45].reshape(15, 3, 3)
+    weights = RNG.uniform(size=(15, 3)).astype("float32")
+    tag = TAGModel(model)
+    tag.compile("sgd", loss="mse", run_eagerly=True)
+    logs = tag.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    for i, name in enumerate(NAMES):
+        right = np.mean(weights * (np.asarray(model(x)[i])[..., 0] - y[..., i]) ** 2)
+        assert logs[f"{name}_loss"] == pytest.approx(right, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("model", "names", "message"),
     [
@@ -105,6 +144,11 @@ def test_sample_weights_are_one_for_all_or_have_a_column_per_task():
             lambda: keras.Sequential([keras.Input((6,)), L.Dense(3), L.Dropout(0.1)]),
             NAMES,
             "ends in Dropout",
+        ),
+        (
+            lambda: keras.Model(i := keras.Input((6,)), [L.Dense(3)(i), L.Dense(1)(i)]),
+            NAMES,
+            "one head per column",
         ),
     ],
 )
