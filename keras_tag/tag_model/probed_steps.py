@@ -162,6 +162,10 @@ class TrainFunctions(StepFunctions):
         self._has_probed = False
         self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
 
+    def end(self) -> None:
+        """End a `fit`: an iterator over Python's batches must not outlive Python."""
+        self._same_batch = {}
+
     def _run(self, iterator: Any) -> Any:
         model, clock = self._model, self._clock
         if model.every != "auto" or self._switch.paused:
