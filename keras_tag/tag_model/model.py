@@ -315,14 +315,14 @@ class TAGModel(WrappingModel):
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         if self.initial_weights is None and self.model.built:
             # For networks that are to start where the joint model started.
-            self.initial_weights = self.model.get_weights()
-        given = call.arguments
-        self._prober.batch_size = batch_size_of(given.get("x"), given.get("batch_size"))
-        given["callbacks"] = with_own_callbacks(
-            given.get("callbacks"), self, self._record, self._prober.switch
-        )
+            read = keras.ops.convert_to_tensor
+            self.initial_weights = [read(weight).numpy() for weight in self.model.weights]
+        given, prober = call.arguments, self._prober
+        prober.batch_size = batch_size_of(given.get("x"), given.get("batch_size"))
+        callbacks = given.get("callbacks")
+        given["callbacks"] = with_own_callbacks(callbacks, self, self._record, prober.switch)
         complete = known_complete(given.get("y"), self.missing)
-        with self._prober.switch.data(complete), self._prober.of_one_fit():
+        with prober.switch.data(complete), prober.of_one_fit():
             return super().fit(*call.args[1:], **call.kwargs)
 
     @functools.wraps(keras.Model.evaluate)
