@@ -127,6 +127,34 @@ def _none_absent(y: tf.Tensor, absent: tf.Tensor | None, loss: Any) -> tf.Tensor
         return tf.identity(y)
 
 
+def whole_labels(y: tf.Tensor, missing: float | None, task: str, rank: int) -> tf.Tensor:
+    """Return targets without the outputs' last axis, of which none may be missing on its own.
+
+    Keras then takes an axis of positions for the last axis, over which a loss takes its mean.
+
+    Args:
+        y: The targets as they came.
+        missing: As in `hide_missing`.
+        task: Whose they are.
+        rank: As in `hide_missing`.
+    """
+    absent = absent_labels(y, missing)
+    if absent is None:
+        return y
+    axes = list(range(rank, len(y.shape)))
+    whole = tf.debugging.assert_equal(
+        tf.reduce_any(absent, axes),
+        tf.reduce_all(absent, axes),
+        message=(
+            f"Expected labels of task {task!r} with as many axes as its output, where single ones "
+            f"are missing. Received: y of shape {tuple(y.shape)}, whose last axis the loss takes "
+            "for one label. Give y[..., None]."
+        ),
+    )
+    with tf.control_dependencies([whole] if whole is not None else []):
+        return tf.identity(y)
+
+
 def without_missing(y: tf.Tensor, missing: float | None) -> tf.Tensor:
     """Return the targets with zero for every number that is missing."""
     absent = absent_labels(y, missing)

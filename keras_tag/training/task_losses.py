@@ -23,6 +23,7 @@ from keras_tag.training.missing_labels import (
     absent_labels,
     hide_missing,
     product,
+    whole_labels,
     without_missing,
 )
 from keras_tag.training.output_columns import take_columns
@@ -106,8 +107,8 @@ class TaskLosses:
         self._losses = {task: losses[task] for task in self.tasks}
         self._missing = missing
         self._columns = columns
-        # Task -> how many axes its loss's values have, and whether they have a mask of their own.
-        self._shapes: dict[str, tuple[int, bool]] = {}
+        # Task and axes of its labels -> axes of its loss's values, and whether they have a mask.
+        self._shapes: dict[tuple[str, int], tuple[int, bool]] = {}
         self._dtypes: dict[str, str] = {}
 
     def labels(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Labels:
@@ -253,8 +254,7 @@ class TaskLosses:
         reductions = [getattr(self._losses[task], "reduction", MEANS[0]) for task in self.tasks]
         sizes = []
         for own, reduction in zip(labels.by_task, reductions, strict=True):
-            by_weight = reduction == "mean_with_sample_weight"
-            counted = own.weight() if by_weight else own.counted()
+            counted = own.weight() if reduction == "mean_with_sample_weight" else own.counted()
             size = tf.size(own.y) if counted is None else tf.reduce_sum(counted)
             sizes.append(tf.cast(size, tf.float64))
         totals = all_reduce_sum(sizes)
@@ -290,14 +290,14 @@ class TaskLosses:
                 keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype),
             )
 
-        rank, masks_itself = self._shapes.get(task, (0, True))
+        rank, masks_itself = self._shapes.get((task, len(y.shape)), (0, True))
         masks = [mask_of(y_pred)]
         if masks_itself:
             # Once to know the shape; always where the loss makes a mask of its own, such as
             # `SparseCategoricalCrossentropy(ignore_class=...)`.
             seen = values(without_missing(y, self._missing))
             rank = len(seen.shape)
-            self._shapes[task] = (rank, mask_of(seen) is not None)
+            self._shapes[task, len(y.shape)] = (rank, mask_of(seen) is not None)
             if rank and loss.reduction in (None, "none"):
                 raise ValueError(
                     "Expected losses that are one number for a batch. Received: a loss of task "
@@ -306,9 +306,10 @@ class TaskLosses:
                 )
             masks.append(mask_of(seen))
         unmasked = None
-        for mask in masks:
-            if mask is not None:
-                unmasked = product(unmasked, tf.cast(mask, loss.dtype))
+        for mask in (tf.cast(mask, loss.dtype) for mask in masks if mask is not None):
+            unmasked = product(unmasked, mask)
+        if rank < len(y.shape) < len(y_pred.shape):
+            y = whole_labels(y, self._missing, task, rank)
         return hide_missing(y, weight, self._missing, unmasked, loss, rank)
 
     def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
@@ -327,8 +328,7 @@ def _output_names(outputs: Any, output_names: Sequence[str] | None) -> tuple[str
         names = list(output_names or [f"output_{i}" for i in range(len(leaves))])
     else:
         names, leaves = list(output_names or ["output"]), [outputs]
-    nested = [n for n, leaf in zip(names, leaves, strict=True) if keras.tree.is_nested(leaf)]
-    if nested:
+    if nested := [n for n, o in zip(names, leaves, strict=True) if keras.tree.is_nested(o)]:
         raise ValueError(
             "Expected a flat dict or list of outputs, one per task. Received nested outputs under "
             f"{nested}. Return one flat dict {{task: output}}."

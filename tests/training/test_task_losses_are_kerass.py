@@ -110,3 +110,27 @@ def test_a_loss_that_keeps_every_number_is_masked_number_by_number(float64):
     error = abs(tag.model(x)["a"].numpy() - y["a"])
     logs = tag.evaluate(x, y, batch_size=64, verbose=0, return_dict=True)
     assert logs["a_loss"] == pytest.approx(np.nanmean(error), rel=1e-6)
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_single_labels_may_be_missing_where_they_have_the_outputs_axes(eagerly):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 5, 3)), {k: rng.normal(size=(8, 5, 1)) for k in "ab"}
+    y["a"][::2, 1] = np.nan
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, {k: L.Dense(1, name=k)(inputs) for k in "ab"})
+
+    def loss(y):
+        # Keras's compiled functions are for labels of one shape.
+        tag = TAGModel(model)
+        tag.compile("sgd", loss="mse", run_eagerly=eagerly)
+        return tag.evaluate(x, y, verbose=0, return_dict=True)["a_loss"]
+
+    right = np.nanmean((model(x)["a"].numpy() - y["a"]) ** 2)
+    assert loss(y) == pytest.approx(right, rel=1e-5)
+    flat = {k: v[..., 0] for k, v in y.items()}
+    with pytest.raises(Exception, match="with as many axes as its output"):
+        loss(flat)
+    flat["a"][::2] = np.nan
+    right = np.nanmean((model(x)["a"].numpy()[..., 0] - flat["a"]) ** 2)
+    assert loss(flat) == pytest.approx(right, rel=1e-5)
