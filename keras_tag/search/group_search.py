@@ -115,6 +115,11 @@ class GroupSearch:
         arguments.checked_choice("on_timeout", on_timeout, ("finish", "stop"))
         arguments.checked_choice("baselines", baselines, (None, "single"))
         arguments.checked_choice("start", start, ("initial", "fresh", "trunk", "all"))
+        if build is not None and start in ("trunk", "all"):
+            raise ValueError(
+                "Expected start='initial' with `build`, whose networks start from what it gives "
+                f"them. Received: start={start!r}. Set the weights inside of `build`."
+            )
         arguments.checked_choice("keep", keep, ("best", "all"))
         trainings = 3 * budget if trainings is None and isinstance(budget, int) else trainings
         arguments.checked_numbers(

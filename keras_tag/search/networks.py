@@ -1,6 +1,7 @@
 """`Networks`: a compiled network for any group of tasks, from the model that the user gave."""
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_tag.grouped_model import GroupedModel, build_from
+from keras_tag.search import arguments as given_arguments
 from keras_tag.selection import Grouping
 from keras_tag.tag_model import TAGModel
 from keras_tag.training.compile_spec import compile_config
@@ -32,11 +34,11 @@ class Compiled:
 
     Args:
         model: A compiled model.
-        tasks: Its tasks, in the order of its outputs.
+        outputs: All its outputs, in the order in which Keras pairs them with lists.
     """
 
     model: keras.Model
-    tasks: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     def arguments(self, tasks: Sequence[str]) -> dict[str, Any]:
         """Return arguments of `compile` for a network of some of the tasks.
@@ -70,10 +72,10 @@ class Compiled:
             return None
         if isinstance(given, Mapping):
             by_task = dict(given)
-        elif isinstance(given, list | tuple) and len(given) == len(self.tasks):
-            by_task = dict(zip(self.tasks, given, strict=True))
-        elif spread or len(self.tasks) == 1:
-            by_task = dict.fromkeys(self.tasks, given)
+        elif isinstance(given, list | tuple) and len(given) == len(self.outputs):
+            by_task = dict(zip(self.outputs, given, strict=True))
+        elif spread or len(self.outputs) == 1:
+            by_task = dict.fromkeys(self.outputs, given)
         else:
             raise ValueError(
                 f"Expected `{argument}` to have been compiled as a dict by task. "
@@ -112,7 +114,7 @@ class Networks:
         self._builder: Build | None = build
         if build is None:
             assert model is not None
-            self._compiled = Compiled(model, tasks)
+            self._compiled = Compiled(model, given_arguments.output_names(model, tasks))
             self._builder = self._first = build_from(
                 _inner(model), start="fresh" if start == "fresh" else "initial", verbose=False
             )
@@ -126,12 +128,16 @@ class Networks:
         settings = {
             name: value
             for name, value in optimizer.get_config().items()
-            if name != "name" and isinstance(value, int | float | str | None)
+            if name != "name" and isinstance(value, int | float | str | dict | None)
         }
-        return {
+        compiled = self._compiled.arguments(self.tasks)
+        said = {
             "parameters": int(_inner(model).count_params()),
             "optimizer": {"class": type(optimizer).__name__, **settings},
+            "loss": {task: _name_of(loss) for task, loss in compiled["loss"].items()},
+            "loss_weights": compiled.get("loss_weights"),
         }
+        return dict(json.loads(json.dumps(said, default=str)))
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Return the scope of the strategy that the given model was made under."""
@@ -205,7 +211,7 @@ class Networks:
             arguments = self._compiled.arguments(grouping.tasks)
         else:
             assert self._build is not None
-            arguments = Compiled(self._build(self.tasks), self.tasks).arguments(grouping.tasks)
+            arguments = self._arguments(self._build(self.tasks), grouping.tasks)
         return self._grouped(grouping, networks, arguments)
 
     def _new(
@@ -229,8 +235,8 @@ class Networks:
                 f"Expected build({tasks!r}) to return a compiled keras.Model. Received: "
                 f"{network!r}. Call `compile(optimizer, loss=...)` inside of it."
             )
-        order = tuple(getattr(network, "output_names", None) or tasks)
-        order = order if set(order) == set(tasks) else tasks
+        order = given_arguments.output_names(network, tasks)
+        order = order if set(order) >= set(tasks) else tasks
         return Compiled(network, order).arguments(tasks)
 
     def _grouped(
@@ -246,6 +252,10 @@ class Networks:
 
 def _inner(model: keras.Model) -> keras.Model:
     return model.model if isinstance(model, TAGModel) else model
+
+
+def _name_of(loss: Any) -> str:
+    return str(loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__))
 
 
 def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:

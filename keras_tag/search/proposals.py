@@ -152,9 +152,23 @@ class Problem:
 
         return any(
             set(other.group) > set(outcome.group)
+            and self.allows(other.group)
             and all(inside(other, task) < inside(outcome, task) for task in outcome.group)
             for other in outcomes
             if other.status == "done" and outcome.status == "done"
+        )
+
+    def allows(self, group: Sequence[str]) -> bool:
+        """Return whether the constraints allow a group; the joint run and lone tasks need not be.
+
+        Args:
+            group: The tasks.
+        """
+        members, given = set(group), self.constraints
+        return (
+            len(group) <= (given.get("max_size") or len(self.tasks))
+            and not any(members.issuperset(pair) for pair in given.get("cannot_link", ()))
+            and all(len(members.intersection(p)) != 1 for p in given.get("must_link", ()))
         )
 
     def scales(self, outcomes: Sequence[Outcome]) -> dict[str, LossScale]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import keras
 import numpy as np
@@ -18,14 +18,16 @@ import tensorflow as tf
 
 from keras_tag.affinity import Affinity
 from keras_tag.atomic_files import sync, write_atomically
+from keras_tag.callbacks.backup import Backup
 from keras_tag.search.data import Position, Source
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective
 from keras_tag.search.resuming import KeepBest, Resume, can_resume
 
-Callbacks = (
-    Sequence[keras.callbacks.Callback]
+Callbacks: TypeAlias = (
+    keras.callbacks.Callback
+    | Sequence[keras.callbacks.Callback]
     | Callable[[tuple[str, ...]], Sequence[keras.callbacks.Callback]]
 )
 _PATHS = {
@@ -268,12 +270,12 @@ def copies(
         number: The training's.
 
     Raises:
-        ValueError: One can't be copied.
+        ValueError: One can't be copied, or keeps backups in a folder of its own.
     """
     if callable(callbacks):
-        return list(callbacks(group))
+        return _several(callbacks(group))
     made = []
-    for callback in callbacks:
+    for callback in _several(callbacks):
         try:
             own = copy.deepcopy(callback)
         except Exception as error:
@@ -290,6 +292,17 @@ def copies(
                 folder.mkdir(parents=True, exist_ok=True)
         made.append(own)
     return made
+
+
+def _several(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Return callbacks as a list, of one as well, as `fit` takes them."""
+    several = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    if any(isinstance(one, keras.callbacks.BackupAndRestore | Backup) for one in several):
+        raise ValueError(
+            "Expected callbacks without backups: the search keeps its own, and one training would "
+            "go on from another's. Received: BackupAndRestore. Leave it out."
+        )
+    return several
 
 
 def _save(network: keras.Model, file: Path) -> None:

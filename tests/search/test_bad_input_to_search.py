@@ -54,6 +54,7 @@ def one_task():
         ({"max_retries": -1}, ValueError, "`max_retries`"),
         ({"baselines": "joint"}, ValueError, "`baselines`"),
         ({"start": "warm"}, ValueError, "`start`"),
+        ({"build": lambda tasks: None, "start": "all"}, ValueError, "inside of `build`"),
         ({"keep": "none"}, ValueError, "`keep`"),
         ({"on_timeout": "kill"}, ValueError, "`on_timeout`"),
         ({"objective": {"depth": "val_depth_auc"}}, ValueError, "never guessed"),

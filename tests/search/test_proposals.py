@@ -113,6 +113,10 @@ def test_a_network_that_a_larger_one_beats_everywhere_can_be_dropped():
     assert beaten == [(A, B), (A,)]
     apart = replace(PROBLEM, constraints={"overlap": False})
     assert not any(apart.beaten(outcome, trained) for outcome in trained)
+    for constraint in ({"max_size": 2}, {"cannot_link": [(B, C)]}):
+        # The larger one can't be served.
+        bound = replace(PROBLEM, constraints=constraint)
+        assert not bound.beaten(trained[[o.group for o in trained].index((A, B))], trained)
 
 
 def test_constraints_hold_for_what_is_asked_and_chosen():

@@ -1,0 +1,61 @@
+"""What the networks of a search are compiled with, and what a folder knows of it."""
+
+import keras
+import numpy as np
+import pytest
+import toys
+
+import keras_tag
+from keras_tag.search.data import Source
+from keras_tag.search.networks import Networks
+
+LISTS = {
+    "loss": ["mse", "mae", "log_cosh", "huber"],
+    "loss_weights": [1.0, 2.0, 3.0, 4.0],
+    "metrics": [["mae"], ["mse"], ["mae"], ["mse"]],
+}
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_lists_are_paired_with_outputs_as_keras_pairs_them(by_name):
+    model = toys.network(dropout=0.0)
+    if not by_name:
+        model = keras.Model(model.inputs, [model.output[task] for task in toys.TASKS])
+    model.compile("adam", **LISTS)
+    x, y = toys.data(32)
+    labels = y if by_name else [y[task] for task in toys.TASKS]
+    expected = model.evaluate(x, labels, verbose=0, return_dict=True)
+    group = ("objects", "normals")
+    networks = Networks(model, None, group, "initial", None)
+    reached = networks.group(group).evaluate(x, y, verbose=0, return_dict=True)
+    own = {name: value for name, value in expected.items() if name.startswith(group)}
+    assert {name: reached[name] for name in own} == pytest.approx(own, rel=1e-5)
+
+
+def test_a_list_of_inputs_stays_one():
+    x, y = toys.data(64)
+    source = Source([x[:, :3], x[:, 3:]], y, batch_size=64)
+    first, second = source.first_batch()[0]
+    np.testing.assert_array_equal(first, x[:, :3])
+    np.testing.assert_array_equal(second, x[:, 3:])
+
+
+def test_other_losses_and_other_last_labels_are_another_search():
+    given = Networks(toys.compiled(), None, toys.TASKS, "initial", None).describe()
+    model = toys.compiled(loss={**dict.fromkeys(toys.TASKS, "mse"), "edges": "mae"})
+    assert Networks(model, None, toys.TASKS, "initial", None).describe() != given
+    labels = np.zeros(5000, "float32")
+    before = Source(labels, labels).describe()
+    changed = labels.copy()
+    changed[-1] = 1.0
+    assert Source(labels, changed).describe() != before
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_backups_of_the_user_are_refused(tmp_path, many):
+    own = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    x, y = toys.data(32)
+    search = keras_tag.GroupSearch(toys.compiled(), 2, directory=tmp_path)
+    with pytest.raises(ValueError, match="the search keeps its own"):
+        search.search(x, y, validation_split=0.5, callbacks=[own] if many else own, verbose=0)
+    assert not (tmp_path / "group_search").exists()
