@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_tag.search.data import Source, source_of
 from keras_tag.tag_model import TAGModel
@@ -181,6 +182,18 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
                 f"Expected data that can be read for every training. Received: {what} is a "
                 "generator, which can be read once. Give a function that returns a "
                 "tf.data.Dataset, arrays, or a PyDataset."
+            )
+    for what, data, steps in (
+        ("x", x, "steps_per_epoch"),
+        ("validation_data", validation, "validation_steps"),
+    ):
+        endless = (
+            isinstance(data, tf.data.Dataset) and data.cardinality() == tf.data.INFINITE_CARDINALITY
+        )
+        if endless and given[steps] is None:
+            raise ValueError(
+                f"Expected `{steps}` with a dataset without end. Received: {what} repeats for "
+                f"ever, and {steps}=None."
             )
     if x is None:
         raise ValueError("Expected training data. Received: x=None.")

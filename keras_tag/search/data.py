@@ -227,11 +227,11 @@ def source_of(
     """Return validation data as a `Source`.
 
     Args:
-        given: `(x, y)`, `(x, y, sample_weight)`, a dataset or a function.
+        given: `(x, y)`, `(x, y, sample_weight)` or a list of these, a dataset or a function.
         batch_size: For arrays.
         output_names: As in `Source`.
     """
-    x, y, weight = (*given, None)[:3] if isinstance(given, tuple) else (given, None, None)
+    x, y, weight = (*given, None)[:3] if isinstance(given, tuple | list) else (given, None, None)
     return Source(x, y, weight, batch_size, False, output_names)
 
 

@@ -339,7 +339,7 @@ class GroupSearch:
             by_group = {outcome.group: outcome for outcome in results.done}
             single = {task: self._load(by_group[task,]) for task in self.tasks}
         data = test
-        if isinstance(test, tuple):
+        if isinstance(test, tuple | list):
             data = source_of(test, 32, self._output_names).batches(0).data
         return served.report(data, joint=self._load(results.joint), single=single)
 

@@ -108,7 +108,8 @@ class Ledger:
         if not self.exists:
             raise ValueError(
                 "Expected the folder of a GroupSearch (directory/project_name), with a file "
-                f"search.json. Received: {str(self.folder)!r}."
+                f"search.json. Received: {str(self.folder)!r}. Call `search` first, or name the "
+                "folder of a search that began."
             )
         return dict(json.loads((self.folder / "search.json").read_text("utf-8")))
 

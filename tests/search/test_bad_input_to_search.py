@@ -5,11 +5,13 @@ import threading
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from toys import TASKS, compiled, data, network
 
 import keras_tag
 
 X, Y = data(64)
+ENDLESS = tf.data.Dataset.from_tensors((X, Y)).repeat()
 
 
 class Subclassed(keras.Model):
@@ -77,6 +79,8 @@ def test_the_constructor_names_what_it_can_not_use(arguments, error, message, tm
         ({"x": iter([X])}, "generator"),
         ({"validation_data": (v for v in [X])}, "generator"),
         ({"y": None, "validation_split": 0.5}, "Expected labels"),
+        ({"validation_data": ENDLESS}, "Expected `validation_steps`"),
+        ({"x": ENDLESS, "y": None, "validation_data": [X, Y]}, "Expected `steps_per_epoch`"),
     ],
 )
 def test_search_names_what_it_can_not_use(arguments, message, tmp_path):
