@@ -174,6 +174,12 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
     Raises:
         ValueError: There is no validation data, or data that can be read only once.
     """
+    epochs, every = given["epochs"], given["validation_freq"]
+    if epochs < (every if isinstance(every, int) else min(every)):
+        raise ValueError(
+            "Expected at least one validation, by which networks are compared. Received: "
+            f"epochs={epochs!r} and validation_freq={every!r}."
+        )
     batch_size = given["batch_size"] or 32
     x, validation = given["x"], given["validation_data"]
     for what, data in (("x", x), ("validation_data", validation)):

@@ -75,6 +75,8 @@ def test_the_constructor_names_what_it_can_not_use(arguments, error, message, tm
     [
         ({}, "Expected validation data"),
         ({"validation_split": 1.5}, "`validation_split` above 0"),
+        ({"validation_split": 0.5, "validation_freq": 2}, "at least one validation"),
+        ({"validation_split": 0.5, "epochs": 0}, "at least one validation"),
         ({"x": None}, "Expected training data"),
         ({"x": iter([X])}, "generator"),
         ({"validation_data": (v for v in [X])}, "generator"),
