@@ -13,7 +13,8 @@ def matching_rate(point: ProbePoint, optimizer: Stepper) -> tf.Tensor:
     it, both change the joint loss equally, to first order, at the rate `<D, g> / <g, g>`. For plain
     SGD that is the learning rate. An Adam step has about the size of its learning rate in every
     coordinate, however large g is: there a gradient step at the learning rate itself can be far too
-    long or too short.
+    long or too short. Momentum may point against the gradient of one batch: the step's length along
+    g counts, so the rate is `|<D, g>| / <g, g>`.
 
     Cost: one backward pass and one step of the optimizer.
 
@@ -22,8 +23,8 @@ def matching_rate(point: ProbePoint, optimizer: Stepper) -> tf.Tensor:
         optimizer: The optimizer's step on the shared variables.
 
     Returns:
-        A positive scalar in the losses' dtype. NaN where the optimizer's step, to first order,
-        does not lower the batch's joint loss, or is not finite.
+        A scalar in the losses' dtype, not negative. NaN where the joint gradient is zero or one of
+        the two is not finite.
     """
     gradient = point.joint_gradient()
     optimizer.begin()
@@ -39,6 +40,4 @@ def matching_rate(point: ProbePoint, optimizer: Stepper) -> tf.Tensor:
         )
 
     step = [before - after for before, after in zip(point.values, moved, strict=True)]
-    rate = inner(step, gradient) / inner(gradient, gradient)
-    usable = tf.math.is_finite(rate) & (rate > 0)
-    return tf.stop_gradient(tf.where(usable, rate, tf.constant(np.nan, dtype)))
+    return tf.stop_gradient(tf.abs(inner(step, gradient)) / inner(gradient, gradient))

@@ -125,7 +125,7 @@ def test_it_depends_neither_on_the_order_of_the_tasks_nor_on_the_call():
         {"costs": lambda group: 1 + ("t01" in group)},
         {"weights": {"t00": 0.0, "t04": 2.0}, "score": "partners", "alone": 0.1},
     ],
-    ids=str,
+    ids=lambda choice: "-".join(choice),
 )
 def test_every_draw_is_worth_what_select_groups_finds(choice):
     affinity, asked = random_affinity(5, seed=5), Choice(**choice)

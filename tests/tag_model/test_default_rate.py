@@ -26,7 +26,7 @@ def trained(optimizer, **kwargs):
     return tag
 
 
-def rate_by_hand(tag):
+def rate_by_hand(tag, y=Y):
     """Plain Keras: take the optimizer's step along the joint gradient, and put it back."""
     optimizer = getattr(tag.optimizer, "inner_optimizer", tag.optimizer)
     trunk = tag.model.get_layer("trunk").trainable_variables
@@ -35,9 +35,9 @@ def rate_by_hand(tag):
     with tf.GradientTape() as tape:
         out = tag.model(X, training=True)
         joint = (
-            2 * tf.reduce_mean((Y["a"] - out["a"]) ** 2)
-            + keras.losses.BinaryCrossentropy()(Y["b"], out["b"])
-            + keras.losses.Huber()(Y["c"], out["c"])
+            2 * tf.reduce_mean((y["a"] - out["a"]) ** 2)
+            + keras.losses.BinaryCrossentropy()(y["b"], out["b"])
+            + keras.losses.Huber()(y["c"], out["c"])
         )
     gradient = [g.numpy() for g in tape.gradient(joint, [v.value for v in trunk])]
     optimizer.apply_gradients([(tf.constant(g), v) for g, v in zip(gradient, trunk, strict=True)])
@@ -61,6 +61,20 @@ def test_the_rate_is_that_of_the_optimizers_real_step(name, lookahead):
     rate = rate_by_hand(tag)
     given = trained(OPTIMIZERS[name](), lookahead=lookahead, lookahead_rate=rate)
     np.testing.assert_allclose(affinity, given.measure_affinity(X, Y), rtol=2e-3, atol=2e-6)
+
+
+def test_momentum_against_the_gradient_leaves_no_probe_out():
+    up = {"a": Y["a"] + 50, "b": np.ones_like(Y["b"]), "c": Y["c"] + 50}
+    down = {"a": Y["a"] - 50, "b": np.zeros_like(Y["b"]), "c": Y["c"] - 50}
+    tag, given = trained(OPTIMIZERS["adam"]()), trained(OPTIMIZERS["adam"]())
+    for model in (tag, given):
+        model.fit(X, up, batch_size=8, epochs=4, shuffle=False, verbose=0)
+    rate = rate_by_hand(tag, down)
+    assert rate < 0
+    given.lookahead_rate = -rate
+    affinity = tag.measure_affinity(X, down)
+    assert np.isfinite(affinity).all()
+    np.testing.assert_allclose(affinity, given.measure_affinity(X, down), rtol=2e-3, atol=2e-6)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
