@@ -348,12 +348,12 @@ class TAGModel(WrappingModel):
         self.test_function.begin()
         return self.test_function
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Run Keras's training step; `data` is a pair with the joint gradient if that is reused."""
+    def train_step(self, data: Any) -> Any:
+        """Run Keras's training step; before a step that is probed, its probe, with nested tapes."""
         switch = self._prober.switch
-        if not switch.reuses:
-            return super().train_step(data)
-        data, switch.gradient = data
+        if switch.probing:
+            return self._prober.look_ahead(*data)
+        data, switch.gradient = data if switch.reuses else (data, None)
         try:
             return super().train_step(data)
         finally:

@@ -25,6 +25,7 @@ class ProbeSwitch:
         paused: No step is probed.
         every: How often the present or latest `fit` probes, where the model's own `every` is None.
         complete: No label is missing in the data of the function that runs, as the host has seen.
+        probing: `train_step` runs a probe.
         reuses: The training step that is traced takes its joint gradient from its probe.
         gradient: That gradient, one tensor per trainable variable.
         last_step_probed: The latest step was probed.
@@ -33,6 +34,7 @@ class ProbeSwitch:
     paused: bool = False
     every: int = OFTEN
     complete: bool = False
+    probing: bool = False
     reuses: bool = False
     gradient: Any = None
     last_step_probed: bool = False

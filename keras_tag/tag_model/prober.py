@@ -81,12 +81,10 @@ class Prober:
         query = next(self._queries()) if model.probe_data is not None else None
         strategy = model.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
-            affinity = self._probe_alone(data, query)[0]
+            affinity = self.look_ahead(data, query)[0]
         else:
             data = split_batch(data, strategy)
-            probe = tf.function(
-                lambda *args: strategy.run(self._probe_alone, args), autograph=False
-            )
+            probe = tf.function(lambda *args: strategy.run(self.look_ahead, args), autograph=False)
             affinity = strategy.experimental_local_results(probe(data, query)[0])[0]
         measured: np.ndarray = affinity.numpy()
         return np.where(np.isfinite(measured), measured, np.nan).astype("float64")
@@ -144,12 +142,16 @@ class Prober:
         return tuple(local(of)[0].numpy().astype("float64") for of in (affinity, losses)), gradient
 
     def _probe_function(self, like: Any) -> Callable[..., Any]:
-        """Return `_probe_alone` on all replicas, compiled as Keras compiles its training step."""
+        """Return the probe of `train_step` on all replicas, compiled as Keras compiles a step."""
         model = self._model
         strategy = model.distribute_strategy
 
         def run(*args: Any) -> Any:
-            return strategy.run(self._probe_alone, args)
+            self.switch.probing = True
+            try:
+                return strategy.run(model.train_step, (args,))
+            finally:
+                self.switch.probing = False
 
         if model.run_eagerly:
             return run
@@ -163,13 +165,17 @@ class Prober:
             function.get_concrete_function(without_optionals(like.element_spec), query, first)
         return function
 
-    def _probe_alone(
+    def look_ahead(
         self, data: Any, query: Any = None, first: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor] | None, tf.Tensor | None]:
         """Probe a batch with a forward pass whose effects are discarded.
 
+        The outer tape records the forward pass and gives each task's gradient on the shared
+        variables (equation 1). A task's step is applied to copies of their values, in scopes in
+        which every task's loss is measured again (equation 2).
+
         Args:
-            data: The batch.
+            data: The batch of a replica.
             query: A batch of `probe_data`, or None.
             first: The first source of `sources_per_probe`; None: every task is a source.
 
