@@ -99,6 +99,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if "keras" in sys.modules and sys.modules["keras"].config.backend() == "tensorflow":
+if "keras" in sys.modules and sys.modules["keras"].backend.backend() == "tensorflow":
     for _module in _REGISTERED:
         importlib.import_module(f"keras_tag.{_module}")

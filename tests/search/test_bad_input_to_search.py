@@ -1,4 +1,4 @@
-"""What can't be searched is refused before anything is trained, each with its own message."""
+"""Refusal of what can't be searched: before anything is trained, each with its own message."""
 
 import threading
 

@@ -70,7 +70,7 @@ def test_a_small_cnn_on_images_with_early_stopping_and_an_auc(tmp_path):
 
 
 @keras.saving.register_keras_serializable("tests")
-class Subclassed(keras.Model):
+class BuiltByFunction(keras.Model):
     """A trunk and a head per task."""
 
     def __init__(self, tasks, **kwargs):
@@ -88,7 +88,7 @@ class Subclassed(keras.Model):
 
 
 def build(tasks):
-    model = Subclassed(tasks)
+    model = BuiltByFunction(tasks)
     model.compile("adam", loss=dict.fromkeys(tasks, "mse"))
     return model
 
@@ -99,7 +99,7 @@ def test_a_subclassed_model_through_build(tmp_path):
         build=build, tasks=toys.TASKS, budget=2, trainings=2, directory=tmp_path
     )
     search.search(x, y, validation_split=0.25, epochs=2, verbose=0)
-    assert_serves_the_chosen_networks(search, x[:8], Subclassed)
+    assert_serves_the_chosen_networks(search, x[:8], BuiltByFunction)
 
 
 def test_missing_labels_sample_weights_and_lone_tasks(tmp_path, capsys):

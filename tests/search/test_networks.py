@@ -1,4 +1,4 @@
-"""What the networks of a search are compiled with, and what a folder knows of it."""
+"""The compiled networks of a search, and what its folder keeps of their settings."""
 
 import keras
 import numpy as np

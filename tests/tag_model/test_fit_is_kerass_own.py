@@ -120,15 +120,6 @@ def test_regularisers_and_add_loss_act_on_the_joint_update_only():
     np.testing.assert_array_equal(*affinities)
 
 
-def test_loss_weights_do_not_touch_the_affinity():
-    x, y = data(32, dtype="float32")
-    tag = TAGModel(mlp())
-    tag.compile("sgd", loss=LOSS)
-    plain = tag.measure_affinity(x, y)
-    tag.compile("sgd", loss=LOSS, loss_weights={"a": 0.0, "b": 7.0, "c": 1.0})
-    np.testing.assert_array_equal(tag.measure_affinity(x, y), plain)
-
-
 def test_no_attribute_of_the_wrapper_hides_one_of_keras():
     plain = mlp()
     plain.compile("sgd", loss=LOSS)

@@ -12,9 +12,9 @@ def test_another_backend_is_refused_with_the_line_to_set(backend, name):
         import keras
         import numpy as np
 
+        keras.backend.backend = lambda: {backend!r}
         import keras_tag
 
-        keras.backend.backend = lambda: {backend!r}
         try:
             keras_tag.{name}
         except ImportError as error:
