@@ -88,6 +88,7 @@ def trained_names(tasks, plain):
     tag = keras_tag.TAGModel(joint, every=1)
     tag.compile("adam", loss="mse")
     tag.fit(train, epochs=3, verbose=0)
+    joint.compile("adam", loss="mse")
     served = keras_tag.GroupedModel(plain["grouping"], build_model)
     served.compile("adam", loss="mse")
     return {

@@ -55,10 +55,13 @@ def split_outputs(model: keras.Model, names: Sequence[str]) -> keras.Model:
             are the classes of one task.
 
     Example:
+        >>> inputs = keras.Input((6,))
+        >>> hidden = keras.layers.Dense(8, "relu")(inputs)
+        >>> attributes = keras.Model(inputs, keras.layers.Dense(3, "sigmoid")(hidden))
         >>> model = split_outputs(attributes, ["Smiling", "Young", "Eyeglasses"])
         >>> tag = keras_tag.TAGModel(model)
         >>> tag.compile("adam", loss="binary_crossentropy")
-        >>> tag.fit(images, labels)  # labels: `[batch, 3]`
+        >>> history = tag.fit(x, (x[:, :3] > 0).astype("float32"))  # Labels: `[batch, 3]`.
     """
     head, activation = _head(model)
     names = [str(name) for name in names]

@@ -32,7 +32,7 @@ def test_bytes_per_probe_are_those_of_the_table():
             expected = 4 * shared * n * steps * times
             if kind in ("gradient", "first_order"):
                 expected += 8 * shared  # The rate: the joint gradient, and an optimizer's step.
-            expected += 4 * n * (n + 1 if looked_ahead else 1) + 8 * n
+            expected += 4 * n * (n + 1 if looked_ahead else 1) + 16 * n
             assert sum(reduced) == expected, (kind, steps, sum(reduced), expected)
     """,
     )
