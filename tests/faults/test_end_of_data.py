@@ -15,6 +15,7 @@ def unknown(steps):
     return tf.data.Dataset.from_generator(some, output_signature=runs.batches(0, 1).element_spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", quick([4, 5], [4]))
 def test_the_end_is_as_in_keras_and_no_probe(steps):
     """Keras 3.15 counts the step of the batch that never came; so weights are Keras's only if

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from grouped_networks import dict_network
+from quick import quick
 
 from keras_tag import GroupedModel, Grouping, TAGModel, build_from
 
@@ -40,7 +41,7 @@ METRICS = {"d": ["mae"], "b": ["mse"], "a": ["mae"], "c": ["mse"]}
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("kind", ["list", "dict"])
+@pytest.mark.parametrize("kind", quick(["list", "dict"], ["list"]))
 @pytest.mark.parametrize("groups", [[("a", "b"), ("c", "d")], [("b", "d")], [("c",)]])
 def test_lists_are_in_the_joint_models_order(kind, groups, fed, tmp_path):
     """The oracle is plain Keras, fed by the same lists."""
@@ -109,6 +110,7 @@ def test_names_of_the_joint_models_other_tasks_change_nothing(build, fed):
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 def test_fit_groups_and_report_take_them_too(fed, tmp_path):
     x, y, weight = fed
     model = joint("list")
@@ -161,6 +163,7 @@ def factors(kind):
     return np.array(1.0, "float32"), np.float32(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "as_list"), [("keras variable", False), ("tf variable", True), ("arrays", False)]
 )
@@ -198,6 +201,7 @@ def test_loss_weights_may_change_while_fit_runs(kind, as_list, fed):
         assert run(wrap) == pytest.approx(plain, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_loss_weight_is_that_of_every_task(fed):
     x, y, _ = fed
     model = joint("dict")

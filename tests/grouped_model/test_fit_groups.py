@@ -41,6 +41,7 @@ def compiled(grouping, build_model, start=None):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_equals_the_joint_fit(tmp_path, grouping, batch):
     x, y = batch

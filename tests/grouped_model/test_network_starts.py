@@ -173,6 +173,7 @@ def test_flags_of_inner_layers_and_lora_come_through_and_are_saved(tmp_path):
     assert np.any(loaded.networks[0].get_layer("adapted").lora_kernel_a.numpy() != 0)
 
 
+@pytest.mark.slow
 def test_keras_still_loads_lora_as_zeros_which_restart_lora_is_for(tmp_path):
     model = joint_with(L.Dense(6, name="adapted"))
     model.get_layer("adapted").enable_lora(2)
@@ -197,6 +198,7 @@ class Heads(L.Layer):
         return (*shape[:-1], 1), (*shape[:-1], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["layer", "nested"])
 def test_trunk_is_what_two_outputs_depend_on_not_what_stands_in_one_layer(kind):
     inputs = keras.Input((6,))

@@ -8,13 +8,12 @@ import keras
 import numpy as np
 import pytest
 from example_models import MODELS, frozen_backbone
+from quick import quick
 
 import keras_tag
 
 PAGE = Path(__file__).parents[2] / "docs" / "works_out_of_the_box.md"
-SLOW = {"MobileNetV3Small", "EfficientNetB0", "DistilBERT, partly frozen", "BERT with LoRA"}
-
-
+QUICK = {"Tabular data with adapted preprocessing"}
 # Without trained weights a longer step harms the task that takes it, which selection refuses.
 RATES = {"MobileNetV3Small": 1e-5, "EfficientNetB0": 1e-5}
 
@@ -25,9 +24,7 @@ def by_name(model, outputs):
     return dict(zip(model.output_names, outputs, strict=True))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS]
-)
+@pytest.mark.parametrize("name", quick(MODELS, QUICK))
 def test_the_whole_path(tmp_path, name):
     keras.utils.set_random_seed(0)
     model, x, y, loss = MODELS[name]()

@@ -63,7 +63,6 @@ def test_the_given_model_is_left_as_it_is(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_two_searches_with_one_seed_give_the_same_weights(folder, toy):
     keras.utils.set_random_seed(17)  # What ran before plays no part.
     searched(folder, "again")

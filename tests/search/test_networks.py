@@ -40,6 +40,7 @@ def test_a_list_of_inputs_stays_one():
     np.testing.assert_array_equal(second, x[:, 3:])
 
 
+@pytest.mark.slow
 def test_other_losses_and_other_last_labels_are_another_search():
     given = Networks(toys.compiled(), None, toys.TASKS, "initial", None).describe()
     model = toys.compiled(loss={**dict.fromkeys(toys.TASKS, "mse"), "edges": "mae"})

@@ -81,6 +81,7 @@ def test_the_same_search_gives_the_same_report(results):
     assert report_html(results) == report_html(results)
 
 
+@pytest.mark.slow
 def test_forty_tasks_make_less_than_two_megabytes(tmp_path):
     tasks = tuple(f"task_{k:02}" for k in range(40))
     ledger = Ledger(tmp_path)

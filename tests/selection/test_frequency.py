@@ -205,6 +205,7 @@ def test_pairs_of_a_single_run_are_named_by_their_runs():
     assert "takes at least two runs" in str(said[0].message)
 
 
+@pytest.mark.slow
 def test_more_than_fifteen_tasks_are_not_resampled_and_that_is_said():
     mean = np.kron(np.eye(8), np.full((2, 2), 0.8)) + 0.2 * np.eye(16)
     grouping = quiet(select_groups, affinity_of(mean, 0.01), 8)

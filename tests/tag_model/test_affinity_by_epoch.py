@@ -94,6 +94,7 @@ def test_an_interrupted_epoch_is_kept_when_training_just_goes_on():
     assert epochs_of_rows(tag) == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_an_epoch_repeated_after_a_restore_replaces_what_was_measured_of_it(tmp_path):
     weights = tmp_path / "middle.weights.h5"
     tag = compiled()
@@ -114,6 +115,7 @@ def test_an_epoch_repeated_after_a_restore_replaces_what_was_measured_of_it(tmp_
     assert probes_by_row(other) == [STEPS, 2, STEPS, STEPS]
 
 
+@pytest.mark.slow
 def test_kerass_own_backup_restores_affinities(tmp_path):
     def backup():
         return keras.callbacks.BackupAndRestore(str(tmp_path / "backup"), save_freq=1)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from quick import quick
 
 from keras_tag import TAGModel
 
@@ -70,6 +71,7 @@ def test_a_row_is_that_of_the_weighted_step(lookahead, weights):
     np.testing.assert_allclose(affinity, expected, rtol=2e-3, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_weights_of_one_change_no_bit():
     for lookahead in ("gradient", "first_order", "optimizer"):
         _, without = measured(None, lookahead=lookahead)
@@ -84,12 +86,14 @@ def test_a_task_of_weight_zero_takes_no_step_and_is_measured_as_a_target(lookahe
     assert np.isfinite(affinity[[0, 2]]).all()
 
 
+@pytest.mark.slow
 def test_a_cosine_has_no_weights():
     _, without = measured(None, lookahead="cosine")
     _, weighted = measured({"a": 30.0, "b": 0.0, "c": 1.0}, lookahead="cosine")
     np.testing.assert_array_equal(without, weighted)
 
 
+@pytest.mark.slow
 def test_sources_in_turn_are_weighted_each_by_its_own():
     rows = []
     for kwargs in ({}, {"sources_per_probe": 1}):
@@ -100,7 +104,7 @@ def test_sources_in_turn_are_weighted_each_by_its_own():
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", [keras.Variable, tf.Variable])
+@pytest.mark.parametrize("kind", quick([keras.Variable, tf.Variable], [keras.Variable]))
 @pytest.mark.parametrize("reuse", [False, True])
 def test_weights_that_a_callback_changes_are_followed_from_step_to_step(kind, reuse):
     def train(wrap):

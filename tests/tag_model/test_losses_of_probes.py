@@ -64,6 +64,7 @@ def test_a_task_without_labels_in_a_batch_does_not_count_there():
     assert np.isfinite(tag.affinity().losses).all()
 
 
+@pytest.mark.slow
 def test_a_saved_and_loaded_model_goes_on_with_them(tmp_path):
     whole, parted = compiled(), compiled()
     whole.fit(X, Y, batch_size=8, epochs=1, shuffle=False, verbose=0)
@@ -75,6 +76,7 @@ def test_a_saved_and_loaded_model_goes_on_with_them(tmp_path):
     np.testing.assert_allclose(loaded.affinity().losses, whole.affinity().losses, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lookahead", ["first_order", "cosine", "optimizer"])
 def test_every_kind_of_probe_keeps_them(lookahead):
     tag, gradient = compiled(lookahead=lookahead), compiled()

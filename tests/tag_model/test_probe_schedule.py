@@ -126,6 +126,7 @@ def test_unless_told_fit_goes_by_its_length():
     assert tag.probes_every == 10
 
 
+@pytest.mark.slow
 def test_data_that_do_not_say_how_long_they_are():
     x, y = data(4)
 

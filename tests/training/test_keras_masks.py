@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from fresh_process import run_alone
+from quick import quick
 from tag_models import relative
 
 from keras_tag import GroupedModel, Grouping, TAGModel, build_from
@@ -74,7 +75,7 @@ def test_the_mask_of_an_output_is_where_keras_keeps_it():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("weighting", [None, "examples", "tokens"])
+@pytest.mark.parametrize("weighting", quick([None, "examples", "tokens"], ["tokens"]))
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("kind", ["sum", "sum_over_batch_size", "mean", "mean_with_sample_weight"])
 def test_a_loss_is_over_labelled_unmasked_positions(kind, classes, weighting):
@@ -108,6 +109,7 @@ def test_a_loss_is_over_labelled_unmasked_positions(kind, classes, weighting):
             assert logs[f"{task}_loss"] == pytest.approx(expected, rel=1e-6), type(wrapped)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("wrap", [TAGModel, grouped])
 def test_training_is_that_of_plain_keras_with_the_labelled_weighted(wrap):
@@ -131,6 +133,7 @@ def test_training_is_that_of_plain_keras_with_the_labelled_weighted(wrap):
         np.testing.assert_allclose(ours, right, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "weighting"), [(1, "tokens"), (1, None), (3, None)])
 def test_without_missing_labels_fit_is_bit_for_bit_kerass(classes, weighting):
     x = tokens()
@@ -157,7 +160,9 @@ def test_without_missing_labels_fit_is_bit_for_bit_kerass(classes, weighting):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order", "cosine"])
+@pytest.mark.parametrize(
+    "kind", quick(["gradient", "optimizer", "first_order", "cosine"], ["gradient"])
+)
 def test_affinity_is_that_of_the_positions_that_count(kind):
     """Labels that are missing on masked positions only change nothing."""
     x = tokens()
@@ -170,6 +175,7 @@ def test_affinity_is_that_of_the_positions_that_count(kind):
     assert relative(tag.measure_affinity(x, holed), whole) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("ignored", [0, 2])
 def test_a_class_that_a_loss_ignores_is_not_counted_either(ignored):
@@ -188,6 +194,7 @@ def test_a_class_that_a_loss_ignores_is_not_counted_either(ignored):
         assert logs[f"{task}_loss"] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_masking_layers_and_one_hot_labels_are_masked_alike():
     rng = np.random.default_rng(0)
@@ -251,6 +258,7 @@ def test_two_replicas_share_masked_batches_by_what_counts():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_a_labelled_loss_in_plain_keras_counts_the_same_positions():
     x = tokens()
