@@ -4,19 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
-from page_blocks import run_page
+from page_blocks import blocks, run_page
 
 import keras_tag
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 # Pages whose blocks a test in another folder runs.
 ELSEWHERE = {"celeba.md", "cli.md", "demo.md", "grouped_model.md", "promises.md", "reference.md"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name
+    "page", [page for page in WITH_BLOCKS if page.name not in ELSEWHERE], ids=lambda page: page.name
 )
 def test_the_blocks_of_a_page_run_from_top_to_bottom(page, tmp_path):
     run_page(page, tmp_path)
