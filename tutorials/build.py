@@ -10,7 +10,6 @@ written in one place.
 """
 
 import argparse
-import base64
 import os
 from pathlib import Path
 from typing import Any
@@ -102,12 +101,6 @@ def _tidy(made: Any) -> None:
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
 
 
-def _save_picture(cell: Any, path: Path) -> None:
-    """The picture that a cell shows, for the README."""
-    pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
-    path.write_bytes(base64.b64decode(pictures[0]))
-
-
 def main() -> None:
     """Make all notebooks, or those that are named."""
     import tempfile
@@ -123,9 +116,6 @@ def main() -> None:
         if not options.no_run:
             with tempfile.TemporaryDirectory() as folder:
                 run(made, Path(folder))
-        for cell in made.cells:
-            if "readme" in cell.metadata.get("tags", []) and not options.no_run:
-                _save_picture(cell, FOLDER.parent / "docs" / f"{source.stem}.png")
         path = FOLDER / f"{source.stem}.ipynb"
         nbformat.write(made, path)
         print(f"wrote {path.name}, {path.stat().st_size / 1000:.0f} kB", flush=True)

@@ -91,7 +91,7 @@ affinity
 grouping = keras_tag.select_groups(affinity, budget=2)
 grouping
 
-# %% tags=["readme"]
+# %%
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=[1.35, 1]
 )
