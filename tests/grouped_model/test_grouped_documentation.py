@@ -14,4 +14,4 @@ def test_every_example_runs(tmp_path):
     printed = run_page(PAGE, tmp_path)
     for expected in re.findall(r"^print\(.*\)  # (.*)$", "\n".join(blocks(PAGE)), re.MULTILINE):
         assert expected in printed
-    assert "0: 6 weights copied, 0 fresh\n1: 6 weights copied, 0 fresh" in printed
+    assert "networks start with 8 of the joint model's 8 weights, 0 are fresh" in printed
