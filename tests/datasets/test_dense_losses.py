@@ -60,6 +60,7 @@ def evaluated(model, losses):
     return {task: logs[f"{task}_loss"] for task in Y}
 
 
+@pytest.mark.slow
 def test_plain_keras_tag_model_and_grouped_model_mean_the_same_pixels():
     model = network()
     expected = pytest.approx(by_hand(model.predict(X, verbose=0)), rel=1e-5)

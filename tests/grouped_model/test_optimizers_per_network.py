@@ -154,6 +154,7 @@ def test_the_log_of_the_learning_rate_has_keras_name_and_own_optimizers_keep_the
     assert rates[0] < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_swapping_in_averages_as_each_network_does_alone(batch):
     def averaging():

@@ -171,9 +171,9 @@ def check(call, oracle):
     return True
 
 
-# Three hundred instances for everybody, the other thousands in CI.
+# A hundred instances for everybody, the other thousands in CI.
 @pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 32))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 32))]
 )
 def test_equals_the_subset_programme_in_exact_arithmetic(seed):
     rng = np.random.default_rng([seed, 2109])

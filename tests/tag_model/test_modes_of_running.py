@@ -63,7 +63,8 @@ def test_small_gradients_do_not_vanish_in_float16(policy):
     assert (np.diag(z) > 1e-3).all()
 
 
-@pytest.mark.parametrize("jit", quick([False, True], [False]))
+@pytest.mark.slow
+@pytest.mark.parametrize("jit", [False, True])
 def test_xla_trains_and_measures_the_same(jit, tmp_path):
     """In a process of its own, where no other test has switched op determinism on."""
     code = f"""
@@ -89,6 +90,7 @@ def test_xla_trains_and_measures_the_same(jit, tmp_path):
     run_alone(code)
 
 
+@pytest.mark.slow
 def test_several_steps_per_execution_probe_whole_executions():
     x, y = data(16 * 8, dtype="float32")
     runs = []
@@ -112,6 +114,7 @@ def test_every_must_be_a_multiple_of_the_steps_per_execution():
         tag.fit(*data(32, dtype="float32"), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_weights", [None, {"a": 0.5, "b": 2.0, "c": 3.0}])
 def test_reused_gradients_train_the_same_up_to_rounding(loss_weights, float64):
     x, y = data()
