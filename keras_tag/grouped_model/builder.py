@@ -1,14 +1,14 @@
 """`build_from`: a `build_model` for `GroupedModel`, derived from the joint model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import keras
 import numpy as np
 
-from keras_tag.grouped_model.model_copy import ModelCopier, Start
+from keras_tag.copying.functional_outputs import named_outputs
+from keras_tag.copying.model_copy import ModelCopier, Start
 from keras_tag.tag_model import TAGModel
-from keras_tag.task_names import check_different
 
 
 def build_from(
@@ -77,7 +77,7 @@ class NetworkBuilder:
         verbose: bool = True,
         initial: Sequence[np.ndarray] | None = None,
     ) -> None:
-        outputs = _named_outputs(model)
+        outputs = named_outputs(model)
         self.tasks = tuple(outputs)
         # Keras pairs lists with a dict of outputs by its sorted keys.
         self._by_key = isinstance(model.output, Mapping)
@@ -125,25 +125,6 @@ class NetworkBuilder:
             f"build_from(start={self.start!r}): networks start with {sum(keep)} of the joint "
             f"model's {len(keep)} weights, {len(keep) - sum(keep)} are fresh."
         )
-
-
-def _named_outputs(model: keras.Model) -> dict[str, Any]:
-    """Return the symbolic outputs by task; refuse a model whose graph or tasks are not known."""
-    outputs = getattr(model, "output", None)
-    functional = keras.Model(model.input, outputs) if outputs is not None else None
-    if functional is None or type(model).call is not type(functional).call:
-        raise ValueError(
-            "Expected `model` to be a functional Keras model (keras.Model(inputs, outputs)), whose "
-            f"graph can be cut. Received: model={model!r} of type {type(model).__name__}. "
-            "For a subclassed model write a function `build_model(tasks)` that returns a new model "
-            "with these outputs."
-        )
-    if isinstance(outputs, Mapping):
-        return dict(outputs)
-    flat = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    names = list(model.output_names)
-    check_different(names)
-    return dict(zip(names, flat, strict=True))
 
 
 def _initial_weights(model: keras.Model) -> Sequence[np.ndarray] | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from keras_tag.copying.layer_settings import restart_lora
 from keras_tag.grouped_model.compiled_networks import CompiledNetworks
-from keras_tag.grouped_model.layer_settings import restart_lora
 from keras_tag.grouped_model.logs import LossLogs
 from keras_tag.grouped_model.network_losses import regularisation, unscale
 from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_tag.copying.layer_settings import LayerSettings, restart_lora
 from keras_tag.grouped_model.joint_outputs import MadeNetworks, joint_outputs_of
-from keras_tag.grouped_model.layer_settings import LayerSettings, restart_lora
 from keras_tag.grouped_model.network_outputs import (
     by_task,
     check_network,

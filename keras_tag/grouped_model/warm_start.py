@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from keras_tag.grouped_model.layer_walk import flattened
-from keras_tag.grouped_model.saved_state import SavedState
+from keras_tag.copying.layer_walk import flattened
+from keras_tag.copying.saved_state import SavedState
 from keras_tag.tag_model import TAGModel
 
 

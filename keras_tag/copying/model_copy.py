@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import keras
 
-from keras_tag.grouped_model.layer_settings import LayerSettings
-from keras_tag.grouped_model.layer_walk import flattened
-from keras_tag.grouped_model.saved_state import SavedState, on_host
-from keras_tag.grouped_model.training_effects import shared_weights, updated_weights
+from keras_tag.copying.layer_settings import LayerSettings
+from keras_tag.copying.layer_walk import flattened
+from keras_tag.copying.saved_state import SavedState, on_host
+from keras_tag.copying.training_effects import shared_weights, updated_weights
 from keras_tag.training.kept_attributes import lost_attributes
 
 Start = Literal["fresh", "trunk", "all", "initial"]

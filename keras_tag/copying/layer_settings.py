@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_tag.grouped_model.layer_walk import flattened
+from keras_tag.copying.layer_walk import flattened
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""The outputs of a functional model by task."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_tag.task_names import check_different
+
+
+def named_outputs(model: keras.Model) -> dict[str, Any]:
+    """Return the symbolic outputs of a functional model by task.
+
+    Args:
+        model: Any Keras model.
+
+    Raises:
+        ValueError: The model is not functional, so its graph is not known; or two of its outputs
+            have one name.
+    """
+    outputs = getattr(model, "output", None)
+    functional = keras.Model(model.input, outputs) if outputs is not None else None
+    if functional is None or type(model).call is not type(functional).call:
+        raise ValueError(
+            "Expected `model` to be a functional Keras model (keras.Model(inputs, outputs)), whose "
+            f"graph can be cut. Received: model={model!r} of type {type(model).__name__}. "
+            "For a subclassed model write a function `build_model(tasks)` that returns a new model "
+            "with these outputs."
+        )
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    flat = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    names = list(model.output_names)
+    check_different(names)
+    return dict(zip(names, flat, strict=True))
