@@ -1,7 +1,7 @@
 """Rebuilds the yardstick.
 
-python -m benchmarks.grouping_quality --tox21 PATH   # everything from nothing
-python -m benchmarks.grouping_quality --tox21 PATH --missing   # only what is not there
+python -m benchmarks.grouping_quality --data FOLDER   # everything from nothing
+python -m benchmarks.grouping_quality --data FOLDER --missing   # only what is not there
 python -m benchmarks.grouping_quality --evaluate     # from the committed tables
 python -m benchmarks.grouping_quality --tables       # print the committed results
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from benchmarks.grouping_quality.evaluate import evaluate_all, save_results
 from benchmarks.grouping_quality.report import load_results, plot, tables
-from benchmarks.grouping_quality.task_sets import TASK_SETS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,24 +19,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tox21", type=Path, help="tox21.npz; without it the set is left out")
+    parser.add_argument(
+        "--data", type=Path, help="where tox21.npz and others are; without it these are left out"
+    )
     parser.add_argument("--missing", action="store_true", help="leave tables alone that are there")
     parser.add_argument("--evaluate", action="store_true", help="use the committed tables")
     parser.add_argument("--tables", action="store_true", help="only print the committed results")
     arguments = parser.parse_args(argv)
     if not arguments.evaluate and not arguments.tables:
         from benchmarks.grouping_quality.measure_affinities import measure_affinities
-        from benchmarks.grouping_quality.train_tables import table_file, train_tables
+        from benchmarks.grouping_quality.train_tables import (
+            FROM_FILES,
+            SETS,
+            table_file,
+            train_tables,
+        )
 
         runs = [
             (name, units)
-            for name, (_, recipe) in TASK_SETS.items()
+            for name, (_, recipe) in SETS.items()
             for units in recipe.units
-            if name != "tox21" or arguments.tox21
+            if name not in FROM_FILES or arguments.data
         ]
         untrained = [run for run in runs if not (arguments.missing and table_file(*run).exists())]
-        train_tables(untrained, arguments.tox21)
-        measure_affinities(runs, arguments.tox21, missing=arguments.missing)
+        train_tables(untrained, arguments.data)
+        measure_affinities(runs, arguments.data, missing=arguments.missing)
     if not arguments.tables:
         results = evaluate_all()
         save_results(results)

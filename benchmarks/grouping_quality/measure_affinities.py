@@ -20,10 +20,12 @@ from benchmarks.grouping_quality.affinity_table import (
     load_affinities,
     save_affinities,
 )
-from benchmarks.grouping_quality.batched_training import batch_order, first_weights
+from benchmarks.grouping_quality.batched_training import batch_order
 from benchmarks.grouping_quality.group_table import environment
-from benchmarks.grouping_quality.task_sets import TASK_SETS, Recipe, Split, TaskSet
-from benchmarks.grouping_quality.train_tables import SEEDS, load_set, table_file
+from benchmarks.grouping_quality.keras_networks import joint_network, set_first_weights
+from benchmarks.grouping_quality.real_sets import REAL_SETS
+from benchmarks.grouping_quality.task_sets import Recipe, Split, TaskSet
+from benchmarks.grouping_quality.train_tables import SETS, load_set, table_file
 from keras_tag import TAGModel
 
 # (Look-ahead kind, probed every so many steps, how many seeds at the small trunk, at others).
@@ -36,6 +38,8 @@ RUNS = (
     ("optimizer", 10, 2, 0),
     ("first_order", 10, 2, 0),
 )
+# Of deeper networks, for so many seeds.
+_DEEP = tuple((kind, 10, 3, 3) for kind in ("gradient", "validation", "first_order", "cosine"))
 # Sparser probing is read off the denser run: probes leave training as it is.
 _SPARSER = 5
 SPARSER_TOO = ("gradient", "validation")
@@ -48,17 +52,11 @@ class _JointRun:
         self, data: TaskSet, units: int, recipe: Recipe, lookahead: str, every: int
     ) -> None:
         self.recipe, self.units, self.every = recipe, units, every
-        inputs = keras.Input((data.splits["train"].x.shape[1],))
-        trunk = keras.layers.Dense(units, "relu")(inputs)
-        heads = {
-            task: keras.layers.Dense(1, "sigmoid" if is_binary else None, name=task)(trunk)
-            for task, is_binary in zip(data.tasks, data.binary, strict=True)
-        }
         # One probing function serves all seeds: whose validation split it is, `run` says.
         self.query = _keras_split(data, data.splits["validation"])
         on_validation = lookahead == "validation"
         self.tag = TAGModel(
-            keras.Model(inputs, heads),
+            joint_network(data, units, recipe),
             every=every,
             lookahead="gradient" if on_validation else lookahead,
             probe_data=self._queries() if on_validation else None,
@@ -112,13 +110,7 @@ class _JointRun:
         return tf.data.Dataset.from_generator(present, output_signature=signature)
 
     def _start(self, data: TaskSet, seed: int) -> None:
-        trunk, heads = first_weights(data.tasks, data.splits["train"].x.shape[1], self.units, seed)
-        layers = [layer for layer in self.tag.model.layers if layer.weights]
-        for layer in layers:
-            kernel = trunk
-            if layer.name in data.tasks:
-                kernel = heads[:, [data.tasks.index(layer.name)]]
-            layer.set_weights([kernel, np.zeros(kernel.shape[1], np.float32)])
+        set_first_weights(self.tag.model, data, self.units, self.recipe, seed)
         for variable in self.tag.optimizer.variables:
             if variable is not self.tag.optimizer.learning_rate:
                 variable.assign(np.zeros(variable.shape))
@@ -171,26 +163,26 @@ def _keras_split(data: TaskSet, split: Split) -> tuple[Any, ...]:
 def measure_table(
     name: str,
     units: int,
-    tox21: Path | None,
-    seeds: Iterable[int] = SEEDS,
+    folder: Path | None,
+    seeds: Iterable[int] | None = None,
     known: AffinityTable | None = None,
 ) -> AffinityTable:
     """Measure a set's affinities, all kinds and seeds.
 
     Args:
-        name: One of `TASK_SETS`.
+        name: One of `SETS`.
         units: The size of the trunk.
-        tox21: Where Tox21's file is.
-        seeds: Of data, first weights and batch order.
+        folder: Where the files of data are.
+        seeds: Of data, first weights and batch order; None: as many as the recipe says.
         known: What was measured before, of the same seeds: only other kinds are measured.
 
     Returns:
         The table.
     """
-    recipe = TASK_SETS[name][1]
+    recipe = SETS[name][1]
     began, computed = time.monotonic(), time.process_time()
-    seeds = tuple(seeds)
-    data = {seed: load_set(name, seed, tox21) for seed in seeds}
+    seeds = tuple(range(recipe.seeds) if seeds is None else seeds)
+    data = {seed: load_set(name, seed, folder) for seed in seeds}
     tasks = data[seeds[0]].tasks
     means = {} if known is None else dict(known.means)
     by_epoch, train, validation = [], [], []
@@ -236,9 +228,10 @@ def missing_runs(
     name: str, units: int, known: AffinityTable | None
 ) -> list[tuple[str, int, int, int]]:
     """Those of `RUNS` that a set and a trunk size have, and a table does not."""
-    second = units != TASK_SETS[name][1].units[0]
+    second = units != SETS[name][1].units[0]
     there = set() if known is None else set(known.means)
-    return [run for run in RUNS if run[2 + second] and f"{run[0]}-{run[1]}" not in there]
+    runs = _DEEP if name in REAL_SETS else RUNS
+    return [run for run in runs if run[2 + second] and f"{run[0]}-{run[1]}" not in there]
 
 
 def _epoch_means(run: dict[str, np.ndarray]) -> np.ndarray:
@@ -254,13 +247,13 @@ def _padded(runs: list[np.ndarray], epochs: int) -> np.ndarray:
 
 
 def measure_affinities(
-    runs: Iterable[tuple[str, int]], tox21: Path | None, missing: bool = False
+    runs: Iterable[tuple[str, int]], folder: Path | None, missing: bool = False
 ) -> None:
     """Measure and keep the affinities of these sets and trunk sizes.
 
     Args:
         runs: (set, units).
-        tox21: Where Tox21's file is.
+        folder: Where the files of data are.
         missing: Leave alone what was measured before.
     """
     for name, units in runs:
@@ -268,7 +261,7 @@ def measure_affinities(
         known = load_affinities(path) if missing and path.exists() else None
         if not missing_runs(name, units, known):
             continue
-        table = measure_table(name, units, tox21, known=known)
+        table = measure_table(name, units, folder, known=known)
         save_affinities(table, path)
         print(
             f"{name}, {units} units: {table.about['seconds']} s, "

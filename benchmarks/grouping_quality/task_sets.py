@@ -55,15 +55,37 @@ class TaskSet:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A layer of a trunk: a product, BatchNormalization or a bias, relu, dropout.
+
+    Args:
+        units: How many units, or channels.
+        kernel: The side of a convolution's window ("valid" padding); 0: Dense over all there is.
+        stride: Of the convolution.
+        batch_normalization: Whether the layer normalises, in place of a bias.
+        dropout: The share of its outputs that are dropped.
+    """
+
+    units: int
+    kernel: int = 0
+    stride: int = 1
+    batch_normalization: bool = False
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How every network of a set is trained, whatever its tasks.
 
     Args:
-        units: The sizes of the trunk (one hidden layer) that are tried.
+        units: The sizes of the trunk that are tried.
         learning_rate: Adam's.
         batch_size: Of training.
         epochs: The most epochs.
         patience: A network stops after so many epochs without a better validation loss.
+        seeds: So many times every group is trained.
+        trunk: The layers of a trunk of a size; None: one hidden layer of so many units.
+        shape: Of an input: positions along one or two axes, then channels; None: a vector.
     """
 
     units: tuple[int, ...] = (24, 48)
@@ -71,6 +93,9 @@ class Recipe:
     batch_size: int = 64
     epochs: int = 100
     patience: int = 8
+    seeds: int = 5
+    trunk: Callable[[int], tuple[Layer, ...]] | None = None
+    shape: tuple[int, ...] | None = None
 
 
 def _overlaid(positions: int, properties: Sequence[str]) -> Callable[[int], TaskSet]:
@@ -98,18 +123,18 @@ def plain_digits(seed: int) -> TaskSet:
     columns |= _written(images)
     binary = np.array([values.dtype == bool for values in columns.values()])
     y = np.stack(list(columns.values()), 1).astype(np.float64)
-    return _split(images.reshape(len(images), -1), y, np.ones(y.shape, bool), binary, columns, seed)
+    return split_examples(
+        images.reshape(len(images), -1), y, np.ones(y.shape, bool), binary, columns, seed
+    )
 
 
-def tox21(seed: int, path: Path | None = None) -> TaskSet:
+def tox21(seed: int, folder: Path) -> TaskSet:
     """Six assays on 1,024-bit fingerprints of molecules, 7 to 26 % of the labels missing."""
-    if path is None:
-        raise ValueError("Expected --tox21 PATH, the file tox21.npz. Received: none.")
-    with np.load(path) as file:
+    with np.load(folder / "tox21.npz") as file:
         x = np.unpackbits(file["Xbits"], axis=1).astype(np.float32)
         names = file["names"].tolist()
         y = file["Y"][:, [names.index(assay) for assay in _ASSAYS]].astype(np.float64)
-    return _split(x, np.maximum(y, 0), y >= 0, np.ones(len(_ASSAYS), bool), _ASSAYS, seed)
+    return split_examples(x, np.maximum(y, 0), y >= 0, np.ones(len(_ASSAYS), bool), _ASSAYS, seed)
 
 
 def _written(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -125,8 +150,17 @@ def _written(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"ink": total / 64, "slant": slant, "width": np.sqrt(spread)}
 
 
-def _split(x, y, labelled, binary, names, seed: int) -> TaskSet:
-    """Train 60 %, validation 20 %, test 20 %: another split for every seed."""
+def split_examples(x, y, labelled, binary, names, seed: int) -> TaskSet:
+    """Split at random, another way for every seed: train 60 %, validation 20 %, test 20 %.
+
+    Args:
+        x: `[size, num_features]`.
+        y: `[size, num_tasks]`; values are standardised by the training examples.
+        labelled: `[size, num_tasks]` bool.
+        binary: `[num_tasks]` bool.
+        names: Of the tasks.
+        seed: The seed.
+    """
     order = np.random.default_rng([seed, 60, 20]).permutation(len(x))
     parts = np.split(order, [round(len(x) * 0.6), round(len(x) * 0.8)])
     # Standardised by the training examples alone.
@@ -136,7 +170,7 @@ def _split(x, y, labelled, binary, names, seed: int) -> TaskSet:
         name: _labelled(x[part], (y[part] - mean) / scale, labelled[part])
         for name, part in zip(SPLITS, parts, strict=True)
     }
-    return TaskSet(tuple(names), binary, splits)
+    return TaskSet(tuple(map(str, names)), binary, splits)
 
 
 def _labelled(x: np.ndarray, y: np.ndarray, labelled: np.ndarray | None = None) -> Split:

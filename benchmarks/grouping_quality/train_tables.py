@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.grouping_quality.batched_training import train_groups
+from benchmarks.grouping_quality import batched_training, deep_training
 from benchmarks.grouping_quality.group_table import (
     CHECKPOINTS,
     FOLDER,
@@ -16,15 +16,21 @@ from benchmarks.grouping_quality.group_table import (
     environment,
     save_table,
 )
+from benchmarks.grouping_quality.real_sets import REAL_SETS
 from benchmarks.grouping_quality.task_sets import TASK_SETS, TaskSet
 
-SEEDS = tuple(range(5))
+SETS = {**TASK_SETS, **REAL_SETS}
+FROM_FILES = frozenset({"tox21", *REAL_SETS})
 
 
-def load_set(name: str, seed: int, tox21: Path | None) -> TaskSet:
-    """A set by name; only Tox21's data come from a file."""
-    load = TASK_SETS[name][0]
-    return load(seed, tox21) if name == "tox21" else load(seed)
+def load_set(name: str, seed: int, folder: Path | None) -> TaskSet:
+    """A set by name; data `FROM_FILES` are in a folder."""
+    load = SETS[name][0]
+    if name not in FROM_FILES:
+        return load(seed)
+    if folder is None:
+        raise ValueError(f"Expected --data FOLDER, with the file of {name!r}. Received: none.")
+    return load(seed, folder)
 
 
 def table_file(name: str, units: int, kind: str = "groups") -> Path:
@@ -33,32 +39,34 @@ def table_file(name: str, units: int, kind: str = "groups") -> Path:
 
 
 def train_table(
-    name: str, units: int, tox21: Path | None, seeds: Iterable[int] = SEEDS
+    name: str, units: int, folder: Path | None, seeds: Iterable[int] | None = None
 ) -> GroupTable:
     """Train every group of a set.
 
     Args:
-        name: One of `TASK_SETS`.
+        name: One of `SETS`.
         units: The size of the trunk.
-        tox21: Where Tox21's file is.
-        seeds: Of data, first weights and batch order.
+        folder: Where the files of data are.
+        seeds: Of data, first weights and batch order; None: as many as the recipe says.
 
     Returns:
         The table.
     """
-    recipe = TASK_SETS[name][1]
+    recipe = SETS[name][1]
+    train_groups = (batched_training if recipe.trunk is None else deep_training).train_groups
     began, computed = time.monotonic(), time.process_time()
-    seeds = tuple(seeds)
+    seeds = tuple(range(recipe.seeds) if seeds is None else seeds)
     trained = []
     for seed in seeds:
-        data = load_set(name, seed, tox21)
+        data = load_set(name, seed, folder)
         groups = all_groups(len(data.tasks))
         trained.append(train_groups(data, groups, units, seed, recipe, CHECKPOINTS))
+    layers = recipe.trunk and [dataclasses.asdict(layer) for layer in recipe.trunk(units)]
     about = {
         "set": name,
         "units": units,
         "seeds": seeds,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": {**dataclasses.asdict(recipe), "trunk": layers},
         "binary": data.binary.tolist(),
         "sizes": {split: len(part.x) for split, part in data.splits.items()},
         "features": data.splits["train"].x.shape[1],
@@ -77,11 +85,11 @@ def train_table(
     )
 
 
-def train_tables(runs: Iterable[tuple[str, int]], tox21: Path | None) -> None:
+def train_tables(runs: Iterable[tuple[str, int]], folder: Path | None) -> None:
     """Train and keep the tables of these sets and trunk sizes."""
     FOLDER.mkdir(exist_ok=True)
     for name, units in runs:
-        table = train_table(name, units, tox21)
+        table = train_table(name, units, folder)
         save_table(table, table_file(name, units))
         print(
             f"{name}, {units} units: {table.epochs.size} networks, {table.about['seconds']} s, "

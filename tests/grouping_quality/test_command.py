@@ -10,9 +10,9 @@ from benchmarks.grouping_quality.affinity_table import load_affinities
 from benchmarks.grouping_quality.group_table import FOLDER
 from benchmarks.grouping_quality.measure_affinities import RUNS as RUNS_OF_KINDS
 from benchmarks.grouping_quality.measure_affinities import missing_runs
-from benchmarks.grouping_quality.task_sets import TASK_SETS
+from benchmarks.grouping_quality.train_tables import FROM_FILES, SETS
 
-RUNS = {(name, units) for name, (_, recipe) in TASK_SETS.items() for units in recipe.units}
+RUNS = {(name, units) for name, (_, recipe) in SETS.items() for units in recipe.units}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def made(monkeypatch, tmp_path):
 
 def test_missing_leaves_tables_alone_that_are_there(made, tmp_path):
     (tmp_path / "planted-values-24.groups.npz").touch()
-    command.main(["--missing", "--tox21", "tox21.npz"])
+    command.main(["--missing", "--data", "files"])
     assert made["groups"] == RUNS - {("planted-values", 24)}
     # Which kinds of affinity are missing is looked at set by set.
     assert made["affinities"] == RUNS
@@ -53,10 +53,10 @@ def test_kinds_of_affinity_that_a_table_has_are_not_measured_again():
 
 def test_without_missing_every_table_is_made_anew(made, tmp_path):
     (tmp_path / "planted-values-24.groups.npz").touch()
-    command.main(["--tox21", "tox21.npz"])
+    command.main(["--data", "files"])
     assert made == {"groups": RUNS, "affinities": RUNS}
 
 
-def test_tox21_is_left_out_without_its_file(made):
+def test_what_comes_from_files_is_left_out_without_them(made):
     command.main(["--missing"])
-    assert made["groups"] == {(name, units) for name, units in RUNS if name != "tox21"}
+    assert made["groups"] == {(name, units) for name, units in RUNS if name not in FROM_FILES}
