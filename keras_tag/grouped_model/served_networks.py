@@ -159,7 +159,7 @@ class ServedNetworks(DistributedModel):
             "grouping": self.grouping.to_dict(),
             "serve": list(self.serves),
             "joint_outputs": None if self.joint_outputs is None else list(self.joint_outputs),
-            "networks": [keras.saving.serialize_keras_object(net) for net in self.networks],
+            "networks": [_network_config(network) for network in self.networks],
             "layers": [LayerSettings.of(net).to_config() for net in self.networks],
         }
 
@@ -182,3 +182,10 @@ class ServedNetworks(DistributedModel):
         # Not in files written before it was kept.
         made = MadeNetworks(networks, config.pop("joint_outputs", None))
         return cls(grouping, made, **config)
+
+
+def _network_config(network: keras.Model) -> dict[str, Any]:
+    """Return a network's configuration without an optimizer of its own, which trains nothing."""
+    config = dict(keras.saving.serialize_keras_object(network))
+    config.pop("compile_config", None)
+    return config

@@ -88,14 +88,26 @@ class Source:
                 "Expected a function that returns a batched tf.data.Dataset or a PyDataset. It "
                 f"returned {type(given).__name__}."
             )
-        repeatable = isinstance(given, tf.data.Dataset) and _same_order_twice(given)
-        return Batches(self._named(given), (), repeatable)
+        if "repeatable" not in self._kept:
+            self._kept["repeatable"] = isinstance(given, tf.data.Dataset) and _same_order_twice(
+                given
+            )
+        return Batches(self._named(given), (), self._kept["repeatable"])
 
     def first_batch(self) -> Any:
         """Return one batch `(x, y)` or `(x, y, sample_weight)`, by task."""
         data = self.batches(0).data
         batch = next(iter(data)) if isinstance(data, tf.data.Dataset) else data[0]
         return tuple(batch)
+
+    def inputs(self) -> Any:
+        """Return dtypes and shapes of one batch of inputs, as plain JSON types; see `zeros`."""
+
+        def said(leaf: Any) -> str:
+            shape = (str(size or 1) for size in leaf.shape)
+            return " ".join([tf.as_dtype(leaf.dtype).name, *shape])
+
+        return keras.tree.map_structure(said, self.first_batch()[0])
 
     def describe(self) -> Any:
         """Return what can be compared with another run of the script, as plain JSON types."""
@@ -217,6 +229,20 @@ def by_name(parts: Sequence[Any], names: Sequence[str] | None) -> tuple[Any, ...
         dict(zip(names, part, strict=True)) if isinstance(part, list | tuple) else part
         for part in parts
     )
+
+
+def zeros(inputs: Any) -> Any:
+    """Return a batch of zeros, by which a network can be built and its work be counted.
+
+    Args:
+        inputs: As `Source.inputs` gives them.
+    """
+
+    def made(text: str) -> tf.Tensor:
+        dtype, *shape = text.split()
+        return tf.zeros([int(size) for size in shape], dtype)
+
+    return keras.tree.map_structure(made, inputs)
 
 
 def source_of(

@@ -161,7 +161,6 @@ class GroupSearch:
         self._networks = Networks(model, build, chosen, start, missing)
         self._settings["model"] = self._networks.describe()
         self._ledger = Ledger(Path(directory) / project_name)
-        self._train: Source | None = None
         if overwrite:
             self._ledger.remove()
         elif self._ledger.exists:
@@ -229,7 +228,6 @@ class GroupSearch:
             "fit": {**fit, "train": train.describe(), "valid": valid.describe()},
         }
         copies(callbacks, tuple(self._settings["tasks"]), 0)
-        self._train = train
         self._ledger.make_folder()
         with self._ledger.claimed():
             if self._ledger.exists:
@@ -238,7 +236,15 @@ class GroupSearch:
             else:
                 with self._ledger.writing():
                     self._networks.save_initial(self._ledger.initial_weights)
-            self._ledger.begin({**settings, "limits": vars(self._limits), "versions": versions()})
+            self._networks.inputs = train.inputs()
+            self._ledger.begin(
+                {
+                    **settings,
+                    "limits": vars(self._limits),
+                    "inputs": self._networks.inputs,
+                    "versions": versions(),
+                }
+            )
             fit["verbose"] = 0 if verbose == 2 else verbose
             self._runner(train, valid, fit, callbacks).run(
                 lambda done, total: Progress(verbose, done, total)
@@ -344,8 +350,8 @@ class GroupSearch:
         return served.report(data, joint=self._load(results.joint), single=single)
 
     def _load(self, outcome: Outcome) -> keras.Model:
-        train = self._train or Source(None)
-        return self._runner(train, train, {}, ()).load(outcome)
+        self._networks.inputs = self._ledger.settings()["inputs"]
+        return self._networks.trained(outcome.group, self._ledger.weights_of(outcome))
 
     # What people read.
 

@@ -54,8 +54,9 @@ class Outcome:
         best_epoch: The epoch, counted from 0, whose weights are kept.
         objective: Task -> value in that epoch, as in the logs; empty if it failed.
         seconds: How long it took, interruptions left out.
-        cost: Examples seen, relative to the joint run.
+        cost: In joint runs: epochs times multiply-adds, relative to those of the joint run.
         parameters: How many numbers the network has.
+        multiply_adds: Of one batch; None if they are not known.
         error: Why it failed.
     """
 
@@ -71,6 +72,7 @@ class Outcome:
     seconds: float = 0.0
     cost: float = 0.0
     parameters: int | None = None
+    multiply_adds: int | None = None
     error: str | None = None
 
     @property

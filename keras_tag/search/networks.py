@@ -11,6 +11,7 @@ import keras
 
 from keras_tag.grouped_model import GroupedModel, build_from
 from keras_tag.search import arguments as given_arguments
+from keras_tag.search.data import zeros
 from keras_tag.selection import Grouping
 from keras_tag.tag_model import TAGModel
 from keras_tag.training.compile_spec import compile_config
@@ -95,6 +96,9 @@ class Networks:
         tasks: All tasks.
         start: As in `build_from`.
         missing: A label value that means "not labelled".
+
+    Attributes:
+        inputs: Of one batch, as `Source.inputs` gives them; set before networks are made.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class Networks:
         self.tasks = tasks
         self.missing = missing
         self.start = start
+        self.inputs: Any = None
         self._tag = _tag_settings(model, missing)
         self._build = build
         self._compiled: Compiled | None = None
@@ -181,6 +186,7 @@ class Networks:
         given = {**self._tag, "probe_data": probe_data}
         tag = TAGModel(network, **given)
         tag.compile(**arguments)
+        self._build_variables(tag)
         again = {**self._arguments(network), "optimizer": None}
         grouping = Grouping.from_groups([self.tasks])
         return tag, self._grouped(grouping, {self.tasks: network}, again)
@@ -192,11 +198,24 @@ class Networks:
             tasks: The network's.
         """
         network, arguments = self._new(tasks)
-        return self._grouped(Grouping.from_groups([tasks]), {tasks: network}, arguments)
+        model = self._grouped(Grouping.from_groups([tasks]), {tasks: network}, arguments)
+        self._build_variables(model)
+        return model
 
-    def bare(self, tasks: tuple[str, ...]) -> keras.Model:
-        """Return a network to load weights into."""
-        return self._new(tasks)[0]
+    def trained(self, tasks: tuple[str, ...], weights: Path) -> keras.Model:
+        """Return a network with the weights of a file.
+
+        Args:
+            tasks: The network's.
+            weights: The file.
+        """
+        network = self._new(tasks)[0]
+        network.load_weights(weights)
+        return network
+
+    def batch(self) -> Any:
+        """Return a batch of inputs that are zeros."""
+        return zeros(self.inputs)
 
     def served(
         self, grouping: Grouping, networks: Mapping[tuple[str, ...], keras.Model]
@@ -221,7 +240,14 @@ class Networks:
         builder = builder or self._builder
         assert builder is not None
         network = builder(tasks)
-        return network, self._arguments(network, tasks)
+        arguments = self._arguments(network, tasks)
+        self._build_variables(network)
+        return network, arguments
+
+    def _build_variables(self, model: keras.Model) -> None:
+        """Make the variables of a subclassed model."""
+        if not model.built:
+            model(self.batch(), training=False)
 
     def _arguments(
         self, network: keras.Model, tasks: tuple[str, ...] | None = None

@@ -156,8 +156,7 @@ class Runner:
             return self._failed(outcome, error, time.monotonic() - begun)
         if affinity is not None:
             self.ledger.write_affinity(affinity)
-        joint = done if done.kind == "joint" else ended[0]
-        done = replace(done, cost=round(done.epochs / joint.epochs, 6))
+        done = replace(done, cost=cost_of(done, done if done.kind == "joint" else ended[0]))
         self.ledger.write(done)
         self.ledger.forget_backup(done.number)
         del network
@@ -197,24 +196,8 @@ class Runner:
     def _follow(self, joint: Outcome) -> None:
         """Networks may start from what the joint run has learnt."""
         if self.networks.start in ("trunk", "all"):
-            self.networks.follow(self.load(joint))
-
-    def load(self, outcome: Outcome) -> keras.Model:
-        """Return a trained network.
-
-        Args:
-            outcome: Of its training.
-        """
-        network = self.networks.bare(outcome.group)
-        if not network.built:
-            if self.train.x is None:
-                raise ValueError(
-                    "Expected data: networks of a subclassed model are built on a batch. Call "
-                    "`search` with the script's data first; where all is done it trains nothing."
-                )
-            network(self.train.first_batch()[0], training=False)
-        network.load_weights(self.ledger.weights_of(outcome))
-        return network
+            weights = self.ledger.weights_of(joint)
+            self.networks.follow(self.networks.trained(joint.group, weights))
 
     def _best(self, outcomes: list[Outcome]) -> float | None:
         try:
@@ -235,3 +218,23 @@ class Runner:
         for outcome in ended:
             if outcome.kind == "searched" and self.problem.beaten(outcome, ended):
                 self.ledger.weights_of(outcome).unlink(missing_ok=True)
+
+
+def cost_of(done: Outcome, joint: Outcome) -> float:
+    """Return what a training costs, in joint runs.
+
+    Seconds would say it more exactly, but they differ from run to run, and a search that was
+    killed would go on in another way than one that was not.
+
+    Args:
+        done: A training that is done.
+        joint: The joint run.
+
+    Returns:
+        Its epochs times the multiply-adds of its network, relative to those of the joint run; only
+        epochs where multiply-adds are not known, which is the most that it can be.
+    """
+    work = 1.0
+    if done.multiply_adds and joint.multiply_adds:
+        work = done.multiply_adds / joint.multiply_adds
+    return round(work * done.epochs / joint.epochs, 6)

@@ -21,6 +21,7 @@ from keras_tag.atomic_files import sync, write_atomically
 from keras_tag.callbacks.backup import Backup
 from keras_tag.search.data import Position, Source
 from keras_tag.search.ledger import Outcome
+from keras_tag.search.multiply_adds import multiply_adds
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective
 from keras_tag.search.resuming import KeepBest, Resume, can_resume
@@ -102,8 +103,6 @@ class Training:
             else:
                 model = self.networks.group(group)
                 network = model.networks[0]
-        if not model.built:
-            model(self.train.first_batch()[0], training=False)
         best = KeepBest(network, self._objective)
         resumed: list[keras.callbacks.Callback] = []
         whole_epochs = self.fit.get("steps_per_epoch") is None
@@ -144,6 +143,7 @@ class Training:
             objective=best.values,
             seconds=round(best.seconds, 3),
             parameters=int(network.count_params()),
+            multiply_adds=multiply_adds(network, self.networks.batch()),
         )
         return done, network, model.affinity() if outcome.kind == "joint" else None
 

@@ -45,10 +45,22 @@ class CompiledModel(keras.Model):
         """Return the arguments for Keras's `compile`, of those given to this model's."""
         return given
 
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return what `compile` was given, and whether the optimizer has made its slots."""
+        config = super().get_compile_config()
+        return config and {**config, "slots": bool(self.optimizer and self.optimizer.built)}
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as a saved model was compiled; Keras leaves that to who overrides `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
+        """Compile as a saved model was compiled; Keras leaves that to who overrides `compile`.
+
+        Slots are made only where the file has some: Keras warns of others, and a model that only
+        serves needs none.
+        """
+        given = keras.saving.deserialize_keras_object(config)
+        # Not in files written before it was kept.
+        slots = given.pop("slots", True)
+        self.compile(**given)
+        if slots and self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
 
