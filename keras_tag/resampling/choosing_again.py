@@ -100,7 +100,10 @@ class Stability:
 
     @property
     def frequency(self) -> float:
-        """The share of the draws in which the chosen grouping is the very best one."""
+        """The share of the draws in which the chosen grouping is the very best one.
+
+        `grouping.frequency` is the share with other helpers allowed.
+        """
         chosen = _key(self.grouping)
         return sum(share for other, share in self.best if _key(other) == chosen)
 
@@ -198,7 +201,7 @@ def stability(
     judge = DrawnChoice(problem, asked, budget)
     chosen = networks_of(grouping, tasks)
     regret, found = np.full(replicates, np.inf), Counter[Networks]()
-    together = np.zeros(mean.shape)
+    together, as_chosen = np.zeros(mean.shape), 0
     rounding = 1e-9 * max(1e-300, abs(grouping.objective))
     scored = [judge.scores(draw) for draw in draws]
     told_by = [scores for scores in scored if scores is not None]
@@ -211,6 +214,9 @@ def stability(
     for replicate, scores, (best, value) in zip(places, told_by, best_ones, strict=True):
         lost = value - scores.value(chosen)
         regret[replicate] = lost if lost > rounding else 0.0
+        if lost > rounding and judge.listed:
+            lost = value - judge.value_served(scores, chosen)
+        as_chosen += bool(lost <= rounding)
         found[best] += 1
         together += _pairs(best, len(tasks))
     told = max(1, sum(found.values()))
@@ -220,7 +226,7 @@ def stability(
     return Stability(
         replace(
             grouping,
-            frequency=float(np.mean(regret == 0)),
+            frequency=as_chosen / replicates,
             replicates=replicates,
             metadata=made_with(settings, affinity),
         ),

@@ -44,6 +44,7 @@ class DrawnChoice:
     def _list(self, table: GroupTable) -> None:
         self._groups = np.array(table.groups, np.int64)
         self._costs = np.array(table.costs, np.int64)
+        self._member = (self._groups[:, None] >> np.arange(len(self._tasks)) & 1).astype(float)
         # More budget than the most expensive network for every task can't be spent.
         most = len(self._tasks) * int(self._costs.max(initial=0))
         self._whole_budget = min(self._whole_budget, most)
@@ -73,6 +74,32 @@ class DrawnChoice:
         """Yield the value of the best networks for every draw. Needs `listed`."""
         for programme in self._programmes(scores):
             yield from programme.value.tolist()
+
+    def value_served(self, scores: FloatScore, networks: Networks) -> float:
+        """Return the best value of networks that serve the same tasks together. Needs `listed`.
+
+        Args:
+            scores: Of a draw.
+            networks: Which tasks are served together. They may be trained with other helpers, as
+                far as the budget and the constraints allow.
+        """
+        if not self._overlap:
+            return scores.value(networks)
+        table = scores.table(self._member)
+        # Budget spent -> the best value of the networks so far.
+        best = {0: 0.0}
+        for _, served in networks:
+            fits = self._groups & served == served
+            costs, worth = self._costs[fits], table[fits][:, bits(served)].sum(axis=1)
+            most = {cost: worth[costs == cost].max() for cost in set(costs.tolist())}
+            after: dict[int, float] = {}
+            for spent, value in best.items():
+                for cost, more in most.items():
+                    if spent + cost <= self._whole_budget:
+                        known = after.get(spent + cost, -np.inf)
+                        after[spent + cost] = max(known, value + more)
+            best = after
+        return max(best.values())
 
     def _programmes(self, scores: Sequence[FloatScore]) -> Iterator[SubsetProgramme]:
         # So many draws at once as take some ten megabytes an array.

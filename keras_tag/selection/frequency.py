@@ -73,7 +73,8 @@ def with_frequency(
         budget: The budget.
 
     Returns:
-        The grouping with `frequency` and `replicates`. Without standard errors of all the pairs
+        The grouping with `frequency` and `replicates`: groupings that serve the same tasks together
+        count as the same. Without standard errors of all the pairs
         that the score reads, it is returned as it is.
     """
     errors = affinity.errors
@@ -93,7 +94,8 @@ def with_frequency(
     rounding = 1e-9 * max(1e-300, abs(grouping.objective))
     same = 0
     for scores, best in zip(told, judge.values(told), strict=True):
-        same += best - scores.value(chosen) <= rounding
+        # Whichever helpers are trained: where one more or less is indifferent, chance chooses it.
+        same += bool(best - judge.value_served(scores, chosen) <= rounding)
     return replace(grouping, frequency=same / number, replicates=number)
 
 
@@ -123,10 +125,11 @@ def warn_of_chance(groupings: Iterable[Grouping], affinity: Affinity, choice: Ch
             f"{len(g.groups)} networks in {g.frequency:.0%} of {g.replicates}" for g in rare
         )
         _warn(
-            "The groups are optimal for these affinities, but they come out in fewer than half of "
-            f"the affinities resampled within their standard errors: {often}. Other groups may be "
-            "as good. `keras_tag.stability(affinity, budget)` shows which, and how much they "
-            "differ; more probes, or several runs (`Affinity.combine`), make the choice surer."
+            "The groups are optimal for these affinities, but they come out (helpers aside) in "
+            "fewer than half of the affinities resampled within their standard errors: "
+            f"{often}. Other groups may be as good. `keras_tag.stability(affinity, budget)` shows "
+            "which, and how much they differ; more probes, or several runs (`Affinity.combine`), "
+            "make the choice surer."
         )
 
 

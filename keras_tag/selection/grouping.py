@@ -38,8 +38,9 @@ class Grouping:
         statistics: How the solver got there: rounds, columns, seconds. Not compared.
         metadata: What it was found with, as far as that is known: "versions", "settings" of the
             choice, and "affinity", the metadata of the affinities. Plain JSON types. Not compared.
-        frequency: In which share of the resampled affinities no other groups are better; NaN where
-            that was not computed. Not compared.
+        frequency: In which share of the resampled affinities no other groups are better; groups
+            that differ only by tasks that they train without serving them count as the same. NaN
+            where that was not computed. Not compared.
         replicates: How many affinities were resampled for that; 0 if none were, though there are
             standard errors (more than 15 tasks), None if there are no errors. Not compared.
 

@@ -76,9 +76,10 @@ def select_groups(
 
     Returns:
         The `Grouping`. Where the affinity has standard errors (and at most 15 tasks), its
-        `frequency` says how often these very groups are the best ones when the affinities are
-        resampled within their errors. Among equally good groupings it is one of fewest networks,
-        then of smallest total size, and the same one whatever the order of the tasks.
+        `frequency` says how often these groups, helpers aside, are the best ones when the
+        affinities are resampled within their errors. Among equally good groupings it is one of
+        fewest networks, then of smallest total size, and the same one whatever the order of the
+        tasks.
 
     Raises:
         TypeError: `affinity` is neither an `Affinity` nor a `GroupScores`.
