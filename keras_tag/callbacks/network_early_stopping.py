@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class NetworkEarlyStopping(keras.callbacks.Callback):
@@ -87,5 +88,11 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
         names = {task: f"{prefix}{task}_loss" for task in served}
         if not set(names.values()) <= set(logs):
             return {}
+        losses = {task: logs[name] for task, name in names.items()}
+        if np.isfinite(logs[self.monitor]):
+            # NaN then only says that a task has no label.
+            losses = {task: loss for task, loss in losses.items() if np.isfinite(loss)}
+        if not losses:
+            return {}
         weights = self.model.task_losses.weights
-        return {self.monitor: sum(weights[task] * logs[name] for task, name in names.items())}
+        return {self.monitor: sum(weights[task] * loss for task, loss in losses.items())}

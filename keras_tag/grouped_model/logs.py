@@ -7,11 +7,14 @@ import keras
 
 from keras_tag.grouped_model.network_losses import unscale
 
-Losses = Sequence[Mapping[str, Any]]
+ByNetwork = Sequence[Mapping[str, Any]]
 
 
 class LossLogs:
-    """Means over the batches of an epoch, under the names that the logs give them.
+    """Means over an epoch, under the names that the logs give them.
+
+    A task's loss is the mean over its labels of the epoch, not over its batches: a batch in which
+    most labels are missing counts for the few that it has.
 
     Args:
         groups: The tasks of every network.
@@ -26,9 +29,8 @@ class LossLogs:
     def __init__(
         self, groups: Sequence[Sequence[str]], serves: Mapping[str, int], helper_losses: bool
     ) -> None:
-        self._by_network = {
-            (index, task): keras.metrics.Mean(name=f"{task}_loss") for task, index in serves.items()
-        }
+        self._served = {task: keras.metrics.Mean(name=f"{task}_loss") for task in serves}
+        self._by_network = {(index, task): self._served[task] for task, index in serves.items()}
         if helper_losses:
             for index, group in enumerate(groups):
                 for task in group:
@@ -38,14 +40,26 @@ class LossLogs:
         self._optimized = keras.metrics.Mean(name="optimized_loss")
         self.metrics = [*self._by_network.values(), self._optimized]
 
-    def update(self, losses: Losses, totals: Sequence[Any], batch_size: Any) -> None:
+    def update(
+        self, losses: ByNetwork, sizes: ByNetwork, totals: Sequence[Any], batch_size: Any
+    ) -> None:
         """Add one batch.
 
         Args:
             losses: Per network, losses by task.
+            sizes: Per network, how much they weigh in a mean over batches, by task.
             totals: Per network, what it minimises.
             batch_size: How many examples.
         """
         for (index, task), mean in self._by_network.items():
-            mean.update_state(unscale(losses[index][task]), batch_size)
+            mean.update_state(unscale(losses[index][task]), sizes[index][task])
         self._optimized.update_state(unscale(sum(totals)), batch_size)
+
+    def served(self) -> dict[str, Any]:
+        """Return the mean of every served task; 0 for one without a label so far."""
+        return {task: mean.result() for task, mean in self._served.items()}
+
+    def without_labels(self) -> list[str]:
+        """Return the names in the logs of losses that had no label so far; not in a graph."""
+        read = keras.ops.convert_to_tensor
+        return [mean.name for mean in self._by_network.values() if not read(mean.count).numpy()]

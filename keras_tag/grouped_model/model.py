@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_tag.copying.layer_settings import restart_lora
 from keras_tag.grouped_model.compiled_networks import CompiledNetworks
 from keras_tag.grouped_model.logs import LossLogs
-from keras_tag.grouped_model.network_losses import regularisation, unscale
+from keras_tag.grouped_model.network_losses import regularisation
 from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups
 from keras_tag.grouped_model.report import report
 from keras_tag.selection.grouping import Grouping
@@ -30,8 +31,10 @@ class GroupedModel(CompiledNetworks):
 
     Logs carry the names of a plain Keras model with these outputs: `<task>_loss` and
     `<task>_<metric>` of the network that serves the task; `loss`, the sum of these losses (times
-    `loss_weights`); and `optimized_loss`, all that is minimised: `loss`, the helpers' losses and
-    the networks' regularisers. All of them mean the same in `fit` and `evaluate`.
+    `loss_weights`); and `optimized_loss`, the mean over the batches of all that is minimised: the
+    losses of served tasks and helpers, and the networks' regularisers. All of them mean the same
+    in `fit` and `evaluate`. A task's loss is the mean over the epoch's labels, however they are
+    spread over batches; it is NaN, and no part of `loss`, where there is no label at all.
 
     `compile(optimizer)` gives the optimizer of all networks that have none of their own in
     `optimizers`: the first of them gets the compiled one, the others copies. Callbacks that change
@@ -227,6 +230,20 @@ class GroupedModel(CompiledNetworks):
             for own, network in zip(losses, self.networks, strict=True)
         ]
 
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the logs: Keras's metrics, and the losses over all labels of the epoch.
+
+        Returns:
+            The logs. The loss of a task without a single label is NaN, and no part of `loss`. In a
+            step's own graph it is 0, or progress bars would show NaN until the first label comes.
+        """
+        logs = dict(super().get_metrics_result())
+        if "loss" in logs:
+            logs["loss"] = self.task_losses.weighted_sum(self._loss_logs.served())
+            if tf.executing_eagerly():
+                logs.update(dict.fromkeys(self._loss_logs.without_labels(), np.nan))
+        return logs
+
     def _logs(
         self,
         x: Any,
@@ -236,11 +253,9 @@ class GroupedModel(CompiledNetworks):
         losses: Sequence[Mapping[str, Any]],
         totals: Sequence[Any],
     ) -> dict[str, Any]:
+        sizes = [self.task_losses.sizes(y, own, sample_weight) for own in outputs]
         batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
-        # Keras's own tracker, reached by its public name.
-        total = next(metric for metric in self.metrics if metric.name == "loss")
-        total.update_state(unscale(self.task_losses.weighted_sum(self.served(losses))), batch_size)
-        self._loss_logs.update(losses, totals, batch_size)
+        self._loss_logs.update(losses, sizes, totals, batch_size)
         return self.compute_metrics(x, y, self.served(outputs), sample_weight)
 
     def fit_groups(

@@ -97,6 +97,20 @@ class NetworkLosses:
         losses, outputs, labels = self._read(y, y_pred, sample_weight)
         return dict(zip(losses.tasks, losses(labels, outputs), strict=True))
 
+    def sizes(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
+        """Return how much the losses of a batch weigh in their means over several batches.
+
+        Args:
+            y: As in a call.
+            y_pred: As in a call.
+            sample_weight: As in a call.
+
+        Returns:
+            A scalar per task of `y_pred`: see `TaskLosses.sizes`.
+        """
+        losses, _, labels = self._read(y, y_pred, sample_weight)
+        return dict(zip(losses.tasks, losses.sizes(labels), strict=True))
+
     def labels(
         self, model: Any, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:

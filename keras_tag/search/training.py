@@ -155,7 +155,10 @@ class Training:
             if value is None:
                 return None
             if not np.isfinite(value):
-                raise FailedTraining(f"{self.objectives[task].name} is {value}.")
+                raise FailedTraining(
+                    f"{self.objectives[task].name} is {value}: the loss is not finite, or the "
+                    f"validation data have no label of task {task!r}."
+                )
             values[task] = value
         total = sum(
             self.weights.get(task, 1.0) * self.objectives[task].inside(value)

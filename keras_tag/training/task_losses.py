@@ -15,7 +15,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tag.task_names import check_different
 from keras_tag.training.keras_masks import mask_of
 from keras_tag.training.missing_labels import (
     MEANS,
@@ -27,6 +26,7 @@ from keras_tag.training.missing_labels import (
     without_missing,
 )
 from keras_tag.training.output_columns import take_columns
+from keras_tag.training.outputs_by_name import by_output, output_names_of
 from keras_tag.training.replicas import all_reduce_sum, keras_share, num_replicas
 
 
@@ -100,8 +100,8 @@ class TaskLosses:
         missing: float | None = None,
         columns: Mapping[str, Any] | None = None,
     ) -> None:
-        self._names = _output_names(outputs, output_names)
-        losses = _by_output(loss, self._names, outputs, "loss", spread=True)
+        self._names = output_names_of(outputs, output_names)
+        losses = by_output(loss, self._names, outputs, "loss", spread=True)
         self._one_loss = not keras.tree.is_nested(loss)
         self.tasks = tuple(name for name in self._names if losses[name] is not None)
         self._losses = {task: losses[task] for task in self.tasks}
@@ -147,9 +147,9 @@ class TaskLosses:
         """Return, per task, its name, loss, targets, predictions and sample weights."""
         y = take_columns(y, self._columns, "y", y_pred)
         sample_weight = take_columns(sample_weight, self._columns, "sample_weight", y_pred)
-        y = _by_output(y, self._names, y_pred, "y")
-        weight = _by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
-        predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
+        y = by_output(y, self._names, y_pred, "y")
+        weight = by_output(sample_weight, self._names, y_pred, "sample_weight", spread=True)
+        predictions = by_output(y_pred, self._names, y_pred, "y_pred")
         absent = [task for task in self.tasks if y.get(task) is None]
         if absent:
             raise ValueError(
@@ -182,7 +182,7 @@ class TaskLosses:
             One scalar per task, unweighted by `loss_weights`, without regularisers and
             `add_loss`. Not stacked: that would connect every loss to every task's variables.
         """
-        predictions = _by_output(y_pred, self._names, y_pred, "y_pred")
+        predictions = by_output(y_pred, self._names, y_pred, "y_pred")
         losses = []
         for i, task in enumerate(self.tasks):
             loss = self._resolve(task, dict(zip(self.tasks, labels.y, strict=True)), predictions)
@@ -204,7 +204,7 @@ class TaskLosses:
         if self._one_loss and len(given := keras.tree.flatten(loss_weights)) == 1:
             # Keras gives the weight of the one loss to all outputs, whatever name it stands under.
             loss_weights = given[0]
-        weights = _by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
+        weights = by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
         return [factor(weights[task]) for task in self.tasks]
 
     def pack(self, by_task: Sequence[Any], like: Any, y_pred: Any) -> Any:
@@ -218,7 +218,7 @@ class TaskLosses:
         Returns:
             A dict or list like `y_pred`.
         """
-        values = _by_output(like, self._names, y_pred, "y", spread=True)
+        values = by_output(like, self._names, y_pred, "y", spread=True)
         values.update(zip(self.tasks, by_task, strict=True))
         if isinstance(y_pred, Mapping):
             return {name: values[name] for name in y_pred}
@@ -239,6 +239,24 @@ class TaskLosses:
         """Whether no task's loss is a sum over the batch."""
         return all(getattr(loss, "reduction", "mean") != "sum" for loss in self._losses.values())
 
+    def sizes(self, labels: Labels) -> list[Any]:
+        """Return how much each task's loss of a batch weighs in its mean over several batches.
+
+        Args:
+            labels: The batch's, or this replica's part of them.
+
+        Returns:
+            One float64 scalar per task: what its loss divides by, up to a factor that is the same
+            for all batches. For a sum, which divides by nothing, the size of the batch.
+        """
+        sizes = []
+        for own, reduction in zip(labels.by_task, self._reductions(), strict=True):
+            counted = own.weight() if reduction == "mean_with_sample_weight" else own.counted()
+            counted = None if reduction == "sum" else counted
+            size = tf.size(own.y) if counted is None else tf.reduce_sum(counted)
+            sizes.append(tf.cast(size, tf.float64))
+        return sizes
+
     def shares(self, labels: Labels) -> list[Any]:
         """Return this replica's part of the losses of the global batch.
 
@@ -251,19 +269,19 @@ class TaskLosses:
         """
         if num_replicas() == 1:
             return [1.0] * len(self.tasks)
-        reductions = [getattr(self._losses[task], "reduction", MEANS[0]) for task in self.tasks]
-        sizes = []
-        for own, reduction in zip(labels.by_task, reductions, strict=True):
-            counted = own.weight() if reduction == "mean_with_sample_weight" else own.counted()
-            size = tf.size(own.y) if counted is None else tf.reduce_sum(counted)
-            sizes.append(tf.cast(size, tf.float64))
+        sizes = self.sizes(labels)
         totals = all_reduce_sum(sizes)
         # Keras divides the mean losses by the number of replicas; a sum it leaves alone.
         shares = []
-        for task, reduction, size, total in zip(self.tasks, reductions, sizes, totals, strict=True):
+        for task, reduction, size, total in zip(
+            self.tasks, self._reductions(), sizes, totals, strict=True
+        ):
             part = tf.math.divide_no_nan(size, total) / keras_share(self._dtypes[task])
             shares.append(1.0 if reduction == "sum" else part)
         return shares
+
+    def _reductions(self) -> list[Any]:
+        return [getattr(self._losses[task], "reduction", MEANS[0]) for task in self.tasks]
 
     def have_labels(self, labels: Labels) -> tf.Tensor:
         """Return which tasks have a label of non-zero weight in the global batch.
@@ -318,57 +336,6 @@ class TaskLosses:
             loss = _crossentropy(y[task], y_pred[task])
         loss = keras.losses.get(loss)
         return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
-
-
-def _output_names(outputs: Any, output_names: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(outputs, Mapping):
-        names, leaves = list(outputs), list(outputs.values())
-    elif isinstance(outputs, (list, tuple)):
-        leaves = list(outputs)
-        names = list(output_names or [f"output_{i}" for i in range(len(leaves))])
-    else:
-        names, leaves = list(output_names or ["output"]), [outputs]
-    if nested := [n for n, o in zip(names, leaves, strict=True) if keras.tree.is_nested(o)]:
-        raise ValueError(
-            "Expected a flat dict or list of outputs, one per task. Received nested outputs under "
-            f"{nested}. Return one flat dict {{task: output}}."
-        )
-    names = [str(name) for name in names]
-    check_different(names)
-    return tuple(names)
-
-
-def _by_output(
-    structure: Any, names: Sequence[str], outputs: Any, what: str, *, spread: bool = False
-) -> dict[str, Any]:
-    """Return a structure given by the user as `{output name: entry}`, absent ones None.
-
-    `spread=True` gives one value to every output, as Keras does for a single loss or weight.
-    """
-    if isinstance(structure, Mapping):
-        unknown = [key for key in structure if key not in names]
-        if unknown and what == "loss":
-            raise ValueError(
-                f"Expected `loss` to name the model's outputs {list(names)}. Received unknown "
-                f"names: {unknown}."
-            )
-        return {name: structure.get(name) for name in names}
-    if isinstance(structure, (list, tuple)):
-        if len(structure) != len(names):
-            raise ValueError(
-                f"Expected `{what}` to have an entry for each of the outputs {list(names)}. "
-                f"Received {len(structure)} entries."
-            )
-        if isinstance(outputs, Mapping):
-            # Keras pairs a list with a dict of outputs in the order of the sorted keys.
-            return dict(zip(sorted(names), structure, strict=True))
-        return dict(zip(names, structure, strict=True))
-    if spread or len(names) == 1:
-        return dict.fromkeys(names, structure)
-    raise ValueError(
-        f"Expected `{what}` to be a dict or list with an entry for each of the outputs "
-        f"{list(names)}. Received: {type(structure).__name__}."
-    )
 
 
 def _crossentropy(y: Any, y_pred: Any) -> Any:
