@@ -14,5 +14,6 @@ best model afterwards are the same thing: read the folder, do the next step.
 | `data` | what `fit` was given | batches whose order follows from a training's seed and epoch |
 | `objectives` | logs | a number by task |
 | `verdict` | outcomes, the gain model | the gain over the joint run, and whether it is luck |
+| `outlook` | outcomes, the gain model | the gain that there is to find, and whether to go on |
 | `results`, `summary`, `report` | a ledger | tables, text, HTML |
 """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Ledger, Outcome
 from keras_tag.search.objectives import Objective
+from keras_tag.search.outlook import Outlook, outlook
 from keras_tag.search.proposals import Limits, Problem
 from keras_tag.search.verdict import Verdict, verdict
 from keras_tag.selection import Grouping
@@ -90,6 +91,15 @@ class Results:
         """Return the gain over the joint run, and whether it is more than luck."""
         assert self.affinity is not None
         return verdict(self.problem, self.affinity, self.ended, self.grouping())
+
+    def outlooks(self) -> list[Outlook]:
+        """Return the gain that there is to find, before any group is trained and now."""
+        done = [outcome for outcome in self.done if outcome.kind == "joint"]
+        if self.affinity is None or not done:
+            return []
+        states = [done, self.done] if len(self.done) > 1 else [done]
+        found = [outlook(self.problem, self.affinity, state) for state in states]
+        return [one for one in found if one is not None]
 
     @property
     def ended(self) -> list[Outcome]:

@@ -73,6 +73,7 @@ def results_text(results: Results) -> str:
             *_table(rows),
             "",
             str(verdict),
+            *map(str, results.outlooks()),
             _cost(results),
             *_failures(results),
         ]
@@ -104,6 +105,7 @@ def status_text(ledger: Ledger) -> str:
     if totals:
         lines.append(f"  Best total so far: {number(totals[-1])} (first: {number(totals[0])})")
     lines.append(_cost(results))
+    lines += map(str, results.outlooks()[-1:])
     return "\n".join([*lines, *_failures(results)])
 
 

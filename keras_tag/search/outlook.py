@@ -1,0 +1,177 @@
+"""The gain over the joint run that there is to find, told before any group is trained and after.
+
+How much grouping matters differs between data sets far more than the gain model's prior allows:
+on some, no groups gain 1 %. Here the size of all effects is one more unknown, with a wide prior,
+and so is the size of the noise. Effects of tasks on each other are drawn from what is believed
+after the trainings so far; the exact optimum of every draw is a gain that there may be to find,
+without the luck of networks.
+
+This module knows arrays only. It never imports TensorFlow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_tag.affinity import Affinity
+from keras_tag.search.ledger import Outcome
+from keras_tag.search.proposals import Problem, usable_affinity
+from keras_tag.search.verdict import believed, luck
+from keras_tag.selection.arguments.affinities import affinity_shares
+from keras_tag.selection.arguments.choice import Choice, GroupArguments
+from keras_tag.selection.draws import DrawnChoice
+from keras_tag.selection.few_trainings.gain_model import (
+    Cells,
+    Prior,
+    cells_of,
+    covariance,
+    expected,
+)
+from keras_tag.selection.problem import build_problem
+
+# The gain that is worth a search: below it, serve the joint run.
+LITTLE = 0.1
+# Of what tasks do to each other; fewer where each takes 20 ms and more.
+_DRAWS, _MANY_TASKS, _DRAWS_OF_MANY = 100, 12, 25
+# How large the effects and the noise of a data set may be, as factors of the prior's, and the
+# standard deviations of these factors' logarithms.
+_SIZES, _SPREAD_OF_SIZES = np.geomspace(0.03, 4.0, 15), 1.2
+_NOISES, _SPREAD_OF_NOISES = np.geomspace(0.25, 3.0, 7), 0.7
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The gain that the best groups are believed to have over the joint run, without luck.
+
+    Args:
+        expected: The median, as a share of the joint run's total loss.
+        low: The lower end of the 90 % interval.
+        high: The upper end.
+        trained: How many networks beside the joint run that was estimated from.
+    """
+
+    expected: float
+    low: float
+    high: float
+    trained: int
+
+    @property
+    def little(self) -> bool:
+        """Whether the joint run may as well be served: `high` is below a tenth of the loss."""
+        return self.high < LITTLE
+
+    def __str__(self) -> str:
+        when = f"after {self.trained} trainings" if self.trained else "before any group is trained"
+        text = (
+            f"Gain over the joint run that there is to find, {when}: {self.expected:.1%} of the "
+            f"loss, 90 % interval {self.low:.1%} to {self.high:.1%}."
+        )
+        if self.little:
+            text += f" Less than {LITTLE:.0%}: more trainings are hardly worth it."
+        return text
+
+
+def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -> Outlook | None:
+    """Return the gain that there is to find.
+
+    Args:
+        problem: Tasks, objectives, budget and constraints.
+        affinity: As measured.
+        outcomes: Trainings, the joint run first.
+
+    Returns:
+        The gain; None where there are too many tasks to choose again for every draw.
+    """
+    tasks = tuple(sorted(problem.tasks))
+    done = [outcome for outcome in outcomes if outcome.status == "done"]
+    joint, scales = done[0].objective, problem.scales(outcomes)
+    weights = problem.constraints.get("weights") or {}
+    worth = [weights.get(t, 1.0) * scales[t].worth(joint[t]) for t in tasks]
+    order = [affinity.tasks.index(task) for task in tasks]
+    shares = affinity_shares(usable_affinity(affinity))[np.ix_(order, order)]
+
+    asked = {**problem.constraints, "weights": dict(zip(tasks, worth, strict=True))}
+    choice = Choice.of("outlook", asked, GroupArguments)
+    anything = Affinity.from_array(np.ones(shares.shape), tasks, rows="source")
+    judge = DrawnChoice(build_problem(anything, choice)[0], choice, problem.budget)
+    if not judge.listed:
+        return None
+
+    member = np.array([[task in outcome.group for task in tasks] for outcome in done[1:]])
+    member = member.reshape(-1, len(tasks))
+    gains = np.full(member.shape, np.nan)
+    for row, outcome in enumerate(done[1:]):
+        for column, task in enumerate(tasks):
+            if task in outcome.objective:
+                loss, reference = (scales[task].loss(v[task]) for v in (outcome.objective, joint))
+                gains[row, column] = np.log(loss / reference)
+    seen = cells_of(shares, member, np.isfinite(gains))
+    observed = gains[seen.groups, seen.tasks]
+
+    draws = _draws(problem.prior or Prior(), shares, seen, observed)
+    # The score "members" of 1 - T is one minus what company costs a task, to first order.
+    scores = [judge.scores(1.0 - draw) for draw in draws]
+    best = np.array(list(judge.values([score for score in scores if score is not None])))
+    joint_value = np.array([np.dot(worth, 1.0 - draw.mean(0)) for draw in draws])
+    # A gain of the mean logarithm of losses, as a share of the loss.
+    found = 1.0 - np.exp(-np.maximum(best - joint_value, 0.0) / np.sum(worth))
+    low, middle, high = np.quantile(found, [0.05, 0.5, 0.95])
+    return Outlook(float(middle), float(low), float(high), len(member))
+
+
+def _draws(prior: Prior, shares: np.ndarray, seen: Cells, observed: np.ndarray) -> np.ndarray:
+    """Return `[num_draws, num_tasks, num_tasks]`: T of the gain model, rows source."""
+    count = len(shares)
+    draw = np.random.default_rng(0)
+    source, target = np.nonzero(~np.eye(count, dtype=bool))
+    ones = np.ones(len(source))
+    pairs = Cells(source, target, np.eye(count)[source], ones, shares[source, target])
+    draws = _DRAWS if count <= _MANY_TASKS else _DRAWS_OF_MANY
+    found = np.zeros((draws, count, count))
+    row = 0
+    chosen = draw.choice(len(_SIZES) * len(_NOISES), draws, p=_likely(prior, seen, observed))
+    for index, times in zip(*np.unique(chosen, return_counts=True), strict=True):
+        size, noise = divmod(int(index), len(_NOISES))
+        scaled = _scaled(prior, _SIZES[size], _NOISES[noise])
+        mean, spread = expected(scaled, pairs), covariance(scaled, pairs, pairs)
+        if len(observed):
+            mean, spread = believed(scaled, seen, observed, pairs)
+        values, vectors = np.linalg.eigh(spread)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        drawn = mean + draw.normal(size=(times, len(mean))) @ root.T
+        found[row : row + times, source, target] = drawn
+        row += times
+    return found
+
+
+def _likely(prior: Prior, seen: Cells, observed: np.ndarray) -> np.ndarray:
+    """Return the probability of every size of effects and of noise, flat, sizes first."""
+    structure, noise = covariance(prior, seen, seen), luck(prior, seen)
+    middle = expected(prior, seen)
+    fit = np.zeros((len(_SIZES), len(_NOISES)))
+    fit -= (np.log(_SIZES)[:, None] / _SPREAD_OF_SIZES) ** 2 / 2
+    fit -= (np.log(_NOISES) / _SPREAD_OF_NOISES) ** 2 / 2
+    if len(observed):
+        for i, size in enumerate(_SIZES):
+            surprise = observed - size * middle
+            for j, level in enumerate(_NOISES):
+                whole = size**2 * structure + level**2 * noise
+                fit[i, j] -= np.linalg.slogdet(whole)[1] / 2
+                fit[i, j] -= surprise @ np.linalg.solve(whole, surprise) / 2
+    likely = np.exp(fit - fit.max()).ravel()
+    return likely / likely.sum()
+
+
+def _scaled(prior: Prior, size: float, noise: float) -> Prior:
+    return replace(
+        prior,
+        stranger=prior.stranger * size,
+        friend=prior.friend * size,
+        stranger_spread=prior.stranger_spread * size,
+        friend_spread=prior.friend_spread * size,
+        task_spread=prior.task_spread * size,
+        pair_spread=prior.pair_spread * size,
+        network_noise=prior.network_noise * noise,
+        noise=prior.noise * noise,
+    )
