@@ -23,6 +23,25 @@ def run_page(page, folder, before="", after=""):
     )
 
 
+def run_pages(pages, folder):
+    """Run pages one after another in one process, each in a folder of its own."""
+    run_alone(
+        f"import page_blocks; page_blocks.run_all_here({[str(page) for page in pages]!r})",
+        cwd=folder,
+        timeout=900,
+    )
+
+
+def run_all_here(pages):
+    import os
+
+    for number, page in enumerate(pages):
+        os.makedirs(str(number))
+        os.chdir(str(number))
+        run_here(page)
+        os.chdir("..")
+
+
 def run_here(page, before="", after=""):
     import keras
 

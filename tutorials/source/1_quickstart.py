@@ -1,21 +1,20 @@
 # %% [markdown]
-# # 1. Quickstart: which digits' questions should share a network?
+# # 1. Quickstart: your model in six lines
 #
-# You have several tasks on the same inputs. One network for all of them is cheap, but tasks get in
-# each other's way; one network for each is dear. In between lies the question: *which tasks should
-# train together?*
+# You have several prediction tasks on the same inputs. One network for all of them is cheap to
+# serve, but tasks can hinder each other; one network for each task is costly. `GroupSearch` finds
+# which tasks should share a network when only a few networks may be served.
 #
-# Here an image shows two overlapping handwritten digits, and six tasks ask about them: is the left
-# digit odd, has it a loop, is it prime; and the same of the right one. We have room for two networks.
-#
-# The structure is planted: tasks about the same digit look at the same pixels. A method that is
-# worth using on your own tasks, where nobody knows the structure, must find it here.
+# In this example an image shows two overlapping handwritten digits, and six tasks ask about them:
+# is the left digit odd, does it have a loop, is it prime; and the same about the right one. Two
+# networks may be served. Tasks about the same digit look at the same pixels, so we know which groups
+# are right here, and can see whether they are found.
 
 # %%
 import os
 
 FAST = os.environ.get("KERAS_TAG_TUTORIAL") == "fast"  # Small settings, for the tests.
-EPOCHS = 2 if FAST else 30
+EPOCHS, TRAININGS = (1, 1) if FAST else (30, 4)
 
 import keras
 import matplotlib.pyplot as plt
@@ -30,111 +29,83 @@ images, labels = next(iter(digits.train))
 
 figure, axes = plt.subplots(1, 4, figsize=(8, 2.2))
 for k, place in enumerate(axes):
-    place.imshow(images[k, ..., 0] if images.ndim == 4 else images[k], cmap="gray")
+    place.imshow(images[k], cmap="gray")
     true = [task.replace("_", " ") for task in digits.tasks if float(labels[task][k, 0]) == 1]
     place.set_title("\n".join(true) or "none", fontsize=7)
     place.axis("off")
 
 # %% [markdown]
-# ## Your joint model
+# ## Your model
 #
-# What you would have written anyway: one trunk, one head per task. Any Keras model with several
-# named outputs will do.
+# This is what you would have written anyway: shared layers, and one named output for each task,
+# compiled as usual.
 
 # %%
-inputs = keras.Input(images.shape[1:])
-trunk = keras.layers.Dense(24, activation="relu", name="trunk")(keras.layers.Flatten()(inputs))
-heads = {task: keras.layers.Dense(1, "sigmoid", name=task)(trunk) for task in digits.tasks}
-model = keras.Model(inputs, heads)
-losses = dict.fromkeys(digits.tasks, "binary_crossentropy")
+inputs = keras.Input(digits.image_shape)
+shared = keras.layers.Dense(24, activation="relu", name="shared")(keras.layers.Flatten()(inputs))
+outputs = {task: keras.layers.Dense(1, "sigmoid", name=task)(shared) for task in digits.tasks}
+model = keras.Model(inputs, outputs)
+model.compile(keras.optimizers.Adam(0.005), loss=dict.fromkeys(outputs, "binary_crossentropy"))
 
 # %% [markdown]
-# ## Train it, and measure on the way
+# ## The search
 #
-# `TAGModel` wraps the model; `compile` and `fit` are Keras's own. Every tenth step is *probed*
-# (in runs of thousands of steps fewer, see `every=`): for each task the shared weights take a step for that task alone, every other task's loss is looked at,
-# and the step is taken back. **Training is not disturbed by this**: weights, metrics and History
-# are bit for bit those of your own `fit`.
+# First one network is trained for all tasks, the *joint run*. Then a few *groups* are trained: sets
+# of tasks that share a network. `search` takes the arguments of `fit`; networks are compared by their
+# losses on the validation data.
 
 # %%
-tag = keras_tag.TAGModel(model)
-tag.compile(keras.optimizers.Adam(0.005), loss=losses)
-stop = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
-history = tag.fit(
-    digits.train,
-    validation_data=digits.validation,
-    epochs=EPOCHS,
-    callbacks=[stop],
-    verbose=0,
+search = keras_tag.GroupSearch(model, budget=2, trainings=TRAININGS, project_name="digits")
+stop = keras.callbacks.EarlyStopping(patience=5)
+search.search(
+    digits.train, validation_data=digits.validation, epochs=EPOCHS, callbacks=[stop], verbose=2
 )
-print(f"{len(history.epoch)} epochs, {tag.probes} probes")
+
+# %%
+search.results_summary()
 
 # %% [markdown]
-# ## The affinity
+# The objective is here each task's validation loss: "chosen" in the network that serves the task,
+# "joint run" in the network of all tasks. The line below the table says whether the gain is more
+# than luck: networks that are trained alike differ a little, too.
 #
-# `Z[i, j] = 1 - (loss of j after i's step) / (loss of j before)`. The row is the task whose update it
-# was, the column the task whose loss was measured. Positive (blue): the update helps.
+# ## How it chose
 #
-# Look for two blocks: the left digit's tasks help each other, and so do the right one's.
+# During the joint run it was measured how much a training step for one task alone lowers the loss
+# of another. This is the *affinity* of the two tasks. Rows are the tasks whose step it was, columns the
+# tasks whose loss was measured; blue helps, red harms. The tasks of the left digit help each other, and
+# so do those of the right one.
 
 # %%
-affinity = tag.affinity()
-affinity
+ax = keras_tag.plotting.plot_affinity(search.affinity())
 
 # %% [markdown]
-# ## The groups
+# `search.report("report.html")` writes this picture, the networks and all trainings into one file.
 #
-# `select_groups` finds the best groups within the budget, with a proof that none are better. A
-# task may be trained in two networks, to help, but it is *served* by exactly one.
-
-# %%
-grouping = keras_tag.select_groups(affinity, budget=2)
-grouping
-
-# %%
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=[1.35, 1]
-)
-keras_tag.plotting.plot_affinity(affinity, left)
-ax = keras_tag.plotting.plot_groups(grouping, right)
-
-# %% [markdown]
-# ## One model out of the groups
+# ## The model that you serve
 #
-# `GroupedModel` trains all groups in one `fit` and is one Keras model with one output per task.
-# `build_from` cuts the networks out of your joint model: same layers, new weights.
+# `best_model` returns one trained Keras model, which takes each task from its best network. Groups
+# were chosen on the validation data, so its quality is measured on test data.
 
 # %%
-served = keras_tag.GroupedModel(grouping, keras_tag.build_from(model))
-served.compile(keras.optimizers.Adam(0.005), loss=losses)
-served.fit(
-    digits.train,
-    validation_data=digits.validation,
-    epochs=EPOCHS,
-    callbacks=[keras_tag.callbacks.NetworkEarlyStopping(patience=5)],
-    verbose=0,
-)
-report = served.report(digits.test, joint=model)
-report[["network", "trained_with", "loss", "joint_loss"]].round(3)
+served = search.best_model()
+report = search.evaluate(digits.test)
+print(report[["network", "loss", "joint_loss"]].round(3))
+print(f"total: {report['loss'].sum():.3f} with {len(served.networks)} networks, ", end="")
+print(f"{report['joint_loss'].sum():.3f} with one")
 
 # %%
-print(f"total test loss: {report['joint_loss'].sum():.3f} with one network, ", end="")
-print(f"{report['loss'].sum():.3f} with {len(grouping.groups)}")
 served.save("served.keras")
 again = keras.models.load_model("served.keras")
 print(sorted(again.predict(images[:1], verbose=0)))
 
 # %% [markdown]
-# ## What this shows, and what not
+# ## What this shows, and what it does not
 #
-# The structure was planted, and it was found. Two networks also have twice the weights of one. On
-# your own tasks always compare with the rivals that you would otherwise use: one network for all
-# of them, one for each, and *random* groups of the same number. `keras-tag demo` does that on a
-# similar set, over several seeds.
+# The structure was planted, and it was found. Two networks also have twice the weights of one. On your
+# own tasks the gain may be small; then the summary says so, and the joint network is the one to serve.
 #
-# ## Your turn
-#
-# - Swap `inputs`, `trunk` and `heads` for your own model and `digits` for your own data: nothing else
-#   changes. The tutorial *Your own model* shows subclassed models, missing labels and more.
-# - Save what was measured, `affinity.save("affinity.npz")`; choosing groups anew needs no training.
-#   That is the next tutorial.
+# Replace `model` and the data by your own; nothing else changes. A search that was interrupted goes on
+# when the same cells are run again. The other notebooks: *2* constraints, and choosing from a matrix of
+# affinities; *3* faces; *4* several GPUs and machines; *5* transfer learning, tables with missing labels,
+# recommenders; *6* labels that are pictures.

@@ -1,162 +1,128 @@
 # %% [markdown]
-# # 2. Choosing groups: budgets, constraints, costs, and how sure it is
+# # 2. Choosing groups from a matrix: budgets, constraints, costs
 #
-# Training has been done, an affinity was measured. Everything here takes that matrix and nothing
-# else: no TensorFlow, no GPU, seconds. We use the tables that were published with the papers, so
-# that you can play before you have trained anything.
+# `GroupSearch` (notebook 1) measures, trains and chooses. This notebook looks at the choice alone. It
+# takes a matrix of *affinities*: how much a training step for one task (row) lowers the loss of another
+# (column). The matrix may come from `search.affinity()`, from a file or from a paper; no training and
+# no TensorFlow are needed, and every answer takes seconds. The constraints below are arguments of
+# `GroupSearch` as well.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import keras_tag
-from keras_tag import budget_curve, plotting, select_groups
+from keras_tag import plotting, select_groups
 
-table = keras_tag.datasets.published("celeba_tag")
-print(table)
-ax = plotting.plot_affinity(table.affinity)
+tasks = ["depth", "normals", "edges", "corners", "faces", "text"]
+matrix = pd.DataFrame(
+    [
+        [0.050, 0.031, 0.004, 0.002, 0.001, 0.000],
+        [0.028, 0.046, 0.010, 0.003, 0.000, 0.001],
+        [0.005, 0.012, 0.060, 0.038, 0.002, 0.016],
+        [0.001, 0.004, 0.035, 0.052, 0.001, 0.012],
+        [0.002, 0.000, 0.001, 0.002, 0.040, 0.006],
+        [0.000, 0.001, 0.014, 0.013, 0.005, 0.045],
+    ],
+    index=tasks,
+    columns=tasks,
+)
+affinity = keras_tag.Affinity.from_frame(matrix, rows="source")
+ax = plotting.plot_affinity(affinity)
 
 # %% [markdown]
-# ## Two scores
+# `rows="source"` says that a row is the task whose step it was. Published tables also have it the
+# other way round (`rows="target"`), and the groups depend on it; so there is no default.
 #
-# A grouping is as good as the sum over the tasks of a score in the group that serves them. For task
-# j in group S:
+# ## The best groups for a budget
 #
-# | `score` | formula | a lone task |
-# | --- | --- | --- |
-# | `"partners"`, the paper's | mean of Z[i, j] over the *other* members i | forbidden |
-# | `"members"`, the default | mean of Z[i, j] / Z[j, j] over *all* members | 1 |
-#
-# Unrelated tasks have affinities about 0, not below. Under "partners" a task without friends loses
-# nothing among strangers, so weak tasks are dumped together. "members" counts which share of its
-# own progress a task keeps in that company: strangers always cost. It divides by the diagonal, and
-# the published table was not made for that; here we stay with the paper's.
+# The *budget* is how many networks may be served. The answer is the best of all possible groupings, by
+# proof. A grouping is scored by what each task keeps: the mean over its group's members i of
+# Z[i, j] / Z[j, j], the progress that a step for i gives to task j, relative to a step for j itself.
+# A task alone in its network scores 1. (`score="partners"` is the paper's score: the mean of Z[i, j] over
+# the other members.)
 
 # %%
-grouping = select_groups(table.affinity, budget=3, score="partners")
-grouping  # The published numbers are negative in sum, in a unit of their own: only order counts.
+grouping = select_groups(affinity, budget=3)
+grouping
 
 # %%
 ax = plotting.plot_groups(grouping)
 
 # %% [markdown]
-# A filled box: the network trains the task and serves it. An open box: the task is trained there
-# only because it helps the others.
-#
-# ## What does one more network buy?
-#
-# `budget_curve` solves for many budgets at once. Every point is proven to be the best.
+# ## What does one more network bring?
 
 # %%
-curve = budget_curve(table.affinity, range(1, 8), score="partners")
-ax = plotting.plot_budget_curve(curve)
+ax = plotting.plot_budget_curve(keras_tag.budget_curve(affinity, range(1, 7)))
 
 # %% [markdown]
 # ## Constraints
 #
-# Each is part of the problem that is solved, not a filter on the answer. If nothing meets them, the
-# error says so and names them.
+# Constraints are part of the problem that is solved. If no grouping meets them, the error names them.
 
 # %%
-with_wishes = select_groups(
-    table.affinity,
+with_rules = select_groups(
+    affinity,
     budget=3,
-    score="partners",
-    overlap=False,  # Every task is trained once.
-    max_size=4,
-    weights={"Wearing_Hat": 2.0},
-    cannot_link=[("Goatee", "Mustache")],
+    overlap=False,  # Every task is trained in one network only.
+    max_size=2,
+    weights={"faces": 2.0},  # This task counts twice.
+    must_link=[("edges", "text")],
+    cannot_link=[("depth", "normals")],
 )
-print(with_wishes)
+print(with_rules)
 try:
-    select_groups(table.affinity, 1, score="partners", cannot_link=[("Goatee", "Mustache")])
+    select_groups(affinity, 1, cannot_link=[("depth", "normals")])
 except ValueError as error:
     print("\n", error)
 
 # %% [markdown]
 # ## Costs
 #
-# Without costs the budget counts networks. With them it is what they may cost together, in any
-# unit: here a network costs 0.4 for its trunk and 0.1 for each head.
+# Without costs the budget counts networks. With costs it is what they may cost together, in any unit:
+# here a network costs 0.4 for its shared layers and 0.1 for every task.
 
 # %%
-priced = select_groups(
-    table.affinity, budget=2.1, score="partners", costs={k: 0.4 + 0.1 * k for k in range(1, 10)}
-)
-print(priced, "\ncosts", priced.cost)
+priced = select_groups(affinity, budget=1.6, costs={k: 0.4 + 0.1 * k for k in range(1, 7)})
+print(priced, "\ncost", round(priced.cost, 2))
 
 # %% [markdown]
-# ## How sure is it?
+# ## How sure is the choice?
 #
-# An affinity is a mean over some batches of one training run. `tag.affinity()` comes with standard
-# errors (a table doesn't), and `stability` asks: if the affinities were other ones within their
-# errors, would the same groups be chosen? We make up three runs of six tasks to see it.
+# Measured affinities have errors. `stability` draws affinities again within these errors, and counts
+# how often the same groups are chosen. A matrix from one table has no errors; here we make up
+# three noisy measurements of it, and combine them.
 
 # %%
-rng = np.random.default_rng(0)
-friends = np.kron(np.eye(2), np.full((3, 3), 0.5)) + 0.1
-friends[2, 3:] = friends[3:, 2] = 0.6  # The third task sits on the fence.
-np.fill_diagonal(friends, 1.0)
-names = ["depth", "normals", "edges", "classes", "faces", "text"]
-runs = [
-    keras_tag.Affinity.from_array(friends + rng.normal(0, 0.2, (6, 6)), names, rows="source")
-    for _ in range(3)
-]
+noise = np.random.default_rng(0).normal(0, 0.004, size=(3, 6, 6))
+runs = [keras_tag.Affinity.from_frame(matrix + part, rows="source") for part in noise]
 measured = keras_tag.Affinity.combine(runs)
-ax = plotting.plot_affinity(measured, errors=True)
-
-# %%
-stability = keras_tag.stability(measured, budget=2, replicates=100)
+stability = keras_tag.stability(measured, budget=3, replicates=100)
 print(stability)
 ax = plotting.plot_stability(stability)
 
 # %% [markdown]
-# Read it like this: dark with an orange frame, or pale without one, is sure. Anything in between may
-# be luck, as it is with `edges`, who has friends on both sides. What to do: more probes (`every=`), more seeds (`Affinity.combine`), or a careful choice,
-# in which friendships count only as far as they are sure:
-
-# %%
-select_groups(measured, budget=2, risk=1.0)
-
-# %% [markdown]
-# ## If you have trained the groups
+# Dark cells with an orange frame and pale cells without one are sure. A cell in between is a pair that
+# may be together by chance: measure it with more probes or more runs, or train both groupings.
 #
-# Then no prediction is needed. `GroupScores` holds what each network achieved, and the same solver
-# chooses. Standley et al. trained all 31 groups of five Taskonomy tasks, and single networks of half
-# the size at half the cost:
+# ## If the groups have been trained
+#
+# Then nothing has to be predicted. `GroupScores` holds what each network reached, and the same solver
+# chooses. Standley et al. trained all 31 groups of five Taskonomy tasks, and single networks of half the
+# size at half the cost:
 
 # %%
 trained = keras_tag.datasets.published("taskonomy_standley")
-budgets = [1, 1.5, 2, 2.5, 3]
-best = budget_curve(trained.scores, budgets)
-for budget, found in best.items():
+for budget, found in keras_tag.budget_curve(trained.scores, [1, 2, 3]).items():
     print(f"{budget}: total loss {found.objective:.4f}  {found.groups}")
-
-# %% [markdown]
-# ## Be careful with orientation
-#
-# A published matrix may have whose *update* in its rows, or whose *loss*. `rows=` must be said, and
-# it may matter. For TAG's own table of Taskonomy even the code and the numbers disagree: loading
-# `published("taskonomy_tag")` warns of it (silenced here). Both readings happen to give the same groups;
-# don't count on that.
-
-# %%
-import warnings
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for place, rows in zip(axes, ("source", "target"), strict=True):
-        doubtful = keras_tag.datasets.published("taskonomy_tag", rows=rows).affinity
-        plotting.plot_affinity(doubtful, place)
-        groups = select_groups(doubtful, 2, score="partners").groups
-        place.set_title(" | ".join(",".join(group) for group in groups), fontsize=8)
 
 # %% [markdown]
 # ## From the command line
 #
 # ```
-# keras-tag select affinity.npz --budget 3
-# keras-tag select table.csv --rows source --budget 3 --score partners --json
-# keras-tag plot affinity.npz --kind stability --budget 3 --out stability.png
+# keras-tag select affinity.csv --rows source --budget 3 --cannot-link depth,normals
+# keras-tag plot affinity.csv --rows source --out affinity.png
 # ```
+#
+# Groups that are the best by affinities alone are a prediction, and on some data a bad one. Where a few
+# trainings can be paid for, let `GroupSearch` train some groups and choose by their losses.

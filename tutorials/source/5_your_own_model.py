@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 5. Your own model
 #
-# What people bring along: a subclassed model, labels that are missing, losses of different kinds, a
-# transformer, a pre-trained trunk. Run the sections in order: they build on each other.
+# Three kinds of model that people have, each with a search of its own: transfer learning with a frozen
+# network; a table with preprocessing inside the model and missing labels; a recommender. The sections
+# do not depend on each other.
 
 # %%
 import os
 
 FAST = os.environ.get("KERAS_TAG_TUTORIAL") == "fast"  # Small settings, for the tests.
-EPOCHS = 1 if FAST else 4
-SIZE = 128 if FAST else 1024
+EPOCHS, TRAININGS, SIZE = (1, 1, 128) if FAST else (15, 3, 1200)
 
 import keras
 import numpy as np
@@ -21,165 +21,179 @@ keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 
 # %% [markdown]
-# ## Data: a street, read by sensors
+# ## Transfer learning
 #
-# Twelve readings at each of ten moments. Four tasks of three kinds: how fast (a number), how many
-# (a count), which weather (one of three classes), an accident (yes or no). The first two depend on
-# one half of the sensors, the last two on the other.
+# A network that was trained for something else is frozen, and serves as the input of new tasks. Here it
+# is a small one, trained to tell ten handwritten digits apart. With `keras.applications` the lines are
+# the same: `backbone = keras.applications.MobileNetV3Small(include_top=False, pooling="avg")`.
 
 # %%
-x = rng.normal(size=(SIZE, 10, 12)).astype("float32")
-traffic, sky = np.tanh(8 * x[:, :, :6].mean((1, 2))), np.tanh(8 * x[:, :, 6:].mean((1, 2)))
+from sklearn.datasets import load_digits
 
+images, digit = load_digits(return_X_y=True)
+images = images.reshape(-1, 8, 8, 1).astype("float32") / 16
 
-def noisy(values):
-    """Nobody measures exactly."""
-    return (values + 0.2 * rng.normal(size=SIZE))[:, None]
+backbone = keras.Sequential(
+    [
+        keras.Input((8, 8, 1)),
+        layers.Conv2D(16, 3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(32, activation="relu"),
+    ],
+    name="backbone",
+)
+pretraining = keras.Sequential([backbone, layers.Dense(10, activation="softmax")])
+pretraining.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+pretraining.fit(images[:400], digit[:400], epochs=EPOCHS, verbose=0)
+print(f"pretrained: accuracy {pretraining.evaluate(images[400:], digit[400:], verbose=0)[1]:.2f}")
 
+# %% [markdown]
+# Between the frozen network and the outputs is a small trainable layer. It has to be there: it is what
+# the tasks share and compete for. If all shared weights are frozen, no task influences another, and
+# `GroupSearch` refuses the model and says why.
 
+# %%
+labels = {
+    "odd": digit % 2 == 1,
+    "loop": np.isin(digit, (0, 6, 8, 9)),
+    "prime": np.isin(digit, (2, 3, 5, 7)),
+    "large": digit >= 5,
+}
+labels = {task: values[:, None].astype("float32") for task, values in labels.items()}
+
+backbone.trainable = False
+inputs = keras.Input((8, 8, 1))
+shared = layers.Dense(6, activation="tanh", name="shared")(backbone(inputs, training=False))
+outputs = {task: layers.Dense(1, activation="sigmoid", name=task)(shared) for task in labels}
+model = keras.Model(inputs, outputs)
+model.compile(keras.optimizers.Adam(0.01), loss=dict.fromkeys(labels, "binary_crossentropy"))
+
+train = (images[400:1400], {task: values[400:1400] for task, values in labels.items()})
+valid = (images[1400:], {task: values[1400:] for task, values in labels.items()})
+search = keras_tag.GroupSearch(model, budget=2, trainings=TRAININGS, project_name="transfer")
+search.search(*train, validation_data=valid, epochs=EPOCHS, verbose=2)
+search.results_summary()
+
+# %% [markdown]
+# Every network has the pretrained weights, and they are the same as before:
+
+# %%
+served = search.best_model()
+for network in served.networks:
+    kept = network.get_layer("backbone").get_weights()
+    assert all(map(np.array_equal, kept, backbone.get_weights()))
+ax = keras_tag.plotting.plot_affinity(search.affinity())
+
+# %% [markdown]
+# ## A table, with preprocessing in the model and missing labels
+#
+# `Normalization` and `StringLookup` are adapted to the training data once, and go with every network. A
+# label that is NaN is missing: the example is left out for this task alone, in training, in validation
+# and when affinities are measured. (Integer labels can't be NaN: give `missing=-1`, or another value.)
+
+# %%
+age = rng.uniform(18, 80, size=(SIZE, 1)).astype("float32")
+city = rng.choice(["Bern", "Oslo", "Rome"], size=(SIZE, 1))
+north = (city == "Oslo").astype("float32")
 y = {
-    "speed": noisy(traffic).astype("float32"),
-    "count": rng.poisson(np.exp(1 + traffic))[:, None].astype("float32"),
-    "weather": np.digitize(noisy(sky), [-0.3, 0.3]).astype("int32"),
-    "accident": (noisy(sky) > 0.5).astype("float32"),
+    "visits": np.sqrt(age) + north,
+    "spend": 3 * np.sqrt(age) + rng.normal(size=(SIZE, 1)),
+    "churn": (rng.uniform(size=(SIZE, 1)) < 0.2 + 0.6 * north).astype("float32"),
 }
+y["spend"][rng.random((SIZE, 1)) < 0.6] = np.nan  # Known for two customers in five.
 
-# %% [markdown]
-# ## A subclassed model, with losses of different kinds
-#
-# `call` returns a dict; its keys are the tasks. What is shared is found by asking the gradients, so
-# it works for any model. Affinities have no unit, whatever the losses are: each task is compared
-# with itself, before and after. (For that a loss must be positive: Keras's Poisson loss, for one, may
-# pass through 0, so counts have another one here.)
-#
-# Register the class, so that saved files can be loaded again: that is Keras's rule, not ours.
-
-
-# %%
-@keras.saving.register_keras_serializable(package="street")
-class Street(keras.Model):
-    """A recurrent trunk, and a head for each task."""
-
-    def __init__(self, tasks=tuple(y), **kwargs):
-        super().__init__(**kwargs)
-        self.tasks = tuple(tasks)
-        self.trunk = layers.GRU(8, name="trunk")
-        ends = {
-            "speed": layers.Dense(1),
-            "count": layers.Dense(1, activation="softplus"),
-            "weather": layers.Dense(3, activation="softmax"),
-            "accident": layers.Dense(1, activation="sigmoid"),
-        }
-        self.ends = {task: ends[task] for task in self.tasks}
-
-    def call(self, inputs):
-        """One output for each task."""
-        features = self.trunk(inputs)
-        return {task: end(features) for task, end in self.ends.items()}
-
-    def get_config(self):
-        """What `from_config` needs."""
-        return {**super().get_config(), "tasks": self.tasks}
-
-
-LOSSES = {
-    "speed": "mse",
-    "count": "msle",
-    "weather": "sparse_categorical_crossentropy",
-    "accident": "binary_crossentropy",
+normalize = layers.Normalization(name="normalize")
+normalize.adapt(age)
+lookup = layers.StringLookup(output_mode="one_hot", name="lookup")
+lookup.adapt(city)
+inputs = {
+    "age": keras.Input((1,), name="age"),
+    "city": keras.Input((1,), name="city", dtype="string"),
 }
-tag = keras_tag.TAGModel(Street(), every=2)
-tag.compile(keras.optimizers.Adam(0.01), loss=LOSSES)
-tag.fit(x, y, epochs=EPOCHS, verbose=0)
-tag.affinity()
-
-# %% [markdown]
-# `tag.sharing_report()` says which weights were moved by whom. Look at it once: a trunk that isn't
-# listed as shared is one that your model doesn't share.
-
-# %%
-tag.sharing_report()
-
-# %% [markdown]
-# A subclassed model can't be cut apart by `build_from`; you say how a network for some of the tasks is
-# built. `Street` takes them as an argument already.
+features = layers.concatenate([normalize(inputs["age"]), lookup(inputs["city"])])
+shared = layers.Dense(8, activation="relu", name="shared")(features)
+outputs = {
+    "visits": layers.Dense(1, name="visits")(shared),
+    "spend": layers.Dense(1, name="spend")(shared),
+    "churn": layers.Dense(1, activation="sigmoid", name="churn")(shared),
+}
+model = keras.Model(inputs, outputs)
+model.compile(
+    keras.optimizers.Adam(0.01),
+    loss={"visits": "mse", "spend": "mse", "churn": "binary_crossentropy"},
+)
 
 # %%
-grouping = keras_tag.select_groups(tag.affinity(), budget=2)
-served = keras_tag.GroupedModel(grouping, lambda tasks: Street(tasks))
-served.compile(keras.optimizers.Adam(0.01), loss=LOSSES)
-served.fit(x, y, epochs=EPOCHS, verbose=0)
-grouping
+import tensorflow as tf
+
+# Losses of different units: the weights say how much each counts in the choice.
+data = tf.data.Dataset.from_tensor_slices(({"age": age, "city": city}, y))
+search = keras_tag.GroupSearch(
+    model,
+    budget=2,
+    trainings=TRAININGS,
+    weights={"visits": 1.0, "spend": 0.1, "churn": 2.0},
+    project_name="table",
+)
+search.search(
+    data.skip(SIZE // 4).batch(32),
+    validation_data=data.take(SIZE // 4).batch(32),
+    epochs=EPOCHS,
+    verbose=2,
+)
+search.results_summary()
+served = search.best_model()
+raw = {"age": np.array([[30.0]]), "city": np.array([["Oslo"]])}
+raw = tf.data.Dataset.from_tensors(raw)  # Raw values go in.
+print({task: values.round(2).tolist() for task, values in served.predict(raw, verbose=0).items()})
 
 # %% [markdown]
-# ## Missing labels
+# ## A recommender
 #
-# A float label that is NaN is missing: the example is left out, for that task alone, in training,
-# evaluating and probing. Here nobody counted in four examples of five. (Integer labels can't be NaN:
-# `missing=-1` names another sign.) Metrics belong in `weighted_metrics`, which see labelled
-# examples only; Keras's `metrics` would count the missing ones, and are refused.
+# Users and items have embeddings, which all tasks share. Does a user click, buy, and how long does the
+# user look? Layers of `keras_rs` can be used in the same way. What is most of a recommender's memory,
+# the embeddings, exists once in every served network: budget with that in mind.
 
 # %%
-gaps = {**y, "count": np.where(rng.random((SIZE, 1)) < 0.8, np.nan, y["count"]).astype("float32")}
-tag = keras_tag.TAGModel(Street(), every=2)
-tag.compile(keras.optimizers.Adam(0.01), loss=LOSSES, weighted_metrics={"count": ["mae"]})
-history = tag.fit(x, gaps, epochs=EPOCHS, verbose=0)
-print({name: round(values[-1], 3) for name, values in history.history.items()})
+users, items = rng.integers(0, 50, size=(SIZE, 1)), rng.integers(0, 80, size=(SIZE, 1))
+taste, style = rng.normal(size=(50, 4)), rng.normal(size=(80, 4))
+match = (taste[users[:, 0]] * style[items[:, 0]]).sum(1, keepdims=True)
+price = rng.normal(size=80)[items]
+y = {
+    "click": (match + rng.logistic(size=match.shape) > 0).astype("float32"),
+    "look": (np.exp(0.5 * match) / 10).astype("float32"),
+    "buy": (match - 2 * price + rng.logistic(size=match.shape) > 1).astype("float32"),
+}
+inputs = {name: keras.Input((1,), name=name, dtype="int32") for name in ("user", "item")}
+user = layers.Flatten()(layers.Embedding(50, 8, name="users")(inputs["user"]))
+item = layers.Flatten()(layers.Embedding(80, 8, name="items")(inputs["item"]))
+both = layers.concatenate([user, item, layers.multiply([user, item])])
+shared = layers.Dense(16, activation="relu", name="shared")(both)
+outputs = {
+    "click": layers.Dense(1, activation="sigmoid", name="click")(shared),
+    "look": layers.Dense(1, activation="softplus", name="look")(shared),
+    "buy": layers.Dense(1, activation="sigmoid", name="buy")(shared),
+}
+model = keras.Model(inputs, outputs)
+model.compile(
+    keras.optimizers.Adam(0.01),
+    loss={"click": "binary_crossentropy", "look": "mse", "buy": "binary_crossentropy"},
+)
+search = keras_tag.GroupSearch(model, budget=2, trainings=TRAININGS, project_name="recommender")
+search.search(
+    {"user": users, "item": items},
+    y,
+    validation_split=0.25,
+    epochs=EPOCHS,
+    callbacks=[keras.callbacks.EarlyStopping(patience=3)],
+    verbose=2,
+)
+search.results_summary()
 
 # %% [markdown]
-# ## A transformer
+# ## A subclassed model
 #
-# Dropout is drawn once per probe: the loss before and the loss after see the same masks, so what you
-# measure is the step, not the dice.
-
-
-# %%
-def transformer(tasks=("speed", "weather", "accident")):
-    """One block of attention, shared by all tasks."""
-    inputs = keras.Input((10, 12))
-    h = layers.Dense(16, name="embed")(inputs)
-    a = layers.MultiHeadAttention(2, 8, dropout=0.1, name="attend")(h, h)
-    h = layers.LayerNormalization(name="norm_1")(h + a)
-    h = layers.LayerNormalization(name="norm_2")(h + layers.Dense(16, "gelu", name="mlp")(h))
-    h = layers.GlobalAveragePooling1D()(h)
-    ends = {"weather": (3, "softmax"), "accident": (1, "sigmoid"), "speed": (1, None)}
-    return keras.Model(inputs, {t: layers.Dense(*ends[t], name=t)(h) for t in tasks})
-
-
-some = ("speed", "weather", "accident")
-tag = keras_tag.TAGModel(transformer(), every=2)
-tag.compile(keras.optimizers.AdamW(0.005), loss={task: LOSSES[task] for task in some})
-tag.fit(x, {task: y[task] for task in some}, epochs=EPOCHS, verbose=0)
-ax = keras_tag.plotting.plot_affinity(tag.affinity())
-
-# %% [markdown]
-# ## A pre-trained trunk
-#
-# Freeze what shall stay, as always: weights that are not trainable are not moved by a probe either.
-# What is measured is what the tasks do to each other through the weights that you do train. Here
-# the lower half of the transformer's trunk stands for your pre-trained one. With a backbone of
-# `keras.applications` leave its upper layers trainable, or put a trainable layer between it and the
-# heads: where the whole trunk is frozen the tasks share nothing, and `TAGModel` says so.
-
-# %%
-trained = tag.model
-for name in ("embed", "attend", "norm_1"):
-    trained.get_layer(name).trainable = False
-tag = keras_tag.TAGModel(trained, every=2)
-tag.compile(keras.optimizers.AdamW(0.002), loss={task: LOSSES[task] for task in some})
-tag.fit(x, {task: y[task] for task in some}, epochs=EPOCHS, verbose=0)
-print([variable.path for variable in tag.shared_variables])
-
-# %% [markdown]
-# Every group starts from the pre-trained weights as well, and what is frozen stays frozen.
-
-# %%
-grouping = keras_tag.Grouping.from_groups([("weather", "accident"), ("speed",)])
-served = keras_tag.GroupedModel(grouping, keras_tag.build_from(trained, start="all"))
-
-# %% [markdown]
-# ## If something is refused
-#
-# A model with its own `train_step` or `compute_loss` can't be wrapped: the wrapper would leave it out
-# without a word, so it says no. Move the special part into a loss or a layer. All that is supported
-# and refused is in a table in `docs/tag_model.md`.
+# Its graph can't be cut into groups, so give a function instead: `GroupSearch(build=build,
+# tasks=names, budget=2)`, where `build(tasks)` returns a compiled model with these outputs. Models with a
+# `train_step` or `compute_loss` of their own are refused; `docs/tag_model.md` has a table of all that is
+# supported and refused.

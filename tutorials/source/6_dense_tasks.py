@@ -1,15 +1,16 @@
 # %% [markdown]
 # # 6. Dense tasks: every pixel has a label, or none
 #
-# Depth, surface normals, classes, corners, edges: should they be seen by one network? The rooms
-# here are generated, and their labels follow from geometry, in the file formats of Taskonomy. With
-# your own copy of Taskonomy only the call of `taskonomy` changes.
+# A *dense* task predicts a picture: depth, surface normals, classes, corners, edges. Which of them
+# should share a network? The rooms here are generated, and their labels follow from geometry; the files
+# have the formats of the public data set Taskonomy. With your own copy of it only the call of
+# `taskonomy` changes.
 
 # %%
 import os
 
 FAST = os.environ.get("KERAS_TAG_TUTORIAL") == "fast"  # Small settings, for the tests.
-EPOCHS = 1 if FAST else 15
+EPOCHS, TRAININGS = (1, 1) if FAST else (12, 2)
 
 import keras
 import matplotlib.pyplot as plt
@@ -30,9 +31,9 @@ print(data)
 # %% [markdown]
 # ## Look at the data first
 #
-# White: no label. There is no geometry behind a window, and so no depth, normal or class there. Such
-# pixels are NaN and are left out of that task's loss alone. A whole building is in one split: test
-# rooms have colours and sizes that were never seen.
+# White pixels have no label: there is no geometry behind a window, and so no depth, normal or class.
+# Such a label is NaN, and the pixel is left out of this task's loss alone. All rooms of a building are
+# in the same split, so that test rooms have colours and sizes that were never seen.
 
 # %%
 images, labels = next(data.test.as_numpy_iterator())
@@ -64,52 +65,48 @@ def pictures(rows):
 pictures([("labels", images[k], {t: labels[t][k] for t in data.tasks}) for k in range(2)])
 
 # %% [markdown]
-# ## The joint model
+# ## The model
 #
-# A shared encoder and a decoder for each task. `data.losses()` are cross-entropy for classes and L1
-# for the rest, over the labelled pixels.
+# A shared encoder, and a decoder for each task. `data.losses()` are the cross-entropy for classes and the
+# mean absolute error for the rest, over the labelled pixels.
 
 # %%
-model = dense_model(
-    data.channels, data.image_shape, encoder=xception_encoder((8, 12) if FAST else (16, 32))
-)
-tag = keras_tag.TAGModel(model, every=3)
-tag.compile(keras.optimizers.Adam(0.003), loss=data.losses())
-tag.fit(data.train, validation_data=data.validation, epochs=EPOCHS, shuffle=False, verbose=0)
-affinity = tag.affinity()
-ax = keras_tag.plotting.plot_affinity(affinity)
+encoder = xception_encoder((8, 12) if FAST else (16, 32))
+model = dense_model(data.channels, data.image_shape, encoder=encoder)
+model.compile(keras.optimizers.Adam(0.003), loss=data.losses())
 
 # %% [markdown]
-# ## Two networks
+# ## The search
 
 # %%
-grouping = keras_tag.select_groups(affinity, budget=2)
-served = keras_tag.GroupedModel(grouping, keras_tag.build_from(model))
-served.compile(keras.optimizers.Adam(0.003), loss=data.losses())
-served.fit(data.train, validation_data=data.validation, epochs=EPOCHS, shuffle=False, verbose=0)
-grouping
+search = keras_tag.GroupSearch(model, budget=2, trainings=TRAININGS, project_name="dense")
+search.search(data.train, validation_data=data.validation, epochs=EPOCHS, verbose=2)
+search.results_summary()
 
 # %%
-report = served.report(data.test, joint=model)
-report[["network", "trained_with", "loss", "joint_loss"]].round(3)
+ax = keras_tag.plotting.plot_affinity(search.affinity())
+
+# %%
+served = search.best_model()
+search.evaluate(data.test)[["network", "loss", "joint_loss"]].round(3)
 
 # %% [markdown]
-# ## What they see in a room that is new to them
+# ## Predictions for a room of an unseen building
 #
-# Corners are a few pixels each. The median of nearly every pixel is "no corner", and that is what L1
-# asks for: don't expect to see them.
+# Corners are a few pixels each. The median of nearly every pixel is "no corner", and the median is what
+# the mean absolute error asks for: don't expect to see them.
 
 # %%
-joint, grouped = model.predict(images, verbose=0), served.predict(images, verbose=0)
+predicted = served.predict(images, verbose=0)
 pictures(
     [
         (title, images[0], {task: values[task][0] for task in data.tasks})
-        for title, values in (("labels", labels), ("one network", joint), ("groups", grouped))
+        for title, values in (("labels", labels), ("served", predicted))
     ]
 )
 
 # %% [markdown]
-# A small network, few rooms, one seed: **where a task belongs may change with the seed here**, and
-# two networks don't always win, though they have twice the weights. `docs/taskonomy.md` shows two
-# seeds of a longer run, with both outcomes. Before you believe a grouping of your own, ask
-# `keras_tag.stability(affinity, budget)` and repeat with several seeds.
+# This is a small network, few rooms and one seed: **where a task belongs may change with the seed**, and two
+# networks are not always better, though they have twice the weights. `docs/taskonomy.md` shows two longer
+# runs with different outcomes. Repeat with several seeds (`GroupSearch(seed=...)`) before you believe a
+# grouping of your own.

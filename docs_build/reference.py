@@ -1,0 +1,42 @@
+"""A page of the site for every name in docs/reference.md, made when the site is built."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+# Its methods are those of a base class that is not public.
+_INHERITS = "keras_tag.Affinity"
+
+
+def pages(config: MkDocsConfig) -> dict[str, list[str]]:
+    """Return the names of every page, in the order of docs/reference.md.
+
+    Names that differ in case only share a page: some file systems can't tell them apart.
+    """
+    text = Path(config.docs_dir, "reference.md").read_text("utf-8")
+    found: dict[str, list[str]] = {}
+    for name in re.findall(r"\]\[(keras_tag[\w.]*)\]", text):
+        path = f"reference/{name.removeprefix('keras_tag.').lower()}.md"
+        found.setdefault(path, []).append(name)
+    return found
+
+
+def on_config(config: MkDocsConfig, **kwargs: Any) -> None:
+    """Called by MkDocs: add the pages to the navigation."""
+    assert config.nav is not None
+    named = [{names[0].removeprefix("keras_tag."): path} for path, names in pages(config).items()]
+    config.nav[-1] = {"Reference": [{"All names": "reference.md"}, *named]}
+
+
+def on_files(files: Files, config: MkDocsConfig, **kwargs: Any) -> None:
+    """Called by MkDocs: make the pages."""
+    for path, names in pages(config).items():
+        text = f"# {names[0].removeprefix('keras_tag.')}\n"
+        for name in names:
+            text += f"\n::: {name}\n"
+            if name == _INHERITS:
+                text += "    options:\n      inherited_members: true\n"
+        files.append(File.generated(config, path, content=text))
