@@ -120,8 +120,19 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         )
     if options.out:
         grouping.save(options.out)
-    print(json.dumps(grouping.to_dict(), indent=2) if options.json else grouping)
+    if options.json:
+        print(json.dumps(grouping.to_dict(), indent=2))
+    else:
+        print(grouping)
+        print(f"({_LEGEND[grouping.score]})")
     return 0
+
+
+# What the numbers behind the tasks are.
+_LEGEND = {
+    "members": "in brackets: the share of its own progress that the task keeps; alone it is 1",
+    "partners": "in brackets: the mean affinity of the other members for the task",
+}
 
 
 @contextmanager

@@ -10,10 +10,17 @@ from keras_tag.selection.grouping import Grouping
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# What the number in a box is, by the score of the grouping.
+_NUMBERS = {
+    "members": "number: share of its own progress that it keeps (alone: 1)",
+    "partners": "number: mean affinity of the other members for it",
+    "measured": "number: what it reached",
+}
+
 
 def groups_size(grouping: Grouping) -> tuple[float, float]:
     """Return the size, in inches, of the figure that `plot_groups` makes for a grouping."""
-    return max(1.1 * len(grouping.groups) + 2.4, 5.2), max(0.3 * len(grouping.tasks), 0.9) + 1.5
+    return max(1.1 * len(grouping.groups) + 2.4, 5.2), max(0.3 * len(grouping.tasks), 0.9) + 1.7
 
 
 def plot_groups(grouping: Grouping, ax: "Axes | None" = None) -> "Axes":
@@ -72,5 +79,11 @@ def plot_groups(grouping: Grouping, ax: "Axes | None" = None) -> "Axes":
     ax.set_axisbelow(True)
     ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel("filled: trained and served here\nopen: trained here only to help others")
+    numbers = _NUMBERS.get(grouping.score, "number: the task's score")
+    if all(np.isnan(score) for score in grouping.task_scores.values()):
+        numbers = ""
+    ax.set_xlabel(
+        "filled: trained and served here\nopen: trained here only to help others"
+        + f"\n{numbers}" * bool(numbers)
+    )
     return ax

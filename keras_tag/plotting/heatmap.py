@@ -73,9 +73,13 @@ def plot_affinity(
     # The middle of the map is white; grey is left for pairs that were not measured.
     colours = _diverging().with_extremes(bad=UNMEASURED)
     image = ax.imshow(values, colours, vmin=-limit, vmax=limit)
-    named = f", in units of $10^{{{exponent}}}$" if exponent else ""
+    named = f" in units of $10^{{{exponent}}}$" if exponent else ""
     ax.figure.colorbar(
-        image, ax=ax, label=f"affinity{named}", extend=_extend(values, limit), shrink=0.8
+        image,
+        ax=ax,
+        label=f"affinity{named}\nblue: it helps, red: it harms",
+        extend=_extend(values, limit),
+        shrink=0.8,
     )
     for k in range(n):
         ax.add_patch(
@@ -92,8 +96,9 @@ def plot_affinity(
     if errors:
         _mark_unsure(ax, affinity, values, limit, cell)
     name_tasks(ax, affinity.tasks, cell)
-    ax.set_xlabel("target: whose loss" + "\ndot: the 95% interval contains 0" * errors)
-    ax.set_ylabel("source: whose update")
+    dots = "\ndot: the 95% interval contains 0" * errors
+    ax.set_xlabel(f"target: which task's loss{dots}")
+    ax.set_ylabel("source: which task's step")
     return ax
 
 

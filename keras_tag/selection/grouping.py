@@ -273,7 +273,7 @@ class Grouping:
     def _describe_objective(self) -> str:
         if self.status == "given":
             return "given"
-        text = f"score {self.score!r} = {self.objective:.6g} ({self.status}"
+        text = f"score {self.score!r} = {self.objective:.4g} ({self.status}"
         if self.status != "optimal":
             return text + f", at most {self.gap:.3g} from the optimum)"
         # The arithmetic is exact; the affinities that it was done with are not.
@@ -288,7 +288,10 @@ class Grouping:
 
     def _describe_task(self, task: str) -> str:
         score = self.task_scores[task]
-        return task if math.isnan(score) else f"{task} ({score:.4g})"
+        if math.isnan(score):
+            return task
+        # Of a prediction more than two digits mean nothing.
+        return f"{task} ({score:.2g})" if abs(score) < 1 else f"{task} ({score:.4g})"
 
 
 def _check_groups(groups: Any) -> tuple[tuple[str, ...], ...]:
