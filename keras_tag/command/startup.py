@@ -13,6 +13,9 @@ _NOTICE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog|I\d{4} |To enable the following instr"
     rb"|\S+ \S+: I (tensorflow|external)/"
 )
+# What a TensorFlow with CUDA says where there is no GPU. Where there is one, it is an error.
+_NO_GPU = re.compile(rb"E\d{4} .*failed call to cuInit")
+_GPUS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
 
 
 def import_keras() -> None:
@@ -26,6 +29,10 @@ def import_keras() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     with _without_notices():
         import keras  # noqa: F401
+        import tensorflow as tf
+
+        # TensorFlow looks for GPUs when it is first asked, and says then what it did not find.
+        tf.config.list_physical_devices("GPU")
 
 
 @contextlib.contextmanager
@@ -48,6 +55,7 @@ def _without_notices() -> Iterator[None]:
             os.dup2(real, 2)
             os.close(real)
             held.seek(0)
+            gpu = any(map(os.path.exists, _GPUS))
             for line in held:
-                if not _NOTICE.match(line):
+                if not _NOTICE.match(line) and (gpu or not _NO_GPU.match(line)):
                     os.write(2, line)

@@ -18,12 +18,20 @@ os.write(2, b"W0000 00:00:1795.25 21938 gpu.cc:1] a warning of TensorFlow\\n")
 warnings.warn("a warning of yours")
 print("I say so", file=sys.stderr)
 """
+NO_GPU = """
+import os
+
+class config:
+    def list_physical_devices(kind):
+        os.write(2, b"E0000 00:00:1795.25 317 cuda_platform.cc:52] failed call to cuInit: 303\\n")
+"""
 
 
 def stderr_of(code, folder=None, after="", **environment):
     kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     if folder:
         (folder / "keras.py").write_text(NOISY + after, "utf-8")
+        (folder / "tensorflow.py").write_text(NO_GPU, "utf-8")
         kept["PYTHONPATH"] = str(folder)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -42,6 +50,15 @@ def test_notices_are_left_out_and_warnings_are_kept(tmp_path):
         assert kept in said
     for left_out in ("InitializeLog", "oneDNN", "AVX2"):
         assert left_out not in said
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_gpu_that_fails_is_an_error_and_none_is_not(tmp_path, gpu):
+    there = f"{str(tmp_path)!r}," if gpu else ""
+    said = stderr_of(
+        f"import keras_tag.command.startup as s; s._GPUS = ({there}); {IMPORT}", tmp_path
+    )
+    assert ("cuInit" in said) == gpu
 
 
 def test_what_an_import_that_fails_said_is_not_lost(tmp_path):

@@ -195,5 +195,5 @@ search.results_summary()
 #
 # Its graph can't be cut into groups, so give a function instead: `GroupSearch(build=build,
 # tasks=names, budget=2)`, where `build(tasks)` returns a compiled model with these outputs. Models with a
-# `train_step` or `compute_loss` of their own are refused; `docs/tag_model.md` has a table of all that is
+# `train_step` or `compute_loss` of their own are refused; `docs/supported.md` has a table of all that is
 # supported and refused.
