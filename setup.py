@@ -36,11 +36,14 @@ DATASETS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 MODELS = ["keras-hub>=0.32", "keras-rs>=0.4"]
 # For keras_tag.callbacks.AffinityLogger: TensorFlow no longer brings it.
 TENSORBOARD = ["tensorboard>=2.20"]
+# The trainings of a search on a cluster.
+RAY = ["ray>=2.50"]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
 EXTRAS = {
     "datasets": DATASETS,
     "tensorboard": TENSORBOARD,
     "models": MODELS,
+    "ray": RAY,
     "tutorials": ["jupyter>=1.1", *NOTEBOOKS],
     # The pages and the reference as a site: `mkdocs build`.
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],

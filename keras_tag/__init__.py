@@ -35,6 +35,7 @@ _HOMES = {
     "build_from": "keras_tag.grouped_model",
     "GroupSearch": "keras_tag.search.group_search",
     "Objective": "keras_tag.search.objectives",
+    "RayExecutor": "keras_tag.search.ray_executor",
     "split_outputs": "keras_tag.training.output_columns",
     "worker_path": "keras_tag.training.workers",
 }
@@ -49,6 +50,7 @@ __all__ = [
     "GroupedModel",
     "Grouping",
     "Objective",
+    "RayExecutor",
     "Stability",
     "TAGModel",
     "UncertainGroupsWarning",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from keras_tag.resampling import Stability, stability
     from keras_tag.search.group_search import GroupSearch
     from keras_tag.search.objectives import Objective
+    from keras_tag.search.ray_executor import RayExecutor
     from keras_tag.selection import (
         Grouping,
         GroupScores,

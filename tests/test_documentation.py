@@ -11,7 +11,7 @@ import keras_tag
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 # Pages whose blocks a test in another folder runs.
-ELSEWHERE = {"celeba.md", "cli.md", "demo.md", "grouped_model.md", "first_hour.md"}
+ELSEWHERE = {"celeba.md", "cli.md", "cluster.md", "demo.md", "grouped_model.md", "first_hour.md"}
 HERE = [page for page in PAGES if page.name not in ELSEWHERE and blocks(page)]
 # A process each: one begins with a strategy, the others divide the time.
 SHARES = [["distributed.md"], [], []]

@@ -221,6 +221,24 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
     return train.split(share)
 
 
+def check_data_travels(*given: Any) -> None:
+    """Refuse data that no other process can be given.
+
+    Args:
+        *given: Training and validation data.
+
+    Raises:
+        ValueError: One is a dataset object.
+    """
+    for data in given:
+        if isinstance(data, tf.data.Dataset):
+            raise ValueError(
+                "Expected data that can be sent to other processes, with `executor`. Received: a "
+                "tf.data.Dataset, which can't be. Give a function that returns it there: "
+                "x=lambda: load(...), and the same for `validation_data`; or arrays."
+            )
+
+
 def differences(there: Any, here: Any, name: str = "") -> list[str]:
     """Return what differs between two settings, a line each.
 

@@ -8,7 +8,7 @@ have seen.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -53,7 +53,7 @@ class Source:
 
     Args:
         x: Arrays, a batched `tf.data.Dataset`, a `PyDataset`, or a function that returns one of
-            the latter two.
+            the latter two, or a tuple of arrays.
         y: Labels, with arrays.
         sample_weight: Weights, with arrays.
         batch_size: With arrays.
@@ -69,6 +69,13 @@ class Source:
     output_names: tuple[str, ...] | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: arrays as they are used, and nothing that was made of them."""
+        state = {**vars(self), "_kept": {}}
+        if self.of_arrays:
+            state.update(zip(("x", "y", "sample_weight"), self._arrays(), strict=False))
+        return state
+
     @property
     def of_arrays(self) -> bool:
         """Whether these are arrays."""
@@ -83,10 +90,13 @@ class Source:
         if self.of_arrays:
             return self._ordered(seed)
         given = self.x() if callable(self.x) else self.x
+        if isinstance(given, tuple | list):
+            x, y, weight = (*given, None)[:3]
+            return replace(self, x=x, y=y, sample_weight=weight, _kept={}).batches(seed)
         if not isinstance(given, tf.data.Dataset | keras.utils.PyDataset):
             raise ValueError(
-                "Expected a function that returns a batched tf.data.Dataset or a PyDataset. It "
-                f"returned {type(given).__name__}."
+                "Expected a function that returns a batched tf.data.Dataset, a PyDataset, (x, y), "
+                f"or (x, y, sample_weight). It returned {type(given).__name__}."
             )
         if "repeatable" not in self._kept:
             self._kept["repeatable"] = isinstance(given, tf.data.Dataset) and _same_order_twice(

@@ -11,7 +11,8 @@ from keras_tag.affinity import Affinity
 from keras_tag.grouped_model import GroupedModel
 from keras_tag.provenance import versions
 from keras_tag.search import arguments, summary
-from keras_tag.search.data import Source, source_of
+from keras_tag.search.callbacks import Callbacks, copies
+from keras_tag.search.data import source_of
 from keras_tag.search.ledger import Ledger, Outcome
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective, objectives_by_task
@@ -19,7 +20,7 @@ from keras_tag.search.progress import Progress
 from keras_tag.search.proposals import Limits
 from keras_tag.search.results import Results, problem_of
 from keras_tag.search.runner import Runner
-from keras_tag.search.training import Callbacks, copies
+from keras_tag.search.workers import ExecutorLike, Workers
 from keras_tag.selection import Grouping
 from keras_tag.selection.arguments.choice import Choice, GroupArguments, lists_arguments
 from keras_tag.tag_model import TAGModel
@@ -184,6 +185,8 @@ class GroupSearch:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
+        executor: ExecutorLike = None,
+        strategy: Literal["mirrored"] | None = None,
     ) -> None:
         """Search; on a folder that holds this search already, go on with it.
 
@@ -192,8 +195,9 @@ class GroupSearch:
 
         Args:
             x: Arrays; or a batched `tf.data.Dataset` or `PyDataset`; or a function that returns
-                one, called for every training after its seed was set: the way to shuffle a dataset
-                so that a search can be repeated.
+                one, or `(x, y)`, or `(x, y, sample_weight)`. It is called for every training, in
+                the process that trains, after the seed was set: the way to shuffle a dataset so
+                that a search can be repeated.
             y: As in `fit`, with the labels of all tasks.
             batch_size: As in `fit`.
             epochs: As in `fit`, for every training.
@@ -210,14 +214,26 @@ class GroupSearch:
             validation_steps: As in `fit`.
             validation_batch_size: As in `fit`.
             validation_freq: As in `fit`.
+            executor: What trains the groups: anything with `submit(function, *args) -> Future`
+                whose workers are processes of their own, such as `keras_tag.RayExecutor` or a
+                process pool; or a function that makes one, which is shut down in the end and made
+                anew if a worker is killed. None: one group after the other in this process. The
+                joint run stays in this process.
+            strategy: "mirrored": a training (not the joint run) uses `tf.distribute`'s
+                `MirroredStrategy` over all GPUs that its worker has. None: the first one, or the
+                strategy that the model was made under.
 
         Raises:
-            ValueError: There is no validation data, or other settings than those of the folder.
+            TypeError: `executor` is none.
+            ValueError: There is no validation data, or other settings than those of the folder;
+                or what is to be trained can't be sent to the workers.
             OSError: The folder can't be written.
-            RuntimeError: The joint run failed, or three trainings in a row.
+            RuntimeError: The joint run failed, or three trainings in a row; or the executor broke.
         """
         given = dict(locals())
         callbacks = () if callbacks is None else callbacks
+        arguments.checked_choice("strategy", strategy, (None, "mirrored"))
+        workers = Workers(executor)
         train, valid = arguments.sources(given, self._output_names)
         fit = {
             name: given[name]
@@ -227,9 +243,11 @@ class GroupSearch:
             "search": self._settings,
             "fit": {**fit, "train": train.describe(), "valid": valid.describe()},
         }
+        if not workers.here:
+            arguments.check_data_travels(x, validation_data)
         copies(callbacks, tuple(self._settings["tasks"]), 0)
         self._ledger.make_folder()
-        with self._ledger.claimed():
+        with self._ledger.claimed() as session:
             if self._ledger.exists:
                 self._refuse_others(settings)
                 self._networks.load_initial(self._ledger.initial_weights)
@@ -246,28 +264,24 @@ class GroupSearch:
                 }
             )
             fit["verbose"] = 0 if verbose == 2 else verbose
-            self._runner(train, valid, fit, callbacks).run(
-                lambda done, total: Progress(verbose, done, total)
-            )
-
-    def _runner(
-        self, train: Source, valid: Source, fit: Mapping[str, Any], callbacks: Callbacks
-    ) -> Runner:
-        return Runner(
-            self._ledger,
-            self._networks,
-            problem_of({"search": self._settings}),
-            self._limits,
-            train,
-            valid,
-            fit,
-            callbacks,
-            self._seed,
-            self._max_retries,
-            self._on_timeout,
-            self._keep,
-            self._probe_data,
-        )
+            Runner(
+                self._ledger,
+                self._networks,
+                problem_of({"search": self._settings}),
+                self._limits,
+                train,
+                valid,
+                fit,
+                callbacks,
+                self._seed,
+                self._max_retries,
+                self._on_timeout,
+                self._keep,
+                self._probe_data,
+                workers,
+                strategy,
+                session,
+            ).run(lambda done, total: Progress(verbose, done, total))
 
     def _refuse_others(self, settings: Mapping[str, Any]) -> None:
         there = self._ledger.settings()

@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +139,11 @@ class Ledger:
             shutil.rmtree(self.folder)
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self) -> Iterator[str]:
         """Keep other processes of this host from searching here meanwhile.
+
+        Yields:
+            The session: a text that is in the folder as long as this goes on; see `session_of`.
 
         Raises:
             ValueError: One is.
@@ -156,7 +160,14 @@ class Ledger:
                         f"{str(self.folder)!r}, where one does. Wait for it, or give another "
                         "`project_name`."
                     ) from None
-            yield
+            session = uuid.uuid4().hex
+            with self.writing():
+                os.ftruncate(lock, 0)
+                os.write(lock, session.encode())
+            try:
+                yield session
+            finally:
+                os.ftruncate(lock, 0)
         finally:
             os.close(lock)
 
@@ -171,12 +182,6 @@ class Ledger:
                 "was trained so far is kept. Make room, or bring the folder back, and call "
                 "`search` again: it goes on."
             ) from error
-
-    def is_broken(self, error: BaseException) -> bool:
-        """Whether an error of a training is the disk's fault, or the folder's."""
-        if isinstance(error, FolderError) or not self.folder.is_dir():
-            return True
-        return isinstance(error, OSError) and error.errno in _DISK
 
     # Trainings.
 
@@ -237,6 +242,21 @@ class Ledger:
         """Remove the backups of a training that is done."""
         shutil.rmtree(self.folder_of(number) / "backup", ignore_errors=True)
 
+    def write_files(self, number: int, files: Mapping[str, bytes]) -> None:
+        """Write what a training has kept that ran where this folder is not.
+
+        Args:
+            number: Of the training.
+            files: Name -> content.
+        """
+        with self.writing():
+            for name, content in files.items():
+
+                def write(opened: BinaryIO, content: bytes = content) -> None:
+                    opened.write(content)
+
+                write_atomically(self.folder_of(number) / name, write)
+
     # The affinity.
 
     def affinity(self) -> Affinity | None:
@@ -255,3 +275,45 @@ class Ledger:
 
         with self.writing():
             write_atomically(file, write)
+
+
+def cost_of(done: Outcome, joint: Outcome) -> float:
+    """Return what a training costs, in joint runs.
+
+    Seconds would say it more exactly, but they differ from run to run, and a search that was
+    killed would go on in another way than one that was not.
+
+    Args:
+        done: A training that is done.
+        joint: The joint run.
+
+    Returns:
+        Its epochs times the multiply-adds of its network, relative to those of the joint run; only
+        epochs where multiply-adds are not known, which is the most that it can be.
+    """
+    work = 1.0
+    if done.multiply_adds and joint.multiply_adds:
+        work = done.multiply_adds / joint.multiply_adds
+    return round(work * done.epochs / joint.epochs, 6)
+
+
+def session_of(folder: Path) -> str | None:
+    """Return the session of the search that goes on in a folder: "" if none does.
+
+    Two processes that read the same session see the same folder.
+
+    Args:
+        folder: Of a search.
+
+    Returns:
+        None if it can't be told: there is no such folder.
+    """
+    try:
+        return (folder / ".lock").read_text("utf-8")
+    except OSError:
+        return None
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether an error says that a disk can't be written."""
+    return isinstance(error, FolderError) or (isinstance(error, OSError) and error.errno in _DISK)

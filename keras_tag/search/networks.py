@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import keras
 from keras_tag.grouped_model import GroupedModel, build_from
 from keras_tag.search import arguments as given_arguments
 from keras_tag.search.data import zeros
+from keras_tag.search.recipes import Build, Compiled, Recipe, compiled_model
 from keras_tag.selection import Grouping
 from keras_tag.tag_model import TAGModel
-from keras_tag.training.compile_spec import compile_config
 
-Build = Callable[[tuple[str, ...]], keras.Model]
 _TAG_SETTINGS = (
     "every",
     "overhead",
@@ -27,62 +25,6 @@ _TAG_SETTINGS = (
     "reuse_gradients",
     "sources_per_probe",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Compiled:
-    """What a model was compiled with, by task; new objects wherever they hold state.
-
-    Args:
-        model: A compiled model.
-        outputs: All its outputs, in the order in which Keras pairs them with lists.
-    """
-
-    model: keras.Model
-    outputs: tuple[str, ...]
-
-    def arguments(self, tasks: Sequence[str]) -> dict[str, Any]:
-        """Return arguments of `compile` for a network of some of the tasks.
-
-        Args:
-            tasks: The tasks.
-        """
-        config = compile_config(self.model)
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        chosen: dict[str, Any] = {
-            "optimizer": type(optimizer).from_config(optimizer.get_config()),
-            "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),
-            "loss_weights": self._loss_weights(config.get("loss_weights"), tasks),
-            "run_eagerly": self.model.run_eagerly,
-            "steps_per_execution": self.model.steps_per_execution,
-            "jit_compile": config.get("jit_compile", "auto"),
-        }
-        for name in ("metrics", "weighted_metrics"):
-            given = keras.saving.deserialize_keras_object(config.get(name))
-            chosen[name] = self._by_task(given, name, tasks) or None
-        return {name: value for name, value in chosen.items() if value is not None}
-
-    def _loss_weights(self, given: Any, tasks: Sequence[str]) -> dict[str, float] | None:
-        weights = self._by_task(given, "loss_weights", tasks)
-        return None if weights is None else {task: weights.get(task, 1.0) for task in tasks}
-
-    def _by_task(
-        self, given: Any, argument: str, tasks: Sequence[str], spread: bool = False
-    ) -> dict[str, Any] | None:
-        if given is None:
-            return None
-        if isinstance(given, Mapping):
-            by_task = dict(given)
-        elif isinstance(given, list | tuple) and len(given) == len(self.outputs):
-            by_task = dict(zip(self.outputs, given, strict=True))
-        elif spread or len(self.outputs) == 1:
-            by_task = dict.fromkeys(self.outputs, given)
-        else:
-            raise ValueError(
-                f"Expected `{argument}` to have been compiled as a dict by task. "
-                f"Received: {argument}={given!r}."
-            )
-        return {task: by_task[task] for task in tasks if by_task.get(task) is not None}
 
 
 class Networks:
@@ -182,25 +124,27 @@ class Networks:
         Args:
             probe_data: Where affinities are measured.
         """
-        network, arguments = self._new(self.tasks, self._first if self._build is None else None)
-        given = {**self._tag, "probe_data": probe_data}
-        tag = TAGModel(network, **given)
+        first = self._first if self._build is None else None
+        recipe = self.recipe(self.tasks, first)
+        network, arguments = recipe.new()
+        tag = TAGModel(network, **{**self._tag, "probe_data": probe_data})
         tag.compile(**arguments)
-        self._build_variables(tag)
-        again = {**self._arguments(network), "optimizer": None}
+        recipe.make_variables(tag)
+        again = {**recipe.arguments(network), "optimizer": None}
         grouping = Grouping.from_groups([self.tasks])
-        return tag, self._grouped(grouping, {self.tasks: network}, again)
+        return tag, compiled_model(grouping, {self.tasks: network}, again, self.missing)
 
-    def group(self, tasks: tuple[str, ...]) -> GroupedModel:
-        """Return a compiled model of one network.
+    def recipe(self, tasks: tuple[str, ...], builder: Build | None = None) -> Recipe:
+        """Return how the network of a group is made.
 
         Args:
-            tasks: The network's.
+            tasks: The group.
+            builder: Builds the network; None: as all but the joint run's are built.
         """
-        network, arguments = self._new(tasks)
-        model = self._grouped(Grouping.from_groups([tasks]), {tasks: network}, arguments)
-        self._build_variables(model)
-        return model
+        builder = builder or self._builder
+        assert builder is not None
+        parts = None if self._compiled is None else self._compiled.parts(tasks)
+        return Recipe(tasks, builder, parts, self.missing, self.inputs)
 
     def trained(self, tasks: tuple[str, ...], weights: Path) -> keras.Model:
         """Return a network with the weights of a file.
@@ -209,7 +153,7 @@ class Networks:
             tasks: The network's.
             weights: The file.
         """
-        network = self._new(tasks)[0]
+        network = self.recipe(tasks).new()[0]
         network.load_weights(weights)
         return network
 
@@ -230,50 +174,8 @@ class Networks:
             arguments = self._compiled.arguments(grouping.tasks)
         else:
             assert self._build is not None
-            arguments = self._arguments(self._build(self.tasks), grouping.tasks)
-        return self._grouped(grouping, networks, arguments)
-
-    def _new(
-        self, tasks: tuple[str, ...], builder: Build | None = None
-    ) -> tuple[keras.Model, dict[str, Any]]:
-        """Return a network, and what to compile it with."""
-        builder = builder or self._builder
-        assert builder is not None
-        network = builder(tasks)
-        arguments = self._arguments(network, tasks)
-        self._build_variables(network)
-        return network, arguments
-
-    def _build_variables(self, model: keras.Model) -> None:
-        """Make the variables of a subclassed model."""
-        if not model.built:
-            model(self.batch(), training=False)
-
-    def _arguments(
-        self, network: keras.Model, tasks: tuple[str, ...] | None = None
-    ) -> dict[str, Any]:
-        """Return what to compile a network with."""
-        tasks = tasks or self.tasks
-        if self._compiled is not None:
-            return self._compiled.arguments(tasks)
-        if not isinstance(network, keras.Model) or not network.compiled:
-            raise ValueError(
-                f"Expected build({tasks!r}) to return a compiled keras.Model. Received: "
-                f"{network!r}. Call `compile(optimizer, loss=...)` inside of it."
-            )
-        order = given_arguments.output_names(network, tasks)
-        order = order if set(order) >= set(tasks) else tasks
-        return Compiled(network, order).arguments(tasks)
-
-    def _grouped(
-        self,
-        grouping: Grouping,
-        networks: Mapping[tuple[str, ...], keras.Model],
-        arguments: dict[str, Any],
-    ) -> GroupedModel:
-        model = GroupedModel(grouping, networks.__getitem__, missing=self.missing)
-        model.compile(**arguments)
-        return model
+            arguments = self.recipe(grouping.tasks).arguments(self._build(self.tasks))
+        return compiled_model(grouping, networks, arguments, self.missing)
 
 
 def _inner(model: keras.Model) -> keras.Model:

@@ -1,22 +1,29 @@
 """The loop of a search: read the folder, do the next step."""
 
+import contextlib
 import gc
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
 
+from keras_tag.affinity import Affinity
+from keras_tag.search.callbacks import Callbacks
 from keras_tag.search.data import Source
-from keras_tag.search.ledger import Kind, Ledger, Outcome
+from keras_tag.search.ledger import Kind, Ledger, Outcome, cost_of
 from keras_tag.search.networks import Networks
 from keras_tag.search.progress import Progress
 from keras_tag.search.proposals import Limits, Problem, warn_of_unusable
-from keras_tag.search.training import Callbacks, Training, seed_of
+from keras_tag.search.training import JointRun, Result, Training, mirrored, seed_of
+from keras_tag.search.workers import Workers
 
 _FAILURES_IN_A_ROW = 3
+# So often a training is given to a worker before it is marked as failed, if workers end under it.
+_WORKERS = 3
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class Runner:
         on_timeout: Whether a training that has begun is finished, or stopped at an epoch's end.
         keep: Which weights are kept.
         probe_data: Where the joint run measures affinities.
+        workers: Run the trainings.
+        strategy: "mirrored": all but the joint run use all GPUs that a worker has.
+        session: Of the ledger's folder.
     """
 
     ledger: Ledger
@@ -51,7 +61,10 @@ class Runner:
     max_retries: int
     on_timeout: Literal["finish", "stop"]
     keep: Literal["best", "all"]
-    probe_data: Any = None
+    probe_data: Any
+    workers: Workers
+    strategy: Literal["mirrored"] | None
+    session: str
 
     def run(self, progress: Callable[[int, int], Progress]) -> None:
         """Search until it is enough, or limits are reached.
@@ -61,49 +74,34 @@ class Runner:
 
         Raises:
             FolderError: The folder can't be written any more.
-            RuntimeError: The joint run failed, or three trainings in a row.
+            RuntimeError: The joint run failed, three trainings in a row, or the executor broke.
+            ValueError: Trainings can't be sent to the workers.
         """
-        problem, ledger = self.problem, self.ledger
-        outcomes = ledger.whole_rounds()
+        outcomes = self.ledger.whole_rounds()
         if outcomes and outcomes[0].status == "failed":
             # There is nothing to search without it, so it is tried again from its start.
             outcomes = []
         if not outcomes:
             self._check_objectives()
-            outcomes = self._asked(0, "joint", [problem.tasks])
+            outcomes = self.ask(0, "joint", [self.problem.tasks])
         ended = [outcome for outcome in outcomes if outcome.ended]
-        allowed = 1 + self.limits.trainings + len(problem.tasks) * problem.singles
-        shown = progress(len(ended), allowed)
+        allowed = 1 + self.limits.trainings + len(self.problem.tasks) * self.problem.singles
+        loop = _Loop(self, ended, progress(len(ended), allowed))
         try:
-            self._train_round(outcomes[:1], ended, shown)
-            if ended[0].status == "failed":
-                raise RuntimeError(f"The joint run failed: {ended[0].error}")
-            affinity = ledger.affinity()
+            if not ended:
+                self.workers.check(self.training(outcomes[0]))
+                loop.run(outcomes[:1], Workers(None))
+            if loop.ended[0].status == "failed":
+                raise RuntimeError(f"The joint run failed: {loop.ended[0].error}")
+            affinity = self.ledger.affinity()
             assert affinity is not None
             warn_of_unusable(affinity)
-            self._follow(ended[0])
-            asked = outcomes[1:]
-            while self._train_round(asked, ended, shown):
-                groups = problem.next_groups(affinity, ended, self.limits)
-                if not groups:
-                    break
-                kind: Kind = "single" if problem.singles and len(groups[0]) == 1 else "searched"
-                asked = self._asked(len(ended), kind, groups)
+            self._follow(loop.ended[0])
+            loop.run(outcomes[1:], self.workers, affinity)
+            self.workers.close(wait=True)
         finally:
-            shown.close()
-
-    def _train_round(self, asked: list[Outcome], ended: list[Outcome], shown: Progress) -> bool:
-        """Train what has not ended, as long as limits allow it; tell whether all was trained."""
-        for outcome in asked:
-            if outcome.ended:
-                continue
-            if outcome.status == "waiting" and ended and not self.limits.room(ended):
-                return False
-            ended.append(self._train(replace(outcome, status="running"), ended, shown))
-            self._stop_after_failures(ended)
-            if self.keep == "best":
-                self._prune(ended)
-        return True
+            loop.stop()
+            self.workers.close(wait=False)
 
     def _check_objectives(self) -> None:
         """Look for the objectives in the logs of one batch, before anything is trained.
@@ -116,7 +114,7 @@ class Runner:
             return
         keras.utils.set_random_seed(self.seed)
         with self.networks.scope():
-            model = self.networks.group(self.problem.tasks)
+            model = self.networks.recipe(self.problem.tasks).model()
         x, y, *weight = self.valid.first_batch()
         values = model.evaluate(x, y, sample_weight=(*weight, None)[0], verbose=0, return_dict=True)
         logs = {f"val_{name}": value for name, value in values.items()}
@@ -127,8 +125,14 @@ class Runner:
                 "Compile the model with these metrics."
             )
 
-    def _asked(self, first: int, kind: Kind, groups: Sequence[tuple[str, ...]]) -> list[Outcome]:
-        """Write down a round."""
+    def ask(self, first: int, kind: Kind, groups: Sequence[tuple[str, ...]]) -> list[Outcome]:
+        """Write down what is to be trained.
+
+        Args:
+            first: The number of the first training.
+            kind: Of all.
+            groups: Of each.
+        """
         asked = [
             Outcome(number, kind, group, "waiting", seed=seed_of(self.seed, group, 0))
             for number, group in enumerate(groups, first)
@@ -136,61 +140,42 @@ class Runner:
         self.ledger.write_round(asked)
         return asked
 
-    def _train(self, outcome: Outcome, ended: list[Outcome], shown: Progress) -> Outcome:
-        """Train a group, again if it fails, and write down what came of it."""
-        shown.begin(outcome)
-        while outcome.status == "running":
-            self.ledger.write(outcome)
-            outcome = self._attempt(outcome, ended)
-        shown.end(outcome, self._best([*ended, outcome]))
-        return outcome
+    def joint_run(self, outcome: Outcome, deadline: float | None) -> JointRun:
+        """Return the training of all tasks, which stays in this process.
 
-    def _attempt(self, outcome: Outcome, ended: list[Outcome]) -> Outcome:
-        begun = time.monotonic()
-        try:
-            done, network, affinity = self._training(outcome, ended).run()
-        except Exception as error:
-            if self.ledger.is_broken(error):
-                with self.ledger.writing():
-                    raise OSError(str(error)) from error
-            return self._failed(outcome, error, time.monotonic() - begun)
-        if affinity is not None:
-            self.ledger.write_affinity(affinity)
-        done = replace(done, cost=cost_of(done, done if done.kind == "joint" else ended[0]))
-        self.ledger.write(done)
-        self.ledger.forget_backup(done.number)
-        del network
-        gc.collect()
-        return done
+        Args:
+            outcome: What was asked for.
+            deadline: As in `Training`.
+        """
+        own = self.training(outcome, deadline)
+        return JointRun(
+            **{**vars(own), "fit": self.fit, "session": None, "scope": self.networks.scope},
+            networks=self.networks,
+            probe_data=self.probe_data,
+        )
 
-    def _failed(self, outcome: Outcome, error: Exception, seconds: float) -> Outcome:
-        self.ledger.forget_attempt(outcome.number)
-        text = "".join(traceback.format_exception_only(error)).strip()
-        spent = outcome.seconds + seconds
-        if outcome.attempt < self.max_retries:
-            attempt = outcome.attempt + 1
-            again = seed_of(self.seed, outcome.group, attempt)
-            return replace(outcome, attempt=attempt, seed=again, seconds=spent, error=text)
-        failed = replace(outcome, status="failed", seconds=spent, error=text)
-        self.ledger.write(failed)
-        return failed
+    def training(self, outcome: Outcome, deadline: float | None = None) -> Training:
+        """Return the training of a group.
 
-    def _training(self, outcome: Outcome, ended: list[Outcome]) -> Training:
-        deadline = None
-        if self.limits.timeout is not None and self.on_timeout == "stop":
-            deadline = time.time() + self.limits.timeout - sum(o.seconds for o in ended)
+        Args:
+            outcome: What was asked for.
+            deadline: As in `Training`.
+        """
+        here = self.workers.here
+        scope = contextlib.nullcontext if self.strategy is None else mirrored
         return Training(
             outcome,
-            self.ledger.folder_of(outcome.number),
-            self.networks,
+            self.ledger.folder_of(outcome.number).absolute(),
+            self.networks.recipe(outcome.group),
             self.train,
             self.valid,
-            self.fit,
+            self.fit if here else {**self.fit, "verbose": 0},
             self.problem.objectives,
             self.problem.constraints.get("weights") or {},
             self.callbacks,
-            self.probe_data,
             deadline,
+            self.networks.scope if here and self.strategy is None else scope,
+            None if here else self.session,
         )
 
     def _follow(self, joint: Outcome) -> None:
@@ -199,42 +184,199 @@ class Runner:
             weights = self.ledger.weights_of(joint)
             self.networks.follow(self.networks.trained(joint.group, weights))
 
-    def _best(self, outcomes: list[Outcome]) -> float | None:
-        try:
-            return float(self.problem.choose(outcomes).objective)
-        except ValueError:
-            return None
 
-    def _stop_after_failures(self, ended: list[Outcome]) -> None:
-        last = ended[-_FAILURES_IN_A_ROW:]
-        if len(last) == _FAILURES_IN_A_ROW and all(o.status == "failed" for o in last):
+class _Loop:
+    """What has ended, runs and waits.
+
+    One rule asks for groups: when a worker is free and nothing waits, the next ones are asked for,
+    and what runs is believed to reach what is expected of it. A single worker so trains whole
+    rounds, and several never wait for one to end.
+
+    Args:
+        runner: The search.
+        ended: Trainings that ended, in that order.
+        shown: Shows it.
+    """
+
+    def __init__(self, runner: Runner, ended: list[Outcome], shown: Progress) -> None:
+        self.ended = ended
+        self._runner = runner
+        self._shown = shown
+        self._waiting: deque[Outcome] = deque()
+        self._running: dict[Future[Result], Outcome] = {}
+        self._begun: dict[int, float] = {}
+        self._lost: Counter[int] = Counter()
+        self._asked_at: tuple[int, int] | None = None
+
+    def run(
+        self, asked: Sequence[Outcome], workers: Workers, affinity: Affinity | None = None
+    ) -> None:
+        """Train until nothing is left.
+
+        Args:
+            asked: What was asked for before.
+            workers: Run the trainings.
+            affinity: By which further groups are asked for; None: none are.
+        """
+        self._waiting.extend(outcome for outcome in asked if not outcome.ended)
+        while True:
+            self._begin(workers, affinity)
+            if not self._running:
+                return
+            done = wait(self._running, return_when=FIRST_COMPLETED).done
+            for future in sorted(done, key=lambda own: self._running[own].number):
+                self._end(future, workers)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        for future in self._running:
+            future.cancel()
+        self._shown.close()
+
+    def _begin(self, workers: Workers, affinity: Affinity | None) -> None:
+        """Give the workers that are free something to do, as far as limits allow it."""
+        while workers.most is None or len(self._running) < workers.most:
+            if not self._waiting and affinity is not None:
+                self._ask(workers, affinity)
+            if not self._waiting:
+                return
+            outcome = self._waiting[0]
+            if outcome.status == "waiting" and self.ended and not self._room():
+                return
+            self._submit(self._waiting.popleft(), workers)
+
+    def _ask(self, workers: Workers, affinity: Affinity) -> None:
+        """Ask for the next groups, unless nothing has changed since the last time."""
+        problem, running = self._runner.problem, _in_order(self._running.values())
+        # An executor that doesn't say how many workers it has: one is free when a training ends.
+        state = len(self.ended), 0 if workers.most is None else len(running)
+        if state == self._asked_at:
+            return
+        self._asked_at = state
+        groups = problem.next_groups(
+            affinity,
+            _in_order(self.ended),
+            self._runner.limits,
+            [outcome.group for outcome in running],
+        )
+        if groups:
+            kind: Kind = "single" if problem.singles and len(groups[0]) == 1 else "searched"
+            first = len(self.ended) + len(running)
+            self._waiting.extend(self._runner.ask(first, kind, groups))
+
+    def _submit(self, outcome: Outcome, workers: Workers) -> None:
+        runner, outcome = self._runner, replace(outcome, status="running")
+        self._shown.begin(outcome)
+        runner.ledger.write(outcome)
+        make = runner.joint_run if outcome.kind == "joint" else runner.training
+        training = make(outcome, self._deadline())
+        self._begun[outcome.number] = time.monotonic()
+        self._running[workers.submit(training)] = outcome
+
+    def _end(self, future: "Future[Result]", workers: Workers) -> None:
+        """Write down what came of a training."""
+        outcome, error = self._running.pop(future), future.exception()
+        if isinstance(error, BrokenExecutor):
+            workers.renew(future)
+        elif error is not None and not isinstance(error, Exception):
+            raise error
+        if error is not None:
+            self._worker_lost(outcome, f"{type(error).__name__}: {error}")
+            return
+        result, ledger = future.result(), self._runner.ledger
+        found = result.outcome
+        if found.status == "failed" and (result.full or not ledger.folder.is_dir()):
+            if result.files is not None:
+                self._worker_lost(outcome, str(found.error))
+                return
+            with ledger.writing():
+                raise OSError(found.error)
+        noted = self._done(result) if found.status == "done" else self._failed(outcome, found)
+        if noted is not None:
+            self._note(noted)
+        gc.collect()
+
+    def _done(self, result: Result) -> Outcome:
+        """Write down what a training reached."""
+        ledger, done = self._runner.ledger, result.outcome
+        ledger.write_files(done.number, result.files or {})
+        if result.affinity is not None:
+            ledger.write_affinity(result.affinity)
+        done = replace(done, cost=cost_of(done, self.ended[0] if self.ended else done))
+        ledger.write(done)
+        ledger.forget_backup(done.number)
+        return done
+
+    def _failed(self, outcome: Outcome, found: Outcome) -> Outcome | None:
+        """Try a training again with another seed, or mark it as failed."""
+        runner = self._runner
+        runner.ledger.forget_attempt(outcome.number)
+        spent = round(outcome.seconds + found.seconds, 3)
+        if outcome.attempt < runner.max_retries:
+            attempt = outcome.attempt + 1
+            again = seed_of(runner.seed, outcome.group, attempt)
+            self._waiting.appendleft(
+                replace(outcome, attempt=attempt, seed=again, seconds=spent, error=found.error)
+            )
+            return None
+        failed = replace(outcome, status="failed", seconds=spent, error=found.error)
+        runner.ledger.write(failed)
+        return failed
+
+    def _worker_lost(self, outcome: Outcome, error: str) -> None:
+        """Try a training again as it was, in another worker."""
+        self._lost[outcome.number] += 1
+        if self._lost[outcome.number] < _WORKERS:
+            self._waiting.appendleft(outcome)
+            return
+        text = f"{_WORKERS} workers were lost, or could not write, in this training: {error}"
+        self._runner.ledger.forget_attempt(outcome.number)
+        failed = replace(outcome, status="failed", error=text)
+        self._runner.ledger.write(failed)
+        self._note(failed)
+
+    def _note(self, outcome: Outcome) -> None:
+        """Go on with one more training that has ended."""
+        self.ended.append(outcome)
+        ended, problem = _in_order(self.ended), self._runner.problem
+        self._shown.end(outcome, self._best(ended))
+        last = self.ended[-_FAILURES_IN_A_ROW:]
+        if len(last) == _FAILURES_IN_A_ROW and all(own.status == "failed" for own in last):
             raise RuntimeError(
                 f"{_FAILURES_IN_A_ROW} trainings in a row failed; the first of them, of "
                 f"{list(last[0].group)}: {last[0].error}"
             )
+        for own in ended if self._runner.keep == "best" else ():
+            # Its network can't be chosen any more.
+            if own.kind == "searched" and problem.beaten(own, ended):
+                self._runner.ledger.weights_of(own).unlink(missing_ok=True)
 
-    def _prune(self, ended: list[Outcome]) -> None:
-        """Remove the weights of networks that can't be chosen any more."""
-        for outcome in ended:
-            if outcome.kind == "searched" and self.problem.beaten(outcome, ended):
-                self.ledger.weights_of(outcome).unlink(missing_ok=True)
+    def _best(self, ended: list[Outcome]) -> float | None:
+        try:
+            return float(self._runner.problem.choose(ended).objective)
+        except ValueError:
+            return None
+
+    def _room(self) -> bool:
+        left = self._seconds_left()
+        room = self._runner.limits.room(self.ended, len(self._running))
+        return room > 0 and (left is None or left > 0)
+
+    def _seconds_left(self) -> float | None:
+        """Return how many seconds of training are left, those that run counted; None: any."""
+        if self._runner.limits.timeout is None:
+            return None
+        now = time.monotonic()
+        running = sum(now - self._begun[own.number] for own in self._running.values())
+        return self._runner.limits.timeout - sum(own.seconds for own in self.ended) - running
+
+    def _deadline(self) -> float | None:
+        """Return when a training that begins now is to stop, by `time.time`."""
+        left = self._seconds_left()
+        if left is None or self._runner.on_timeout != "stop":
+            return None
+        return time.time() + left / (1 + len(self._running))
 
 
-def cost_of(done: Outcome, joint: Outcome) -> float:
-    """Return what a training costs, in joint runs.
-
-    Seconds would say it more exactly, but they differ from run to run, and a search that was
-    killed would go on in another way than one that was not.
-
-    Args:
-        done: A training that is done.
-        joint: The joint run.
-
-    Returns:
-        Its epochs times the multiply-adds of its network, relative to those of the joint run; only
-        epochs where multiply-adds are not known, which is the most that it can be.
-    """
-    work = 1.0
-    if done.multiply_adds and joint.multiply_adds:
-        work = done.multiply_adds / joint.multiply_adds
-    return round(work * done.epochs / joint.epochs, 6)
+def _in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return sorted(outcomes, key=lambda own: own.number)

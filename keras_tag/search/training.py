@@ -1,42 +1,37 @@
-"""One training of a search: from a specification to an outcome."""
+"""One training of a search: from a specification to a result, in this process or in another."""
 
-import copy
-import csv
+import contextlib
 import dataclasses
+import functools
 import hashlib
-import io
 import os
+import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_tag.affinity import Affinity
-from keras_tag.atomic_files import sync, write_atomically
-from keras_tag.callbacks.backup import Backup
-from keras_tag.search.data import Position, Source
-from keras_tag.search.ledger import Outcome
+from keras_tag.atomic_files import sync
+from keras_tag.search.callbacks import Callbacks, Signs, StopAt, Validate, copies
+from keras_tag.search.data import Position, Source, zeros
+from keras_tag.search.ledger import Outcome, is_of_the_disk, session_of
 from keras_tag.search.multiply_adds import multiply_adds
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective
+from keras_tag.search.recipes import Recipe
 from keras_tag.search.resuming import KeepBest, Resume, can_resume
 
-Callbacks: TypeAlias = (
-    keras.callbacks.Callback
-    | Sequence[keras.callbacks.Callback]
-    | Callable[[tuple[str, ...]], Sequence[keras.callbacks.Callback]]
-)
-_PATHS = {
-    keras.callbacks.TensorBoard: "log_dir",
-    keras.callbacks.CSVLogger: "filename",
-    keras.callbacks.ModelCheckpoint: "filepath",
-}
-_SECONDS_BETWEEN_SIGNS = 2.0
+# Seeds are a process's: two trainings in threads of one would draw from one stream.
+_ONE_AT_A_TIME = threading.Lock()
+_KEPT = ("best.weights.h5", "history.csv")
 
 
 class FailedTraining(RuntimeError):
@@ -44,40 +39,57 @@ class FailedTraining(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Result:
+    """What came of a training.
+
+    Args:
+        outcome: Done, without its cost; or failed.
+        affinity: What the joint run measured.
+        files: Name -> content of what the training kept; None where it wrote into the search's
+            folder.
+        full: Whether it failed because a disk can't be written.
+    """
+
+    outcome: Outcome
+    affinity: Affinity | None = None
+    files: Mapping[str, bytes] | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True)
 class Training:
-    """All that a training needs, so that it can run here or in another process.
+    """All that a training needs. It can be pickled.
 
     Args:
         outcome: Number, group, kind, attempt and seed.
-        folder: The training's own.
-        networks: Builds the network.
+        folder: The training's own, in the search's.
+        recipe: Makes the network.
         train: Training data.
         valid: Validation data.
         fit: Arguments of `fit`: epochs and the like.
         objectives: By task.
         weights: How much a task counts; 1 if it is not named.
         callbacks: The user's, to be copied; or a function of the group that returns new ones.
-        probe_data: Where the joint run measures affinities; None: the validation data.
         deadline: When to stop at the end of an epoch, by `time.time`; None: never.
+        scope: Gives the scope in which the network is made.
+        session: Of the search; None: this process's.
     """
 
     outcome: Outcome
     folder: Path
-    networks: Networks
+    recipe: Recipe
     train: Source
     valid: Source
     fit: Mapping[str, Any]
     objectives: Mapping[str, Objective]
     weights: Mapping[str, float]
     callbacks: Callbacks
-    probe_data: Any = None
     deadline: float | None = None
+    scope: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    session: str | None = None
 
-    def run(self) -> tuple[Outcome, keras.Model, Affinity | None]:
+    def run(self) -> Result:
         """Train, and write the best weights into the folder.
-
-        Returns:
-            The outcome without its cost, the trained network, and what the joint run measured.
 
         Raises:
             FailedTraining: An objective is not finite, or the logs don't have it.
@@ -87,42 +99,30 @@ class Training:
         batches = self.train.batches(outcome.seed)
         valid = self.valid.batches(outcome.seed)
         own = copies(self.callbacks, group, outcome.number)
-        first: list[keras.callbacks.Callback] = []
-        after_resume: list[keras.callbacks.Callback] = []
         fit = {**self.fit, "validation_data": valid.data}
-        model: Any
-        with self.networks.scope():
-            if outcome.kind == "joint":
-                probe_data = self.probe_data
-                if probe_data is None:
-                    position = Position(valid.data)
-                    probe_data, after_resume = position.data, [position]
-                model, evaluated = self.networks.joint(probe_data)
-                network = model.model
-                first = [Validate(evaluated, valid.data, fit)]
-            else:
-                model = self.networks.group(group)
-                network = model.networks[0]
+        with self.scope():
+            begun = self.begin(valid.data, fit)
+        network = begun.network
         best = KeepBest(network, self._objective)
         resumed: list[keras.callbacks.Callback] = []
         whole_epochs = self.fit.get("steps_per_epoch") is None
         if batches.repeatable and whole_epochs and can_resume(own):
             resumed = [Resume(self.folder / "backup", best, own)]
-        signs = [Signs(self.folder / "history.csv", best)]
+        signs = Signs(self.folder / "history.csv", best, self.session)
         stop = [] if self.deadline is None else [StopAt(self.deadline)]
-        model.fit(
+        begun.model.fit(
             batches.data,
             # Keras shuffles a PyDataset's batches; a dataset's order is its own.
             shuffle=self.train.shuffle and not isinstance(batches.data, tf.data.Dataset),
             callbacks=[
                 *batches.callbacks,
-                *first,
+                *begun.first,
                 *own,
                 *stop,
                 best,
-                *signs,
+                signs,
                 *resumed,
-                *after_resume,
+                *begun.after_resume,
             ],
             **fit,
         )
@@ -134,7 +134,7 @@ class Training:
             )
         best.put_back()
         _save(network, self.folder / "best.weights.h5")
-        signs[0].write()
+        signs.write()
         done = dataclasses.replace(
             outcome,
             status="done",
@@ -143,9 +143,39 @@ class Training:
             objective=best.values,
             seconds=round(best.seconds, 3),
             parameters=int(network.count_params()),
-            multiply_adds=multiply_adds(network, self.networks.batch()),
+            multiply_adds=multiply_adds(network, zeros(self.recipe.inputs)),
         )
-        return done, network, model.affinity() if outcome.kind == "joint" else None
+        return Result(done, begun.affinity())
+
+    def begin(self, valid: Any, fit: dict[str, Any]) -> "Begun":
+        """Make the model that is trained.
+
+        Args:
+            valid: Validation data.
+            fit: Arguments of `fit`, which may be changed.
+        """
+        model = self.recipe.model()
+        return Begun(model, model.networks[0])
+
+    def result(self) -> Result:
+        """Run, and return a failure as a result: not every exception can leave a process."""
+        began = time.monotonic()
+        shared = self.session is None or session_of(self.folder.parent) == self.session
+        try:
+            if shared:
+                return self.run()
+            with tempfile.TemporaryDirectory(prefix="keras_tag_") as own:
+                done = dataclasses.replace(self, folder=Path(own)).run()
+                kept = {name: (Path(own) / name).read_bytes() for name in _KEPT}
+            return dataclasses.replace(done, files=kept)
+        except Exception as error:
+            failed = dataclasses.replace(
+                self.outcome,
+                status="failed",
+                seconds=round(time.monotonic() - began, 3),
+                error="".join(traceback.format_exception_only(error)).strip(),
+            )
+            return Result(failed, None, None if shared else {}, is_of_the_disk(error))
 
     def _objective(self, logs: Mapping[str, Any]) -> tuple[float, dict[str, float]] | None:
         """Return the sum of objectives in an epoch's logs, less is better, and each task's."""
@@ -167,85 +197,68 @@ class Training:
         return total, values
 
 
-class Validate(keras.callbacks.Callback):
-    """Validation of the joint run as of all other networks; see `Networks.joint`.
-
-    It must come before the callbacks that read its logs.
-
-    Args:
-        model: Evaluates the network that is trained.
-        data: Validation data.
-        fit: Arguments of `fit`; those about validation are taken out.
-    """
-
-    def __init__(self, model: keras.Model, data: Any, fit: dict[str, Any]) -> None:
-        super().__init__()
-        self._evaluated = model
-        self._data = data
-        self._steps = fit.pop("validation_steps", None)
-        self._every = fit.pop("validation_freq", 1)
-        fit.pop("validation_data")
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add to the logs what Keras's validation would."""
-        every = self._every
-        due = (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
-        if due and logs is not None:
-            values = self._evaluated.evaluate(
-                self._data, steps=self._steps, verbose=0, return_dict=True
-            )
-            logs.update({f"val_{name}": value for name, value in values.items()})
-
-
-class StopAt(keras.callbacks.Callback):
-    """Ends a training at the end of an epoch after some time.
+@dataclass(frozen=True)
+class Begun:
+    """A model that is about to be trained.
 
     Args:
-        deadline: By `time.time`.
+        model: For `fit`.
+        network: Whose weights are kept.
+        first: Callbacks that come before all others.
+        after_resume: Callbacks that come after what restores a run.
+        affinity: Returns what was measured.
     """
 
-    def __init__(self, deadline: float) -> None:
-        super().__init__()
-        self._deadline = deadline
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Look at the clock."""
-        if time.time() >= self._deadline:
-            self.model.stop_training = True
+    model: keras.Model
+    network: keras.Model
+    first: Sequence[keras.callbacks.Callback] = ()
+    after_resume: Sequence[keras.callbacks.Callback] = ()
+    affinity: Callable[[], Affinity | None] = lambda: None
 
 
-class Signs(keras.callbacks.Callback):
-    """Writes the history every few seconds, for other processes to read.
+@dataclass(frozen=True)
+class JointRun(Training):
+    """The training of all tasks, which measures affinities.
 
     Args:
-        file: Where to.
-        best: Has the history.
+        networks: Builds its model.
+        probe_data: Where affinities are measured; None: the validation data.
     """
 
-    def __init__(self, file: Path, best: KeepBest) -> None:
-        super().__init__()
-        self._file = file
-        self._best = best
-        self._next = 0.0
+    networks: Networks = field(kw_only=True)
+    probe_data: Any = None
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write, if it is time."""
-        if time.monotonic() >= self._next:
-            self.write()
-            self._next = time.monotonic() + _SECONDS_BETWEEN_SIGNS
+    def begin(self, valid: Any, fit: dict[str, Any]) -> Begun:
+        """Make the model that is trained; see `Training.begin`."""
+        probe_data, after_resume = self.probe_data, []
+        if probe_data is None:
+            position = Position(valid)
+            probe_data, after_resume = position.data, [position]
+        tag, evaluated = self.networks.joint(probe_data)
+        first = [Validate(evaluated, valid, fit)]
+        return Begun(tag, tag.model, first, after_resume, tag.affinity)
 
-    def write(self) -> None:
-        """Write the file anew."""
-        names = list(dict.fromkeys(name for logs in self._best.history for name in logs))
-        text = io.StringIO()
-        table = csv.DictWriter(text, ["epoch", *names])
-        table.writeheader()
-        table.writerows({"epoch": e, **logs} for e, logs in enumerate(self._best.history))
 
-        def write(opened: BinaryIO) -> None:
-            opened.write(text.getvalue().encode())
+def run_training(training: Training) -> Result:
+    """Run a training; it is what is submitted to an executor.
 
-        write_atomically(self._file, write)
+    Args:
+        training: The training.
+    """
+    with _ONE_AT_A_TIME:
+        return training.result()
+
+
+def mirrored() -> contextlib.AbstractContextManager[Any]:
+    """Return the scope of this process's strategy over all its GPUs."""
+    scope: contextlib.AbstractContextManager[Any] = _strategy().scope()
+    return scope
+
+
+@functools.cache
+def _strategy() -> tf.distribute.Strategy:
+    # Several in one process mix up their collectives.
+    return tf.distribute.MirroredStrategy()
 
 
 def seed_of(search_seed: int, group: Sequence[str], attempt: int) -> int:
@@ -258,54 +271,6 @@ def seed_of(search_seed: int, group: Sequence[str], attempt: int) -> int:
     """
     text = "\n".join([str(search_seed), str(attempt), *sorted(group)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def copies(
-    callbacks: Callbacks, group: tuple[str, ...], number: int
-) -> list[keras.callbacks.Callback]:
-    """Return the callbacks of one training.
-
-    What writes files gets a folder of its own, named by the training, beside or in the given one.
-
-    Args:
-        callbacks: To be copied, or a function of the group that returns new ones.
-        group: The training's.
-        number: The training's.
-
-    Raises:
-        ValueError: One can't be copied, or keeps backups in a folder of its own.
-    """
-    if callable(callbacks):
-        return _several(callbacks(group))
-    made = []
-    for callback in _several(callbacks):
-        try:
-            own = copy.deepcopy(callback)
-        except Exception as error:
-            raise ValueError(
-                f"Expected callbacks that can be copied, one for every training. {callback!r} "
-                f"can't be ({error}). Give a function: callbacks=lambda group: [...]."
-            ) from error
-        for kind, attribute in _PATHS.items():
-            if isinstance(own, kind):
-                path = Path(getattr(own, attribute))
-                inside = isinstance(own, keras.callbacks.TensorBoard)
-                folder = (path if inside else path.parent) / f"training_{number:04d}"
-                setattr(own, attribute, str(folder if inside else folder / path.name))
-                folder.mkdir(parents=True, exist_ok=True)
-        made.append(own)
-    return made
-
-
-def _several(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Return callbacks as a list, of one as well, as `fit` takes them."""
-    several = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
-    if any(isinstance(one, keras.callbacks.BackupAndRestore | Backup) for one in several):
-        raise ValueError(
-            "Expected callbacks without backups: the search keeps its own, and one training would "
-            "go on from another's. Received: BackupAndRestore. Leave it out."
-        )
-    return several
 
 
 def _save(network: keras.Model, file: Path) -> None:

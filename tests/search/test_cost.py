@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tag.search.ledger import Outcome
+from keras_tag.search.ledger import Outcome, cost_of
 from keras_tag.search.multiply_adds import multiply_adds
-from keras_tag.search.runner import cost_of
 
 layers = keras.layers
 

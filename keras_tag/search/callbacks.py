@@ -1,0 +1,164 @@
+"""The callbacks of a training: the user's, copied, and those of the search."""
+
+import copy
+import csv
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import keras
+
+from keras_tag.atomic_files import write_atomically
+from keras_tag.callbacks.backup import Backup
+from keras_tag.search.ledger import session_of
+from keras_tag.search.resuming import KeepBest
+
+Callbacks: TypeAlias = (
+    keras.callbacks.Callback
+    | Sequence[keras.callbacks.Callback]
+    | Callable[[tuple[str, ...]], Sequence[keras.callbacks.Callback]]
+)
+_PATHS = {
+    keras.callbacks.TensorBoard: "log_dir",
+    keras.callbacks.CSVLogger: "filename",
+    keras.callbacks.ModelCheckpoint: "filepath",
+}
+_SECONDS_BETWEEN_SIGNS = 2.0
+
+
+class Validate(keras.callbacks.Callback):
+    """Validation of the joint run as of all other networks; see `Networks.joint`.
+
+    It must come before the callbacks that read its logs.
+
+    Args:
+        model: Evaluates the network that is trained.
+        data: Validation data.
+        fit: Arguments of `fit`; those about validation are taken out.
+    """
+
+    def __init__(self, model: keras.Model, data: Any, fit: dict[str, Any]) -> None:
+        super().__init__()
+        self._evaluated = model
+        self._data = data
+        self._steps = fit.pop("validation_steps", None)
+        self._every = fit.pop("validation_freq", 1)
+        fit.pop("validation_data")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add to the logs what Keras's validation would."""
+        every = self._every
+        due = (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
+        if due and logs is not None:
+            values = self._evaluated.evaluate(
+                self._data, steps=self._steps, verbose=0, return_dict=True
+            )
+            logs.update({f"val_{name}": value for name, value in values.items()})
+
+
+class StopAt(keras.callbacks.Callback):
+    """Ends a training at the end of an epoch after some time.
+
+    Args:
+        deadline: By `time.time`.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Look at the clock."""
+        if time.time() >= self._deadline:
+            self.model.stop_training = True
+
+
+class Signs(keras.callbacks.Callback):
+    """Writes the history every few seconds, for other processes to read.
+
+    In another process it also ends a training whose search was interrupted, or was taken up by
+    another process: that one trains the same group in the same folder.
+
+    Args:
+        file: Where to.
+        best: Has the history.
+        session: Of the search that the training is for; None: this process's.
+    """
+
+    def __init__(self, file: Path, best: KeepBest, session: str | None = None) -> None:
+        super().__init__()
+        self._file = file
+        self._best = best
+        self._session = session
+        self._next = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write, if it is time."""
+        if time.monotonic() >= self._next:
+            if self._session and session_of(self._file.parent.parent) not in (None, self._session):
+                raise RuntimeError("The search that asked for this training has ended.")
+            self.write()
+            self._next = time.monotonic() + _SECONDS_BETWEEN_SIGNS
+
+    def write(self) -> None:
+        """Write the file anew."""
+        names = list(dict.fromkeys(name for logs in self._best.history for name in logs))
+        text = io.StringIO()
+        table = csv.DictWriter(text, ["epoch", *names])
+        table.writeheader()
+        table.writerows({"epoch": e, **logs} for e, logs in enumerate(self._best.history))
+
+        def write(opened: BinaryIO) -> None:
+            opened.write(text.getvalue().encode())
+
+        write_atomically(self._file, write)
+
+
+def copies(
+    callbacks: Callbacks, group: tuple[str, ...], number: int
+) -> list[keras.callbacks.Callback]:
+    """Return the callbacks of one training.
+
+    What writes files gets a folder of its own, named by the training, beside or in the given one.
+
+    Args:
+        callbacks: To be copied, or a function of the group that returns new ones.
+        group: The training's.
+        number: The training's.
+
+    Raises:
+        ValueError: One can't be copied, or keeps backups in a folder of its own.
+    """
+    if callable(callbacks):
+        return _several(callbacks(group))
+    made = []
+    for callback in _several(callbacks):
+        try:
+            own = copy.deepcopy(callback)
+        except Exception as error:
+            raise ValueError(
+                f"Expected callbacks that can be copied, one for every training. {callback!r} "
+                f"can't be ({error}). Give a function: callbacks=lambda group: [...]."
+            ) from error
+        for kind, attribute in _PATHS.items():
+            if isinstance(own, kind):
+                path = Path(getattr(own, attribute))
+                inside = isinstance(own, keras.callbacks.TensorBoard)
+                folder = (path if inside else path.parent) / f"training_{number:04d}"
+                setattr(own, attribute, str(folder if inside else folder / path.name))
+                folder.mkdir(parents=True, exist_ok=True)
+        made.append(own)
+    return made
+
+
+def _several(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Return callbacks as a list, of one as well, as `fit` takes them."""
+    several = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    if any(isinstance(one, keras.callbacks.BackupAndRestore | Backup) for one in several):
+        raise ValueError(
+            "Expected callbacks without backups: the search keeps its own, and one training would "
+            "go on from another's. Received: BackupAndRestore. Leave it out."
+        )
+    return several

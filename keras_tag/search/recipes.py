@@ -1,0 +1,224 @@
+"""`Recipe`: how the compiled network of a group is made, in this process or in another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_tag.grouped_model import GroupedModel
+from keras_tag.search import arguments as given_arguments
+from keras_tag.search.data import zeros
+from keras_tag.selection import Grouping
+from keras_tag.training.compile_spec import compile_config
+
+Build = Callable[[tuple[str, ...]], keras.Model]
+
+
+@dataclass(frozen=True, eq=False)
+class FromConfig:
+    """An object of Keras that is made anew for every network.
+
+    Args:
+        kind: Its class.
+        config: What `get_config` gave.
+    """
+
+    kind: Any
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, made: Any) -> "FromConfig":
+        """Return how an object is made again."""
+        return cls(type(made), made.get_config())
+
+    @classmethod
+    def of_metric(cls, made: Any) -> Any:
+        """Return how a metric is made again; anything else as it is."""
+        return cls.of(made) if isinstance(made, keras.metrics.Metric) else made
+
+    def make(self) -> Any:
+        """Make it. Keras changes configurations while it reads them."""
+        return self.kind.from_config(deepcopy(dict(self.config)))
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What a model was compiled with, by task.
+
+    Args:
+        model: A compiled model.
+        outputs: All its outputs, in the order in which Keras pairs them with lists.
+    """
+
+    model: keras.Model
+    outputs: tuple[str, ...]
+
+    def parts(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return what arguments of `compile` for a network of some of the tasks are made of.
+
+        Args:
+            tasks: The tasks.
+
+        Returns:
+            The arguments, with a `FromConfig` in the place of every object that holds state.
+        """
+        config = compile_config(self.model)
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        chosen: dict[str, Any] = {
+            "optimizer": FromConfig.of(optimizer),
+            "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),
+            "loss_weights": self._loss_weights(config.get("loss_weights"), tasks),
+            "run_eagerly": self.model.run_eagerly,
+            "steps_per_execution": self.model.steps_per_execution,
+            "jit_compile": config.get("jit_compile", "auto"),
+        }
+        for name in ("metrics", "weighted_metrics"):
+            given = keras.saving.deserialize_keras_object(config.get(name))
+            by_task = self._by_task(given, name, tasks) or None
+            chosen[name] = keras.tree.map_structure(FromConfig.of_metric, by_task)
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def arguments(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return arguments of `compile` for a network of some of the tasks, with new objects.
+
+        Args:
+            tasks: The tasks.
+        """
+        return _made(self.parts(tasks))
+
+    def _loss_weights(self, given: Any, tasks: Sequence[str]) -> dict[str, float] | None:
+        weights = self._by_task(given, "loss_weights", tasks)
+        return None if weights is None else {task: weights.get(task, 1.0) for task in tasks}
+
+    def _by_task(
+        self, given: Any, argument: str, tasks: Sequence[str], spread: bool = False
+    ) -> dict[str, Any] | None:
+        if given is None:
+            return None
+        if isinstance(given, Mapping):
+            by_task = dict(given)
+        elif isinstance(given, list | tuple) and len(given) == len(self.outputs):
+            by_task = dict(zip(self.outputs, given, strict=True))
+        elif spread or len(self.outputs) == 1:
+            by_task = dict.fromkeys(self.outputs, given)
+        else:
+            raise ValueError(
+                f"Expected `{argument}` to have been compiled as a dict by task. "
+                f"Received: {argument}={given!r}."
+            )
+        return {task: by_task[task] for task in tasks if by_task.get(task) is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """All that the compiled network of a group is made of. It can be pickled.
+
+    Args:
+        group: The tasks.
+        builder: Builds the network.
+        parts: As `Compiled.parts` gives them; None where `builder` compiles.
+        missing: A label value that means "not labelled".
+        inputs: Of one batch, as `Source.inputs` gives them.
+    """
+
+    group: tuple[str, ...]
+    builder: Build
+    parts: Mapping[str, Any] | None
+    missing: float | None
+    inputs: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled."""
+        return {**vars(self), "parts": keras.tree.map_structure(_sent, self.parts)}
+
+    def model(self) -> GroupedModel:
+        """Return a new compiled model of the network, with variables."""
+        network, arguments = self.new()
+        grouping = Grouping.from_groups([self.group])
+        model = compiled_model(grouping, {self.group: network}, arguments, self.missing)
+        self.make_variables(model)
+        return model
+
+    def new(self) -> tuple[keras.Model, dict[str, Any]]:
+        """Return a new network, and what to compile it with."""
+        network = self.builder(self.group)
+        arguments = self.arguments(network)
+        self.make_variables(network)
+        return network, arguments
+
+    def arguments(self, network: keras.Model) -> dict[str, Any]:
+        """Return what to compile a network with, with new objects.
+
+        Args:
+            network: What `builder` gave.
+        """
+        if self.parts is not None:
+            return _made(self.parts)
+        if not isinstance(network, keras.Model) or not network.compiled:
+            raise ValueError(
+                f"Expected build({self.group!r}) to return a compiled keras.Model. Received: "
+                f"{network!r}. Call `compile(optimizer, loss=...)` inside of it."
+            )
+        order = given_arguments.output_names(network, self.group)
+        order = order if set(order) >= set(self.group) else self.group
+        return Compiled(network, order).arguments(self.group)
+
+    def make_variables(self, model: keras.Model) -> None:
+        """Make the variables of a subclassed model."""
+        if not model.built:
+            model(zeros(self.inputs), training=False)
+
+
+def compiled_model(
+    grouping: Grouping,
+    networks: Mapping[tuple[str, ...], keras.Model],
+    arguments: Mapping[str, Any],
+    missing: float | None,
+) -> GroupedModel:
+    """Return networks as one compiled model.
+
+    Args:
+        grouping: Which network serves which tasks.
+        networks: Group -> network.
+        arguments: Of `compile`.
+        missing: A label value that means "not labelled".
+    """
+    model = GroupedModel(grouping, networks.__getitem__, missing=missing)
+    model.compile(**arguments)
+    return model
+
+
+def _made(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of `compile`, with new objects wherever they hold state."""
+    return {
+        name: keras.tree.map_structure(
+            lambda part: part.make() if isinstance(part, FromConfig) else part, value
+        )
+        for name, value in parts.items()
+    }
+
+
+class _Pickled:
+    """Stands for a loss while it is pickled.
+
+    Keras pickles one by its configuration, from which some lack what they were given (such as
+    `Huber`'s delta).
+    """
+
+    def __init__(self, loss: keras.losses.Loss) -> None:
+        self._loss = loss
+
+    def __reduce__(self) -> Any:
+        return _loss_again, (type(self._loss), vars(self._loss))
+
+
+def _loss_again(kind: Any, attributes: Mapping[str, Any]) -> Any:
+    loss = object.__new__(kind)
+    vars(loss).update(attributes)
+    return loss
+
+
+def _sent(part: Any) -> Any:
+    return _Pickled(part) if isinstance(part, keras.losses.Loss) else part
