@@ -50,7 +50,11 @@ def seen_by_a_browser(browser, site, profile):
         def log_message(self, *arguments):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *arguments):
+            pass  # The browser leaves a page before all of it is read.
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server"]
         options += [f"--user-data-dir={profile}", "--remote-debugging-port=0"]
