@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 # Public name -> the module that defines it. Modules are public names of their own.
 _HOMES = {
     "TAGModel": "keras_tag.tag_model",
+    "ModelCheck": "keras_tag.tag_model",
     "Affinity": "keras_tag.affinity",
     "select_groups": "keras_tag.selection",
     "Grouping": "keras_tag.selection",
@@ -49,6 +50,7 @@ __all__ = [
     "GroupSearch",
     "GroupedModel",
     "Grouping",
+    "ModelCheck",
     "Objective",
     "RayExecutor",
     "Stability",
@@ -85,7 +87,7 @@ if TYPE_CHECKING:
         groups_to_train,
         select_groups,
     )
-    from keras_tag.tag_model import TAGModel
+    from keras_tag.tag_model import ModelCheck, TAGModel
     from keras_tag.training.output_columns import split_outputs
     from keras_tag.training.workers import worker_path
 

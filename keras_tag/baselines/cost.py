@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from keras_tag.probe_passes import look_ahead_passes
+
 
 @dataclass(frozen=True)
 class GroupingCost:
@@ -105,19 +107,8 @@ def grouping_cost(
         raise ValueError(
             f"Expected `joint_run_hours` to be positive. Received: {joint_run_hours!r}."
         )
-    if lookahead in ("gradient", "optimizer"):
-        probe = num_tasks * steps * (backward + 1.0)
-    elif lookahead in ("first_order", "cosine"):
-        probe = num_tasks * backward
-    else:
-        raise ValueError(
-            "Expected `lookahead` to be 'gradient', 'optimizer', 'first_order' or 'cosine'. "
-            f"Received: lookahead={lookahead!r}."
-        )
-    if reuse_gradients:
-        probe -= backward
-    if probe_data:
-        probe += 1.0
+    ahead, back = look_ahead_passes(num_tasks, lookahead, steps, probe_data)
+    probe = ahead + (back - reuse_gradients) * backward
     pairs = num_tasks * (num_tasks - 1) / 2
     return GroupingCost(
         num_tasks=num_tasks,

@@ -19,7 +19,10 @@ def named_outputs(model: keras.Model) -> dict[str, Any]:
             have one name.
     """
     outputs = getattr(model, "output", None)
-    functional = keras.Model(model.input, outputs) if outputs is not None else None
+    functional = None
+    if outputs is not None:
+        # With a name of its own, models that are made later would get other names.
+        functional = keras.Model(model.input, outputs, name=model.name)
     if functional is None or type(model).call is not type(functional).call:
         raise ValueError(
             "Expected `model` to be a functional Keras model (keras.Model(inputs, outputs)), whose "

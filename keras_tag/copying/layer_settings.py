@@ -88,6 +88,13 @@ class LayerSettings:
                 return f"{type(layer).__name__} {layer.name!r} in the place of a {kind}."
         return f"{len(layers)} layers in the place of {len(self.layers)}."
 
+    def lost(self, model: keras.Model) -> list[bool]:
+        """Return which layers with weights of a model that `fits` have other settings."""
+        return [
+            bool(layer.weights) and LayerSetting.of(layer) != setting
+            for setting, layer in zip(self.layers, flattened(model), strict=True)
+        ]
+
     def apply(self, model: keras.Model) -> None:
         """Give a model that `fits` these settings."""
         layers = flattened(model)

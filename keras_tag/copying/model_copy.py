@@ -34,6 +34,7 @@ class ModelCopier:
         keep: For each weight, whether a new model has its value of `values`. The others have
             initial values of their own: those that are trainable or that a training step updates,
             as far as `start` says so.
+        unsaved: The layers whose settings Keras's own files of the model would lose.
     """
 
     def __init__(self, model: keras.Model, start: Start) -> None:
@@ -42,10 +43,12 @@ class ModelCopier:
         self._custom_objects = _custom_objects(layers)
         self._config = model.get_config()
         self._settings = LayerSettings.of(model)
+        self._names = [layer.name for layer in layers]
         self._states = [SavedState.of(layer) for layer in layers]
         self._paths = [weight.path for weight in model.weights]
         self.values = [on_host(weight) for weight in model.weights]
         self.keep = [True] * len(self.values)
+        self.unsaved: list[str] = []
         copy = self.copy()
         trainable = {id(weight) for weight in copy.trainable_weights}
         if start in ("fresh", "trunk"):
@@ -92,6 +95,8 @@ class ModelCopier:
                 f"configurations. Received {self._settings.difference(copy)} Write a function "
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
+        lost = zip(self._names, self._settings.lost(copy), strict=True)
+        self.unsaved = [name for name, is_lost in lost if is_lost]
         self._settings.apply(copy)
         shapes = [tuple(weight.shape) for weight in copy.weights]
         if shapes != [value.shape for value in self.values]:
@@ -107,9 +112,7 @@ class ModelCopier:
 def _check_layers(layers: list[Any]) -> None:
     """Refuse functions that Keras won't make again."""
     for layer in layers:
-        if isinstance(layer, keras.layers.Lambda) and (
-            getattr(layer.function, "__name__", "<lambda>") == "<lambda>"
-        ):
+        if is_unnamed_lambda(layer):
             raise ValueError(
                 f"Expected layers that can be made again. Received: Lambda layer {layer.name!r}, "
                 "whose Python function is not part of its configuration. Use keras.ops or a layer "
@@ -117,6 +120,12 @@ def _check_layers(layers: list[Any]) -> None:
                 "`@keras.saving.register_keras_serializable()`, or write a function "
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
+
+
+def is_unnamed_lambda(layer: Any) -> bool:
+    """Return whether a layer is a `Lambda` of a Python lambda."""
+    named = getattr(getattr(layer, "function", None), "__name__", "<lambda>")
+    return isinstance(layer, keras.layers.Lambda) and named == "<lambda>"
 
 
 def _custom_objects(layers: list[Any]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from keras_tag.affinity import Affinity
 from keras_tag.tag_model import checks
 from keras_tag.tag_model.fit_callbacks import with_own_callbacks
 from keras_tag.tag_model.metadata import batch_size_of
+from keras_tag.tag_model.preflight import CheckedModel
 from keras_tag.tag_model.probe import with_gradient
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import StepFunctions
 from keras_tag.tag_model.prober import Prober
 from keras_tag.tag_model.sharing import serialize_shared, shared_filter
-from keras_tag.tag_model.wrapping_model import WrappingModel
 from keras_tag.training.compile_spec import all_labelled
 from keras_tag.training.distributed_model import check_in_scope, check_same_strategy
 from keras_tag.training.missing_labels import known_complete
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @keras.saving.register_keras_serializable(package="keras_tag")
-class TAGModel(WrappingModel):
+class TAGModel(CheckedModel):
     """Trains a multi-task model as Keras does, and measures inter-task affinity while it trains.
 
     Every `every`-th training step is probed before its joint update: for each task i the shared

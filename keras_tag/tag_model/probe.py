@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_tag.tag_model.lookahead import ProbePoint, Task, Values
@@ -71,6 +72,21 @@ class Batch:
     def of(cls, x: Any, labels: Labels, losses: TaskLosses) -> "Batch":
         """Make one of a batch that is about to be probed, in replica context."""
         return cls(x, labels, losses.shares(labels), losses.have_labels(labels))
+
+
+@dataclass(frozen=True, eq=False)
+class OneProbe:
+    """What a probe outside of training found.
+
+    Args:
+        affinity: `[num_tasks, num_tasks]` float64, rows = source; NaN where it was not measured.
+        losses: `[num_tasks]` float64, the losses before.
+        rate: Of the gradient steps; None where there are none.
+    """
+
+    affinity: np.ndarray
+    losses: np.ndarray
+    rate: float | None
 
 
 class JointGradient:

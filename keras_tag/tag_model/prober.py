@@ -19,7 +19,7 @@ from keras_tag.tag_model.lookahead import (
     stepped_affinity,
 )
 from keras_tag.tag_model.metadata import measured_with, part_settings
-from keras_tag.tag_model.probe import Batch, JointGradient, Probe, State, state_of
+from keras_tag.tag_model.probe import Batch, JointGradient, OneProbe, Probe, State, state_of
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import ProbeSwitch, TrainFunctions
 from keras_tag.tag_model.step_rate import matching_rate
@@ -43,7 +43,7 @@ class Prober:
     def __init__(
         self, model: Any, record: ProbeRecord, moves: Callable[[Any], bool] | None
     ) -> None:
-        self._model = model
+        self.model = model
         self._record = record
         self._moves = moves
         self._compiled: CompiledTasks | None = None
@@ -59,8 +59,16 @@ class Prober:
     def compiled(self) -> CompiledTasks:
         """What follows from the latest `compile`."""
         if self._compiled is None or not self._compiled.present:
-            self._compiled = CompiledTasks(self._model, self._model.missing, self._moves)
+            self._compiled = CompiledTasks(self.model, self.model.missing, self._moves)
         return self._compiled
+
+    @property
+    def shadows(self) -> bool:
+        """Whether a probe takes the compiled optimizer's step, on copies."""
+        kind = self.model.lookahead
+        if kind == "optimizer" or kind == "cosine" or self.model.lookahead_rate is not None:
+            return kind == "optimizer"
+        return self.compiled.shadow_for_rate() is not None
 
     def measure(self, data: Any) -> np.ndarray:
         """Probe one batch, without training.
@@ -72,22 +80,53 @@ class Prober:
             `[num_tasks, num_tasks]` float64, rows = source, columns = target; NaN where it could
             not be measured.
         """
-        model = self._model
+        return self.probe_once(self.prepare(data), self.query()).affinity
+
+    def prepare(self, data: Any) -> Any:
+        """Return a batch as tensors, once the variables are made that a probe of it reads."""
         data = keras.tree.map_structure(
             lambda leaf: leaf if isinstance(leaf, tf.RaggedTensor) else tf.convert_to_tensor(leaf),
             data,
         )
         self._make_variables(data)
-        query = next(self._queries()) if model.probe_data is not None else None
-        strategy = model.distribute_strategy
+        return data
+
+    def query(self) -> Any:
+        """Return a batch of `probe_data`, from its beginning; None where there are none."""
+        return None if self.model.probe_data is None else next(self._queries())
+
+    def probe_once(
+        self,
+        data: Any,
+        query: Any,
+        sources: Sequence[int] | None = None,
+        rate: float | None = None,
+    ) -> OneProbe:
+        """Probe one batch outside of training.
+
+        Args:
+            data: From `prepare`.
+            query: From `query`.
+            sources: The tasks that take a step, by index; None: all.
+            rate: The rate of gradient steps; None: as in training.
+        """
+        strategy = self.model.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
-            affinity = self.look_ahead(data, query)[0]
+            affinity, losses, _, step = self.look_ahead(data, query, None, sources, rate)
         else:
-            data = split_batch(data, strategy)
-            probe = tf.function(lambda *args: strategy.run(self.look_ahead, args), autograph=False)
-            affinity = strategy.experimental_local_results(probe(data, query)[0])[0]
-        measured: np.ndarray = affinity.numpy()
-        return np.where(np.isfinite(measured), measured, np.nan).astype("float64")
+            look_ahead = tf.function(
+                lambda *args: strategy.run(self.look_ahead, (*args, None, sources, rate)),
+                autograph=False,
+            )
+            found = look_ahead(split_batch(data, strategy), query)
+            local = strategy.experimental_local_results
+            affinity, losses, _, step = (None if f is None else local(f)[0] for f in found)
+        measured: np.ndarray = affinity.numpy().astype("float64")
+        return OneProbe(
+            np.where(np.isfinite(measured), measured, np.nan),
+            losses.numpy().astype("float64"),
+            None if step is None else float(step.numpy()),
+        )
 
     def train_functions(self, make: Callable[[], Any]) -> TrainFunctions:
         """Return the function that Keras is to call for every training step.
@@ -96,8 +135,8 @@ class Prober:
             make: Makes Keras's train function anew.
         """
         self._probing = None
-        self._query = self._queries() if self._model.probe_data is not None else None
-        self._functions = TrainFunctions(self._model, self._record, self.switch, make, self)
+        self._query = self._queries() if self.model.probe_data is not None else None
+        self._functions = TrainFunctions(self.model, self._record, self.switch, make, self)
         return self._functions
 
     @contextmanager
@@ -122,7 +161,7 @@ class Prober:
             The affinity, `[num_tasks, num_tasks]` float64, with the losses before, `[num_tasks]`;
             and the joint gradient, one tensor per trainable variable, or None if it is not reused.
         """
-        model = self._model
+        model = self.model
         data = without_optionals(batch)
         if self._probing is None:
             self._make_variables(data)
@@ -143,7 +182,7 @@ class Prober:
 
     def _probe_function(self, like: Any) -> Callable[..., Any]:
         """Return the probe of `train_step` on all replicas, compiled as Keras compiles a step."""
-        model = self._model
+        model = self.model
         strategy = model.distribute_strategy
 
         def run(*args: Any) -> Any:
@@ -166,7 +205,12 @@ class Prober:
         return function
 
     def look_ahead(
-        self, data: Any, query: Any = None, first: tf.Tensor | None = None
+        self,
+        data: Any,
+        query: Any = None,
+        first: tf.Tensor | None = None,
+        sources: Sequence[Any] | None = None,
+        rate: float | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor] | None, tf.Tensor | None]:
         """Probe a batch with a forward pass whose effects are discarded.
 
@@ -178,12 +222,14 @@ class Prober:
             data: The batch of a replica.
             query: A batch of `probe_data`, or None.
             first: The first source of `sources_per_probe`; None: every task is a source.
+            sources: The sources, in place of `first`.
+            rate: The rate of gradient steps; None: the one in force.
 
         Returns:
             The affinity, the losses before, the joint gradient or None, and the rate of the
             steps, None where they have none.
         """
-        model = self._model
+        model = self.model
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         state = state_of(model.model)
         with (
@@ -205,15 +251,14 @@ class Prober:
         joint = None
         if model.reuse_gradients:
             joint = JointGradient(model.trainable_variables, weights)
-        sources = None
         num_tasks = len(losses.tasks)
         if first is not None and model.sources_per_probe < num_tasks:
             sources = [(first + k) % num_tasks for k in range(model.sources_per_probe)]
         batch = Batch.of(x, labels, losses)
-        affinity, before, rate = self._look_ahead(
-            losses, weights, batch, y_pred, tape, state, query, joint, source, sources
+        affinity, before, step = self._look_ahead(
+            losses, weights, batch, y_pred, tape, state, query, joint, source, sources, rate
         )
-        return affinity, before, None if joint is None else joint.sum, rate
+        return affinity, before, None if joint is None else joint.sum, step
 
     def _look_ahead(
         self,
@@ -226,7 +271,8 @@ class Prober:
         query: Any,
         joint: JointGradient | None,
         source: Callable[[Any], tf.Tensor],
-        sources: Sequence[tf.Tensor] | None,
+        sources: Sequence[Any] | None,
+        given_rate: float | None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Look ahead from a batch whose forward pass was recorded.
 
@@ -234,7 +280,7 @@ class Prober:
             `[num_tasks, num_tasks]`, rows = source, columns = target; `[num_tasks]`, the losses
             before; and the rate of the steps, a scalar, None where they have none.
         """
-        model, compiled = self._model, self.compiled
+        model, compiled = self.model, self.compiled
         probe = Probe(
             forward=lambda x: model(x, training=True),
             losses=losses,
@@ -258,7 +304,7 @@ class Prober:
         if model.lookahead == "optimizer":
             affinity = stepped_affinity(point, self._shadow(), model.steps, sources)
             return affinity, point.losses, None
-        rate = self._step_rate(point)
+        rate = self._step_rate(point, given_rate)
         # A rate that is not known is no number, and no pair is measured.
         known = tf.math.is_finite(rate)
         step = tf.where(known, rate, tf.zeros_like(rate))
@@ -269,11 +315,12 @@ class Prober:
         affinity = tf.where(known, affinity, tf.constant(np.nan, affinity.dtype))
         return affinity, point.losses, rate
 
-    def _step_rate(self, point: ProbePoint) -> tf.Tensor:
+    def _step_rate(self, point: ProbePoint, given: float | None) -> tf.Tensor:
         """Return the rate of a gradient step, a scalar."""
-        model = self._model
-        if model.lookahead_rate is not None:
-            return tf.constant(model.lookahead_rate, "float64")
+        model = self.model
+        given = model.lookahead_rate if given is None else given
+        if given is not None:
+            return tf.constant(given, "float64")
         if self.compiled.shadow_for_rate() is None:
             return tf.stop_gradient(tf.convert_to_tensor(model.optimizer.learning_rate))
         return matching_rate(point, self._shadow())
@@ -281,20 +328,20 @@ class Prober:
     def _shadow(self) -> Stepper:
         """Return the shadow optimizer, moving the shared variables."""
         compiled = self.compiled
-        return compiled.shadow().of(compiled.sharing.variables, self._model.trainable_variables)
+        return compiled.shadow().of(compiled.sharing.variables, self.model.trainable_variables)
 
     def describe(self) -> dict[str, Any]:
         """Return what probes are made with, as plain JSON types."""
         compiled = self.compiled
         rate = self._rate if self._rate is not None and np.isfinite(self._rate) else None
         return measured_with(
-            self._model, compiled.known_losses(), compiled.sharing, self.batch_size, rate
+            self.model, compiled.known_losses(), compiled.sharing, self.batch_size, rate
         )
 
     def begin_part(self) -> None:
         """Begin a part of the record, if the latest `compile` changed what is measured."""
         compiled, parts = self.compiled, self._record.parts
-        settings = part_settings(self._model, compiled)
+        settings = part_settings(self.model, compiled)
         if compiled.loaded and parts:
             # A file's optimizer has the rate that callbacks left it with.
             settings["learning_rate"] = parts[-1]["settings"]["learning_rate"]
@@ -314,7 +361,7 @@ class Prober:
 
         A replica can't create variables. Under a strategy Keras has built the model by now.
         """
-        model = self._model
+        model = self.model
         if not model.built:
             # In a scope they could not be made.
             model(keras.utils.unpack_x_y_sample_weight(data)[0], training=False)
@@ -326,12 +373,12 @@ class Prober:
 
     def _queries(self) -> Any:
         """Return batches of `probe_data`, without end, distributed like the training data."""
-        data = self._model.probe_data
+        data = self.model.probe_data
         if not isinstance(data, tf.data.Dataset):
             data = tf.data.Dataset.from_tensor_slices(tuple(data))
             data = data.batch(int(data.cardinality()))
         data = data.repeat()
-        strategy = self._model.distribute_strategy
+        strategy = self.model.distribute_strategy
         if strategy.num_replicas_in_sync > 1:
             data = strategy.experimental_distribute_dataset(data)
         return iter(data)

@@ -67,6 +67,9 @@ def test_a_probed_step_adds_the_passes_of_its_kind(kwargs, forward, backward):
     # pass is its own.
     assert passes[3] == (1, 1)
     assert passes[2] == (1 + 1 + forward, 1 + backward)
+    cost = tag.check(x, y).probe
+    assert (cost.forward, cost.backward - tag.reuse_gradients) == (1 + forward, backward)
+    assert cost.plain_steps == (sum(passes[2])) / 2
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
