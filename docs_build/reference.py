@@ -7,8 +7,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-# Its methods are those of a base class that is not public.
-_INHERITS = "keras_tag.Affinity"
+# Methods of base classes that are not public.
+_INHERITS = {"keras_tag.Affinity": "true", "keras_tag.TAGModel": "[check]"}
 
 
 def pages(config: MkDocsConfig) -> dict[str, list[str]]:
@@ -37,6 +37,6 @@ def on_files(files: Files, config: MkDocsConfig, **kwargs: Any) -> None:
         text = f"# {names[0].removeprefix('keras_tag.')}\n"
         for name in names:
             text += f"\n::: {name}\n"
-            if name == _INHERITS:
-                text += "    options:\n      inherited_members: true\n"
+            if name in _INHERITS:
+                text += f"    options:\n      inherited_members: {_INHERITS[name]}\n"
         files.append(File.generated(config, path, content=text))

@@ -1,4 +1,4 @@
-"""What the graph of a model's forward pass tells of a probe, found by tracing."""
+"""The graph of a model's forward pass, and what it tells of a probe."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -137,8 +137,9 @@ class ModelCheck:
         >>> found = tag.check(x, y)
         >>> [task.labelled for task in found.tasks]
         [32, 32, 32]
-        >>> found.suggestions
-        ()
+        >>> found.promise("build_from").holds
+        True
+        >>> print(found)
     """
 
     data: str

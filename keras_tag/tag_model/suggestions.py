@@ -1,4 +1,4 @@
-"""What to do about what a preflight found."""
+"""Suggestions: the ways out of what a preflight found."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

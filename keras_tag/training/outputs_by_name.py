@@ -1,4 +1,4 @@
-"""What a user gives by output, as a dict or a list, under the outputs' names."""
+"""The arguments that a user gives by output, as a dict or a list, under the outputs' names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
