@@ -35,8 +35,8 @@ class TAGModel(CheckedModel):
     Every `every`-th training step is probed before its joint update: for each task i the shared
     variables are moved by task i's step alone, every task's loss is measured on the same batch,
     and the move is discarded. Training is not disturbed: weights, metrics and History are those
-    of the wrapped model's own `fit`, bit for bit where no label is missing. The step itself is
-    Keras's own graph; a probe is another function, which runs before it.
+    of the wrapped model's own `fit`, bit for bit where no label is missing. A step is Keras's own
+    graph (docs/promises.md says where not); a probe is another function, which runs before it.
 
     `compile`, `evaluate` and `predict` are Keras's own; `fit` is Keras's with a few callbacks more.
 

@@ -28,9 +28,18 @@ def two_outputs():
 
 
 @pytest.mark.parametrize(
-    "policy", quick(["mixed_float16", "mixed_bfloat16"], ["mixed_float16"]), indirect=True
+    ("policy", "kind"),
+    quick(
+        [
+            (policy, kind)
+            for policy in ("mixed_float16", "mixed_bfloat16")
+            for kind in ("gradient", "optimizer", "first_order")
+        ],
+        [("mixed_float16", kind) for kind in ("gradient", "optimizer", "first_order")],
+        nightly=[("mixed_bfloat16", kind) for kind in ("optimizer", "first_order")],
+    ),
+    indirect=["policy"],
 )
-@pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order"])
 def test_mixed_precision_measures_what_float32_measures(policy, kind):
     x, _ = data(64, dtype="float32")
     y = {"p": x[:, :1], "q": x[:, 1:2] - x[:, :1]}
@@ -64,16 +73,15 @@ def test_small_gradients_do_not_vanish_in_float16(policy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jit", [False, True])
-def test_xla_trains_and_measures_the_same(jit, tmp_path):
+def test_xla_trains_and_measures_the_same():
     """In a process of its own, where no other test has switched op determinism on."""
-    code = f"""
+    code = """
         import keras, numpy as np
         from tag_models import LOSS, data, mlp
         from keras_tag import TAGModel
         x, y = data(64, dtype="float32")
         runs = []
-        for jit in (False, {jit}):
+        for jit in (False, True):
             keras.utils.set_random_seed(0)
             model = mlp(norm=True)
             tag = TAGModel(model, every=2)
