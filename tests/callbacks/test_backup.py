@@ -96,10 +96,15 @@ def uninterrupted(tmp_path_factory):
     return finish(tmp_path_factory.mktemp("uninterrupted"), "never")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
-    ["epoch 0 batch 3", "epoch 2 batch 4", "epoch 1 end", "in the file", "before the rename"],
+    [
+        *(pytest.param(at, marks=pytest.mark.slow) for at in ("epoch 2 batch 4", "in the file")),
+        *(
+            pytest.param(at, marks=pytest.mark.nightly)
+            for at in ("epoch 0 batch 3", "epoch 1 end", "before the rename")
+        ),
+    ],
 )
 def test_a_killed_run_ends_as_an_uninterrupted_one(moment, tmp_path, uninterrupted):
     end = finish(tmp_path, moment)

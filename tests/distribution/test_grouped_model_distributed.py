@@ -7,7 +7,7 @@ from test_replicas import TWO_REPLICAS
 from workers import run_workers, script
 
 BOTH_SCOPES = """
-    from keras_tag import GroupedModel, Grouping
+    from keras_tag import GroupedModel, Grouping, build_from
     from tag_models import relative
 
     def build(tasks):
@@ -25,7 +25,7 @@ BOTH_SCOPES = """
         for scope in one_device.scopes(strategy):
             keras.utils.set_random_seed(0)
             with scope:
-                served = GroupedModel(grouping, build)
+                served = GroupedModel(grouping, build_from(build("abc"), verbose=False))
                 served.compile(keras.optimizers.Adam(0.01), metrics={"a": ["mae"]},
                                loss_weights={"a": 1.0, "b": 0.5, "c": 3.0},
                                loss={"a": "mse", "b": "binary_crossentropy", "c": "mae"})

@@ -12,8 +12,13 @@ TWO_REPLICAS = """
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gradient", "optimizer", "first_order", "cosine"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gradient", "optimizer")),
+        *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("first_order", "cosine")),
+    ],
+)
 def test_a_run_ends_as_on_one_device(kind):
     run_alone(
         TWO_REPLICAS,
@@ -24,8 +29,13 @@ def test_a_run_ends_as_on_one_device(kind):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 2e-4)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [
+        pytest.param("float64", 1e-9, marks=pytest.mark.slow),
+        pytest.param("float32", 2e-4, marks=pytest.mark.nightly),
+    ],
+)
 def test_a_probe_of_an_uneven_batch_with_gaps_and_weights_is_that_of_one_device(dtype, tolerance):
     run_alone(
         TWO_REPLICAS,

@@ -12,13 +12,14 @@ WORKER = """
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 3])
-def test_workers_measure_what_one_process_measures(count, tmp_path):
-    program = script(
-        tmp_path,
-        WORKER,
-        """
+# Two kinds with one optimizer between workers; two replicas try every kind with every optimizer.
+A_FEW = """
+    one_device.use("float64")
+    one_device.probes_agree(strategy, 1e-9, optimizers=["adam"])
+    one_device.whole_runs_agree(strategy, 1e-9, ["gradient", "optimizer"], ["adam"])
+    one_device.uneven_fit_counts_every_probe(strategy)
+"""
+ALL = """
     one_device.use("float64")
     one_device.probes_agree(strategy, 1e-9)
     one_device.whole_runs_agree(strategy, 1e-9)
@@ -26,13 +27,23 @@ def test_workers_measure_what_one_process_measures(count, tmp_path):
     one_device.probes_agree(strategy, 2e-4, optimizers=["adam"])
     one_device.whole_runs_agree(strategy, 1e-3, optimizers=["adam"])
     one_device.uneven_fit_counts_every_probe(strategy)
-    """,
-    )
-    run_workers(count, [program], tmp_path, timeout=1500)
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dies", [0, 1])
+def test_workers_measure_what_one_process_measures(tmp_path):
+    run_workers(2, [script(tmp_path, WORKER, A_FEW)], tmp_path, timeout=1500)
+
+
+@pytest.mark.nightly
+def test_three_workers_measure_it_too(tmp_path):
+    run_workers(3, [script(tmp_path, WORKER, ALL)], tmp_path, timeout=1500)
+
+
+@pytest.mark.parametrize(
+    "dies",
+    [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.nightly)],
+)
 def test_when_a_worker_dies_the_others_end_with_an_error(dies, tmp_path):
     program = script(
         tmp_path,

@@ -104,6 +104,11 @@ def shared_of(model):
             ("adam", "transformer"),
             ("clipnorm", "transformer"),
         ],
+        # Of the others one network each is left to CI.
+        nightly=[
+            (name, ("transformer", "convolutional")[number % 2])
+            for number, name in enumerate(OPTIMIZERS)
+        ],
     ),
 )
 def test_optimizer_lookahead_is_the_optimizers_real_step(name, network, float64):
