@@ -1,16 +1,16 @@
 # %% [markdown]
-# # 4. Several GPUs, several machines
+# # 4. Several GPUs and a cluster
 #
 # A search has two parts that can be spread over hardware. The *joint run* is one training on all
-# tasks: several GPUs share its batches. The *groups* are independent networks: each machine can train
-# some of them, and nothing has to be synchronised. This notebook tries both on one CPU, which plays two
-# GPUs; nothing here needs a cluster.
+# tasks: several GPUs share its batches. The *groups* are independent trainings: they run side by side,
+# in processes of one machine or on the hosts of a cluster. This notebook tries both on one CPU, which
+# plays two GPUs and two workers.
 
 # %%
 import os
 
 FAST = os.environ.get("KERAS_TAG_TUTORIAL") == "fast"  # Small settings, for the tests.
-EPOCHS = 1 if FAST else 4
+EPOCHS, TRAININGS, WORKERS = (1, 1, 1) if FAST else (6, 4, 2)
 
 import keras
 import numpy as np
@@ -26,75 +26,71 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 print(strategy.num_replicas_in_sync, "replicas")
 
 # %% [markdown]
-# ## Several GPUs in one machine: the joint run
+# ## Several GPUs in one machine
 #
-# `TAGModel` measures affinities in a training of your own. Build, wrap and compile in one scope;
-# `fit` is as ever. `batch_size` is the global batch, which the replicas share.
+# Make and compile the model in the scope of a strategy; the rest is as ever. `batch_size` is the global
+# batch, which the devices share.
 
 # %%
 x = np.random.default_rng(0).normal(size=(640, 6)).astype("float32")
-y = {"a": x[:, :1], "b": x[:, :1] + 0.3 * x[:, 1:2], "c": x[:, 2:3] ** 2}
+first, second = np.tanh(x[:, :3].sum(1, keepdims=True)), np.tanh(x[:, 3:].sum(1, keepdims=True))
+y = {"a": first, "b": first + 0.1, "c": second, "d": second - 0.1}
 
 
-def build_model(tasks=("a", "b", "c")):
-    """Return one network for some of the tasks."""
+def compiled_model():
+    """Return the joint model."""
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((6,))
-    shared = keras.layers.Dense(16, activation="relu", name="shared")(inputs)
-    return keras.Model(inputs, {task: keras.layers.Dense(1, name=task)(shared) for task in tasks})
+    shared = keras.layers.Dense(4, activation="tanh", name="shared")(inputs)
+    model = keras.Model(inputs, {task: keras.layers.Dense(1, name=task)(shared) for task in y})
+    model.compile(keras.optimizers.Adam(0.01), loss="mse")
+    return model
 
 
-keras.utils.set_random_seed(0)
 with strategy.scope():
-    tag = keras_tag.TAGModel(build_model(), every=2)
-    tag.compile(keras.optimizers.Adam(0.01), loss="mse")
-tag.fit(x, y, batch_size=64, epochs=EPOCHS, verbose=0)
-tag.affinity()
+    model = compiled_model()
+fit = {"batch_size": 64, "epochs": EPOCHS, "validation_split": 0.2, "verbose": 2}
+mirrored = keras_tag.GroupSearch(model, budget=2, trainings=1, project_name="mirrored")
+mirrored.search(x, y, **fit)
 
 # %% [markdown]
-# ## The same as on one device?
+# ## Several workers
 #
-# With the same first weights and the same batches, but without a strategy, the affinities are the same
-# up to rounding:
+# Here the groups are trained by a pool of processes (`"spawn"`: TensorFlow can't be used in forked ones).
+# The search proposes a group whenever a worker is free. With several GPUs every worker takes one of its own:
+# `docs/cluster.md` has the few lines for it.
 
 # %%
-keras.utils.set_random_seed(0)
-alone = keras_tag.TAGModel(build_model(), every=2)
-alone.compile(keras.optimizers.Adam(0.01), loss="mse")
-alone.fit(x, y, batch_size=64, epochs=EPOCHS, verbose=0)
-difference = np.abs(alone.affinity().mean - tag.affinity().mean).max()
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+search = keras_tag.GroupSearch(
+    compiled_model(), budget=2, trainings=TRAININGS, project_name="workers"
+)
+with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
+    search.search(x, y, **fit, executor=pool)
+search.results_summary()
+
+# %% [markdown]
+# The seed of a training follows from the search's seed and the group: a group is the same network on
+# whichever worker it is trained. And two devices measure what one device measures, up to rounding:
+
+# %%
+difference = np.abs(mirrored.affinity().mean - search.affinity().mean).max()
 print(f"largest difference of two affinities: {difference:.1e}")
 assert difference < 1e-3
 
 # %% [markdown]
-# ## Several machines: the groups
+# ## A cluster
 #
-# The chosen groups are independent networks. Every machine trains its share into one folder, without a
-# strategy; afterwards any machine reads the folder and has the whole model. A process that was killed
-# starts again with the network that it was at.
-
-# %%
-grouping = keras_tag.select_groups(tag.affinity(), budget=2)
-print(grouping)
-
-
-def networks():
-    """Return the chosen networks, not trained yet."""
-    served = keras_tag.GroupedModel(grouping, build_model)
-    served.compile(keras.optimizers.Adam(0.01), loss="mse")
-    return served
-
-
-for machine in range(2):  # On a cluster: each machine with its own number, at the same time.
-    mine = range(machine, len(grouping.groups), 2)
-    networks().fit_groups("groups", x, y, networks=mine, epochs=EPOCHS, verbose=0)
-
-served = networks()
-served.fit_groups("groups", x, y, epochs=EPOCHS, verbose=0)  # Reads what is finished.
-losses = served.evaluate(x, y, verbose=0, return_dict=True)
-print({name: round(value, 3) for name, value in losses.items()})
-
-# %% [markdown]
-# ## Further
+# On a [Ray](https://docs.ray.io) cluster only the executor changes:
 #
-# One training over several machines (`MultiWorkerMirroredStrategy`), what a probe sends over the
-# network, and what Keras can't do under a strategy: `docs/distributed.md`.
+# ```python
+# ray.init(address="auto")
+# executor = keras_tag.RayExecutor(num_cpus=4, num_gpus=1)  # of one training
+# search.search(train, validation_data=valid, epochs=30, executor=executor)
+# ```
+#
+# `docs/cluster.md` says how to start Ray by hand, with SLURM and with Kubernetes, what is sent to workers,
+# and what happens when one is lost. To share *one* training among several hosts, see
+# `docs/distributed.md`.
