@@ -33,7 +33,7 @@ CORE = [
 # tensorflow-datasets needs importlib_resources and forgets to require it.
 DATASETS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 # Models of which tests hold that they go the whole way (docs/works_out_of_the_box.md).
-MODELS = ["keras-hub>=0.32", "keras-rs>=0.4"]
+MODELS = ["keras-hub>=0.18.1", "keras-rs>=0.3"]
 # For keras_tag.callbacks.AffinityLogger: TensorFlow no longer brings it.
 TENSORBOARD = ["tensorboard>=2.20"]
 # The trainings of a search on a cluster.
