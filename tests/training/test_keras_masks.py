@@ -75,7 +75,7 @@ def test_the_mask_of_an_output_is_where_keras_keeps_it():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("weighting", quick([None, "examples", "tokens"], ["tokens"]))
+@pytest.mark.parametrize("weighting", [None, "examples", "tokens"])
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("kind", ["sum", "sum_over_batch_size", "mean", "mean_with_sample_weight"])
 def test_a_loss_is_over_labelled_unmasked_positions(kind, classes, weighting):
@@ -94,10 +94,11 @@ def test_a_loss_is_over_labelled_unmasked_positions(kind, classes, weighting):
     if classes > 1:
         make = keras.losses.SparseCategoricalCrossentropy
     model = tagger(classes)
-    predictions = model.predict(x, verbose=0)
+    predictions = {task: output.numpy() for task, output in model(x).items()}
     tag = TAGModel(model, missing=missing)
     for wrapped in (tag, grouped(model, missing)):
-        wrapped.compile("sgd", loss={t: make(reduction=kind) for t in "ab"})
+        # Eagerly: to trace takes longer, and other tests do.
+        wrapped.compile("sgd", loss={t: make(reduction=kind) for t in "ab"}, run_eagerly=True)
         logs = wrapped.evaluate(
             x, holed, sample_weight=given, batch_size=BATCH, verbose=0, return_dict=True
         )
