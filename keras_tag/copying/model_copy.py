@@ -110,8 +110,14 @@ class ModelCopier:
 
 
 def _check_layers(layers: list[Any]) -> None:
-    """Refuse functions that Keras won't make again."""
+    """Refuse functions that Keras won't make again, and scales that training overwrites."""
     for layer in layers:
+        if str(getattr(layer, "quantization_mode", None)) == "float8":
+            raise ValueError(
+                "Expected layers in floats, int8 or int4. Received: a layer quantised to float8, "
+                f"{layer.name!r}, whose scales are of one training. Cut the networks out of the "
+                "model as it was before `quantize('float8')`, and quantise them."
+            )
         if is_unnamed_lambda(layer):
             raise ValueError(
                 f"Expected layers that can be made again. Received: Lambda layer {layer.name!r}, "

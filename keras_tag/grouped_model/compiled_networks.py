@@ -1,5 +1,6 @@
 """`CompiledNetworks`: losses, metrics and optimizers of networks that are compiled together."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -52,6 +53,18 @@ class CompiledNetworks(ServedNetworks):
             if name in given
         }
         return {**given, **metrics}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved model was compiled."""
+        super().compile_from_config(config)
+        if self.of_early_file and self.optimizer is not None:
+            warnings.warn(
+                "The file was written before optimizers of networks were kept as they are now: "
+                "weights, grouping and learning rate are read from it, but the optimizers' state "
+                "(such as Adam's moments) begins anew. Predictions are the same; training that is "
+                "taken up starts as after `compile`. Save the model again to keep its state.",
+                stacklevel=2,
+            )
 
     def compute_loss(
         self,

@@ -23,6 +23,8 @@ from keras_tag.training.distributed_model import DistributedModel
 class ServedNetworks(DistributedModel):
     """Builds, calls, exports and saves the networks; `GroupedModel` also trains them.
 
+    `of_early_file` is set where the model is read from a file that keeps optimizers elsewhere.
+
     Args:
         grouping: As in `GroupedModel`.
         build_model: As in `GroupedModel`.
@@ -30,6 +32,8 @@ class ServedNetworks(DistributedModel):
         warm_start: As in `GroupedModel`.
         **kwargs: As in `keras.Model`.
     """
+
+    of_early_file = False
 
     def __init__(
         self,
@@ -169,6 +173,7 @@ class ServedNetworks(DistributedModel):
     ) -> "ServedNetworks":
         """Make what `get_config` describes."""
         config = dict(config)
+        early = "layers" not in config
         networks = [
             keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
             for network in config.pop("networks")
@@ -181,7 +186,9 @@ class ServedNetworks(DistributedModel):
         grouping = Grouping.from_dict(config.pop("grouping"))
         # Not in files written before it was kept.
         made = MadeNetworks(networks, config.pop("joint_outputs", None))
-        return cls(grouping, made, **config)
+        model = cls(grouping, made, **config)
+        model.of_early_file = early
+        return model
 
 
 def _network_config(network: keras.Model) -> dict[str, Any]:

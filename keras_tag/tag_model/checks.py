@@ -148,6 +148,13 @@ def check_supported(model: Any) -> None:
             "Expected reuse_gradients=False under a distribution strategy, where the joint "
             f"gradient is Keras's own. Received: reuse_gradients=True on {replicas} replicas."
         )
+    # Their gradients are new values, not gradients.
+    if any(getattr(v, "overwrite_with_gradient", False) for v in model.trainable_variables):
+        raise ValueError(
+            "Expected layers whose variables train by gradients. Received: layers quantised to "
+            "float8, whose scales are overwritten at every step. Wrap the model as it was before "
+            "`quantize('float8')`."
+        )
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if model.lookahead == "optimizer" and optimizer.gradient_accumulation_steps:
         raise ValueError(

@@ -74,7 +74,7 @@ class Prober:
         """Probe one batch, without training.
 
         Args:
-            data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, also ragged ones.
+            data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, also ragged or sparse.
 
         Returns:
             `[num_tasks, num_tasks]` float64, rows = source, columns = target; NaN where it could
@@ -84,9 +84,9 @@ class Prober:
 
     def prepare(self, data: Any) -> Any:
         """Return a batch as tensors, once the variables are made that a probe of it reads."""
+        composite = (tf.RaggedTensor, tf.SparseTensor)
         data = keras.tree.map_structure(
-            lambda leaf: leaf if isinstance(leaf, tf.RaggedTensor) else tf.convert_to_tensor(leaf),
-            data,
+            lambda leaf: leaf if isinstance(leaf, composite) else tf.convert_to_tensor(leaf), data
         )
         self._make_variables(data)
         return data

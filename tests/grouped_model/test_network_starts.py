@@ -317,3 +317,35 @@ def test_names_a_layer_without_config_and_state_outside_of_weights():
     layer.table = np.arange(6.0)
     with pytest.warns(UserWarning, match=r"\['lookup.table'\]"):
         build_from(joint_with(layer))
+
+
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=pytest.mark.slow)])
+def test_quantised_layers_come_through_and_are_saved(tmp_path, mode):
+    keras.utils.set_random_seed(0)
+    model = joint_with(L.Dense(16, "relu", name="wide"))
+    for name in ("wide", "trunk"):
+        model.get_layer(name).quantize(mode)
+    right = model(NUMBERS, training=False)
+    for start in ("all", "fresh"):
+        served = GroupedModel(GROUPS, build_from(model, start=start, verbose=False))
+        for network in served.networks:
+            assert network.get_layer("wide").quantization_mode == mode
+            # Quantised kernels are not trained, so that they are kept.
+            kernels = (np.asarray(net.get_layer("wide")._kernel) for net in (network, model))
+            np.testing.assert_array_equal(*kernels)
+    same = GroupedModel(GROUPS, build_from(model, start="all", verbose=False))
+    same.save(tmp_path / "served.keras")
+    for made in (same, keras.models.load_model(tmp_path / "served.keras")):
+        for task, output in made(NUMBERS, training=False).items():
+            np.testing.assert_allclose(output, right[task], rtol=1e-6)
+
+
+def test_float8_is_refused():
+    model = joint_with(L.Dense(16, name="wide"))
+    model.get_layer("wide").quantize("float8")
+    with pytest.raises(ValueError, match="float8"):
+        build_from(model, verbose=False)
+    tag = keras_tag.TAGModel(model)
+    tag.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match="float8"):
+        tag.fit(NUMBERS, {task: NUMBERS[:, :1] for task in "abc"}, verbose=0)

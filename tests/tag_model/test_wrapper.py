@@ -111,6 +111,17 @@ def test_one_batch_of_ragged_inputs_is_probed():
     assert np.isfinite(tag.measure_affinity(tf.ragged.constant(rows, dtype="int32"), y)).all()
 
 
+def test_one_batch_of_sparse_inputs_is_probed_as_the_dense_one():
+    inputs = keras.Input((3,), sparse=True)
+    h = keras.layers.Dense(4, "tanh")(inputs)
+    tag = TAGModel(keras.Model(inputs, {task: keras.layers.Dense(1)(h) for task in "ab"}))
+    tag.compile("sgd", loss="mse")
+    dense = np.diag([1.0, 0.0, 2.0]).astype("float32")
+    y = {task: np.ones((3, 1), "float32") * k for k, task in enumerate("ab")}
+    sparse = tag.measure_affinity(tf.sparse.from_dense(dense), y)
+    np.testing.assert_allclose(sparse, tag.measure_affinity(dense, y), rtol=1e-5)
+
+
 @pytest.mark.parametrize("outputs", [2, 3])
 def test_outputs_of_one_name_are_refused_when_wrapped(outputs):
     inputs = keras.Input((6,))
