@@ -237,9 +237,12 @@ class ModelCheck:
             f"{probe.forward} forward and {probe.backward} backward passes; a probed step costs "
             f"about {probe.plain_steps:.3g} plain ones",
             "training takes about "
-            + ", ".join(f"{cost:.2f} times as long at every={k}" for k, cost in probe.every),
+            + ", ".join(f"{cost:.2f} times as long at every={k}" for k, cost in probe.every)
+            + " (the defaults of short and of long runs)" * (len(probe.every) > 1),
         ]
-        if probe.steps_per_epoch is not None:
+        if not probe.every:
+            lines[-1] = "every='auto' keeps training below its `overhead`"
+        elif probe.steps_per_epoch is not None:
             steps = probe.steps_per_epoch
             counts = ", ".join(f"{steps / k:.3g} at every={k}" for k, _ in probe.every)
             lines.append(f"an epoch is {steps:,} steps; probes per epoch: {counts}")

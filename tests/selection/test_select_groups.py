@@ -218,6 +218,10 @@ def test_selection_never_imports_tensorflow_and_loads_fast():
             "at the learning rate of 'adam', 0.5. A",
         ),
         (
+            {"settings": {"rate": 0.25, "learning_rate": 0.5, "optimizer": "adam"}},
+            "at the rate 0.25, as long as a step at the learning rate of 'adam', 0.5. A",
+        ),
+        (
             {"runs": [{"settings": {"lookahead_rate": rate}} for rate in (0.1, 0.2, 0.1)]},
             "at lookahead_rate=0.1 and lookahead_rate=0.2. A",
         ),
