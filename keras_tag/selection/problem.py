@@ -12,7 +12,14 @@ from keras_tag.affinity import Affinity
 from keras_tag.selection.arguments.affinities import check_affinity, check_measured, pessimistic
 from keras_tag.selection.arguments.choice import Choice, ScoreFunction
 from keras_tag.selection.arguments.constraints import Constraints
-from keras_tag.selection.arguments.costs import Costs, GroupCost, by_size, exact_number, group_cost
+from keras_tag.selection.arguments.costs import (
+    Costs,
+    GroupCost,
+    amount,
+    by_size,
+    group_cost,
+    whole_costs,
+)
 from keras_tag.selection.arguments.lone_tasks import lone_scores
 from keras_tag.selection.many_tasks.searched_groups import ServedSets
 from keras_tag.selection.scores.closed_form import GroupScore, power_of_two_above
@@ -23,8 +30,6 @@ from keras_tag.selection.task_masks import bits
 
 # Up to here all 2**n - 1 groups are listed.
 MOST_TASKS_LISTED = 15
-# A budget for all tasks of such costs is still a float.
-_MOST_COST_BITS = 900
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +68,11 @@ class Problem:
                     f"Received: budget={budget!r}."
                 )
             return min(int(budget), len(self.tasks))
-        amount = exact_number("budget", budget)
-        if amount == 0:
+        most = amount("budget", budget)
+        if most == 0:
             raise ValueError("Expected `budget` to be positive. Received: budget=0.")
         # More than every task's own network at the highest cost can't be spent.
-        return min(math.floor(amount / self.cost_unit), len(self.tasks) * self.source.most_cost)
+        return min(math.floor(most / self.cost_unit), len(self.tasks) * self.source.most_cost)
 
 
 def build_problem(
@@ -189,7 +194,7 @@ def affinity_search(
         return ServedSets(
             score, constraints, dict.fromkeys(range(1, len(score.tasks) + 1), 1)
         ), None
-    costs, unit = _whole(list(sizes.values()))
+    costs, unit = whole_costs(list(sizes.values()))
     return ServedSets(score, constraints, dict(zip(sizes, costs, strict=True))), unit
 
 
@@ -267,7 +272,7 @@ def measured_table(
                 for task, value in entry.scores.items()
             }
         )
-    costs, unit = _whole(prices)
+    costs, unit = whole_costs(prices)
     table, scale = _table_of(groups, rows, costs, constraints)
     counted = all(entry.cost == 1 for entry in scores.entries)
     return table, sign * scale, None if counted else unit
@@ -311,26 +316,8 @@ def _affordable(
         return groups, [1] * len(groups), None
     prices = [cost(tuple(tasks[i] for i in bits(group))) for group in groups.tolist()]
     priced = np.array([price is not None for price in prices], dtype=bool)
-    costs, unit = _whole([price for price in prices if price is not None])
+    costs, unit = whole_costs([price for price in prices if price is not None])
     return groups[priced], costs, unit
-
-
-def _whole(prices: list[Fraction]) -> tuple[list[int], Fraction]:
-    """Return costs as whole multiples of the largest possible unit.
-
-    Raises:
-        ValueError: The multiples are too long for the linear programme's floats.
-    """
-    common = math.lcm(*(price.denominator for price in prices))
-    whole = [int(price * common) for price in prices]
-    divisor = math.gcd(*whole) or 1
-    whole = [cost // divisor for cost in whole]
-    if max(whole, default=0).bit_length() > _MOST_COST_BITS:
-        raise ValueError(
-            "Expected `costs` that are not that far apart. Received: costs that have up to "
-            f"{len(str(max(whole)))} digits as multiples of their largest common unit. Round them."
-        )
-    return whole, Fraction(divisor, common)
 
 
 def _asked(score: ScoreFunction, group: tuple[str, ...], task: str) -> Exact:

@@ -65,7 +65,7 @@ def draw_costs(rng, n, groups):
     if kind == "none":
         return None, dict.fromkeys(groups, Fraction(1)), int(rng.integers(1, 6))
     if kind in ("size", "long"):
-        digits = 1 if kind == "size" else 16
+        digits = 1 if kind == "size" else 6
         sizes = {k: round(float(rng.uniform(0.1, 1.5)), digits) for k in range(1, n + 1)}
         cost = {group: Fraction(repr(sizes[group.bit_count()])) for group in groups}
         costs = sizes if rng.random() < 0.5 else [sizes[k] for k in range(1, n + 1)]

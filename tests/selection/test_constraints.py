@@ -44,6 +44,8 @@ def random_affinity(seed, n=5):
         ({"costs": {1: -1.0}}, "not negative"),
         ({"costs": {("yak",): 1.0}}, "yak"),
         ({"costs": "cheap"}, "`costs`"),
+        ({"costs": {1: 1 / 3}}, "at most 6 decimal places"),
+        ({"costs": [1e-6, 1e4]}, "common unit"),
         ({"costs": {5: 3.0}}, "3.0"),
         ({"time_limit": 0}, "`time_limit`"),
         ({"score": lambda group, task: float("nan")}, "finite number"),
@@ -64,6 +66,9 @@ def test_costs_and_budget_are_read_as_decimal_numbers():
     affinity = affinity_of(np.eye(3))
     # In binary, 0.1 + 0.1 + 0.1 is more than 0.3.
     assert len(select_groups(affinity, 0.3, costs={1: 0.1, 2: 0.1, 3: 0.1}).groups) == 3
+    # 0.4 + 0.3 * 3 is 1.2999999999999998 there, and 0.4 - 0.1 is 0.30000000000000004.
+    assert select_groups(affinity, 1.3, costs={3: 0.4 + 0.3 * 3}).cost == 1.3
+    assert len(select_groups(affinity, 0.4 - 0.1, costs={1: 0.1}).groups) == 3
 
 
 def test_overflow_sized_affinities_give_the_right_answer_or_a_clear_error():

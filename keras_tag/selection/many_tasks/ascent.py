@@ -1,161 +1,129 @@
-"""A quick search for networks of positive excess, which flips one served task at a time."""
+"""The best network around a served set, and an ascent that flips one served task at a time.
+
+Both find good networks quickly and prove nothing.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_tag.selection.many_tasks.numba_jit import compiled
 
+# The value of what is not allowed: no sum of scores, which are 1 at most, makes up for it.
+FORBIDDEN = -1e6
+
+
+class Terms(NamedTuple):
+    """What networks are worth.
+
+    Args:
+        gains: `[num_tasks, num_tasks]`, rows target, columns source: A, transposed.
+        lone: `[num_tasks]`, the score of a lone task; `FORBIDDEN` or less where it is forbidden.
+        size_price: `[num_tasks + 1]`, what a network of so many tasks costs in the objective; very
+            large for a size that is not allowed.
+        settled: From this size on, larger networks are not cheaper; at least 2.
+        left_out: 1 if a task's score leaves out the task itself.
+        overlap: Whether helpers are allowed.
+    """
+
+    gains: np.ndarray
+    lone: np.ndarray
+    size_price: np.ndarray
+    settled: int
+    left_out: int
+    overlap: bool
+
 
 @compiled
-def best_size(
-    array: np.ndarray,
-    help_of: np.ndarray,
-    served: np.ndarray,
-    num_served: int,
-    inside: float,
-    left_out: int,
-    size_price: np.ndarray,
-    lone: float,
-    overlap: bool,
-    scratch: np.ndarray,
-) -> tuple[float, int]:
-    """Return the best value, less the price of the size, over all sizes of a served set's group."""
-    num_tasks = len(served)
-    best, best_size = -np.inf, 0
-    if num_served == 1 and lone - size_price[1] > best:
-        best, best_size = lone - size_price[1], 1
-    # The helpers by falling worth, by insertion: there are few.
-    count = 0
-    if overlap:
-        for task in range(num_tasks):
-            if not served[task]:
-                place = count
-                while place > 0 and scratch[place - 1] < help_of[task]:
-                    scratch[place] = scratch[place - 1]
-                    place -= 1
-                scratch[place] = help_of[task]
-                count += 1
-    total = inside
-    for size in range(num_served, num_served + count + 1):
-        if size > num_served:
-            total += scratch[size - num_served - 1]
+def value_of(terms: Terms, served: np.ndarray, worth: np.ndarray) -> tuple[float, int]:
+    """Return what the best network is worth that serves a set, less the price of its size.
+
+    A network's value is the sum of what its tasks give to those it serves, divided by its size (or
+    that less 1). So of all networks of a size the best takes the helpers that give most, and
+    helpers are added one by one. Once the next one gives less than the mean, it lowers the mean,
+    and so does every further one, which gives no more: then no larger network is better.
+
+    Args:
+        terms: What networks are worth.
+        served: `[num_tasks]` of int8, 1 for the served tasks.
+        worth: `[num_tasks]`, working memory.
+
+    Returns:
+        The value, 0 for the empty set, and the size of the network.
+    """
+    num_tasks, size, last = len(served), 0, 0
+    for source in range(num_tasks):
+        worth[source] = 0.0
+    for task in range(num_tasks):
+        if served[task]:
+            size, last = size + 1, task
+            for source in range(num_tasks):
+                worth[source] += terms.gains[task, source]
+    if size == 0:
+        return 0.0, 0
+    total = 0.0
+    for task in range(num_tasks):
+        if served[task]:
+            total += worth[task]
+            worth[task] = -np.inf
+    best, best_size = FORBIDDEN, size
+    if size == 1:
+        best = max(best, terms.lone[last] - terms.size_price[1])
+    while True:
         if size >= 2:
-            value = total / (size - left_out) - size_price[size]
+            value = total / (size - terms.left_out) - terms.size_price[size]
             if value > best:
                 best, best_size = value, size
-    return best, best_size
+        if not terms.overlap or size == num_tasks:
+            return best, best_size
+        helper = 0
+        for source in range(num_tasks):
+            if worth[source] > worth[helper]:
+                helper = source
+        if size >= terms.settled and worth[helper] * (size - terms.left_out) <= total:
+            return best, best_size
+        total += worth[helper]
+        worth[helper] = -np.inf
+        size += 1
 
 
 @compiled
 def ascend(
-    array: np.ndarray,
-    price: np.ndarray,
-    left_out: int,
-    size_price: np.ndarray,
-    lone: np.ndarray,
-    overlap: bool,
-    starts: np.ndarray,
-    values: np.ndarray,
-    sizes: np.ndarray,
+    terms: Terms, price: np.ndarray, starts: np.ndarray, values: np.ndarray, sizes: np.ndarray
 ) -> None:
     """Improve served sets in place until no single flip raises the excess.
 
     Args:
-        array: `[num_tasks, num_tasks]`, rows source, columns target: A.
+        terms: What networks are worth.
         price: `[num_tasks]`, the tasks' prices.
-        left_out: 1 if a task's score leaves out itself.
-        size_price: `[num_tasks + 1]`, what a size costs in the objective; inf where not allowed.
-        lone: `[num_tasks]`, the score of a lone task; -inf where forbidden.
-        overlap: Whether helpers are allowed.
         starts: `[num_starts, num_tasks]` of int8; the served sets, changed in place.
         values: `[num_starts]`, receives the excesses.
-        sizes: `[num_starts]`, receives the sizes of the groups.
+        sizes: `[num_starts]`, receives the sizes of the networks.
     """
     num_tasks = len(price)
-    scratch = np.empty(num_tasks)
-    help_of = np.empty(num_tasks)
-    into = np.empty(num_tasks)
+    worth = np.empty(num_tasks)
     for start in range(len(starts)):
         served = starts[start]
-        for j in range(num_tasks):
-            help_of[j], into[j] = 0.0, 0.0
-        inside, paid, count, last = 0.0, 0.0, 0, 0
-        for j in range(num_tasks):
-            if served[j]:
-                count += 1
-                last = j
-                paid += price[j]
-                for i in range(num_tasks):
-                    help_of[i] += array[i, j]
-                    into[i] += array[j, i]
-        for j in range(num_tasks):
-            if served[j]:
-                inside += help_of[j]
+        paid, count = 0.0, 0
+        for task in range(num_tasks):
+            paid += price[task] * served[task]
+            count += served[task]
         while True:
-            value, size = best_size(
-                array,
-                help_of,
-                served,
-                count,
-                inside,
-                left_out,
-                size_price,
-                lone[last],
-                overlap,
-                scratch,
-            )
-            value -= paid
-            best, best_task = value + 1e-12, -1
-            for j in range(num_tasks):
-                sign = -1.0 if served[j] else 1.0
-                new_count = count + (-1 if served[j] else 1)
-                if new_count == 0:
+            value, size = value_of(terms, served, worth)
+            best, flip = value - paid + 1e-12, -1
+            for task in range(num_tasks):
+                if count == 1 and served[task]:
                     continue
-                if served[j]:
-                    new_inside = inside - help_of[j] - into[j] + array[j, j]
-                else:
-                    new_inside = inside + help_of[j] + into[j] + array[j, j]
-                for i in range(num_tasks):
-                    help_of[i] += sign * array[i, j]
-                served[j] = 1 - served[j]
-                only = j
-                if new_count == 1:
-                    for i in range(num_tasks):
-                        if served[i]:
-                            only = i
-                new_value, _ = best_size(
-                    array,
-                    help_of,
-                    served,
-                    new_count,
-                    new_inside,
-                    left_out,
-                    size_price,
-                    lone[only],
-                    overlap,
-                    scratch,
-                )
-                new_value -= paid + sign * price[j]
-                served[j] = 1 - served[j]
-                for i in range(num_tasks):
-                    help_of[i] -= sign * array[i, j]
-                if new_value > best:
-                    best, best_task = new_value, j
-            if best_task < 0:
+                change = 1 - 2 * served[task]
+                served[task] += change
+                flipped, _ = value_of(terms, served, worth)
+                served[task] -= change
+                if flipped - paid - change * price[task] > best:
+                    best, flip = flipped - paid - change * price[task], task
+            if flip < 0:
                 break
-            j = best_task
-            sign = -1.0 if served[j] else 1.0
-            if served[j]:
-                inside = inside - help_of[j] - into[j] + array[j, j]
-                count -= 1
-            else:
-                inside = inside + help_of[j] + into[j] + array[j, j]
-                count += 1
-            paid += sign * price[j]
-            served[j] = 1 - served[j]
-            for i in range(num_tasks):
-                help_of[i] += sign * array[i, j]
-                into[i] += sign * array[j, i]
-            for i in range(num_tasks):
-                if served[i]:
-                    last = i
-        values[start], sizes[start] = value, size
+            change = 1 - 2 * served[flip]
+            served[flip] += change
+            paid += change * price[flip]
+            count += change
+        values[start], sizes[start] = value - paid, size

@@ -7,6 +7,8 @@ most from.
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
+import numpy as np
+
 from keras_tag.selection.scores.closed_form import GroupScore
 from keras_tag.selection.solver.columns import Column
 from keras_tag.selection.task_masks import bits, mask_of
@@ -43,21 +45,23 @@ class BestGroups:
 
     def of_all_sizes(self, served: int) -> list[Column]:
         """Return the best network for a served set at every cost that occurs."""
-        best: dict[int, Column] = {}
         tasks = bits(served)
         worth = self._score.array[:, tasks].sum(axis=1)
-        others = [task for task in range(self._num_tasks) if not served >> task & 1]
-        others.sort(key=lambda task: -worth[task])
-        group = served
-        for task in [None, *others] if self._overlap else [None]:
-            group |= 0 if task is None else 1 << task
-            size = group.bit_count()
-            if size not in self._costs or (size == 1 and self._score.lone[tasks[0]] is None):
+        others = np.setdiff1d(np.arange(self._num_tasks), tasks)
+        others = others[np.argsort(-worth[others], kind="stable")][: None if self._overlap else 0]
+        totals = worth[tasks].sum() + np.concatenate([[0.0], worth[others].cumsum()])
+        sizes = len(tasks) + np.arange(len(totals))
+        values = totals / np.maximum(sizes - self._score.left_out, 1)
+        if len(tasks) == 1:
+            values[0] = self._score.lone_array[tasks[0]]
+        best: dict[int, int] = {}
+        for place, size in enumerate(sizes.tolist()):
+            cost = self._costs.get(size)
+            if cost is None or values[place] == -np.inf:
                 continue
-            column = self.column(served, group)
-            if column.cost not in best or column.value > best[column.cost].value:
-                best[column.cost] = column
-        return list(best.values())
+            if cost not in best or values[place] > values[best[cost]]:
+                best[cost] = place
+        return [self.column(served, served | mask_of(others[:k].tolist())) for k in best.values()]
 
     def group(self, served: int, size: int) -> int:
         """Return the best group of this size for a served set, ties by the order of the names."""

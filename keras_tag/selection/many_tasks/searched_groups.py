@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,17 +16,19 @@ from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.best_helpers import BestGroups
 from keras_tag.selection.many_tasks.group_search import GroupSearch
 from keras_tag.selection.scores.closed_form import GroupScore
-from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.columns import Column, Duals, Listing
 from keras_tag.selection.task_masks import bits, mask_of
 
-# Kicks of the local search, which must not take more than about a second for many tasks either.
-_MOST_KICKS, _KICK_EFFORT = 300, 800_000_000
+if TYPE_CHECKING:
+    from keras_tag.selection.many_tasks.ascent import Terms
+
+# Kicks of a search for good partitions: a tenth of a second for 60 tasks, a second for 200.
+_KICKS = 100
 # Steps towards what the first nodes of a search prove.
 _BISECTIONS = 8
 # Ascents between two looks at the clock.
 _ASCENTS = 50
-# With fewer tasks column generation starts well enough, and compiling the local search would take
+# With fewer tasks column generation starts well enough, and compiling that search would take
 # longer than it saves.
 _FEWEST_SEEDED = 30
 # Excesses up to here count as none while columns are generated.
@@ -64,42 +67,43 @@ class ServedSets:
 
     most_listed = 1_000
 
-    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
-        """Return the networks of a good partition, and each with one task more or less."""
+    def seeds(
+        self, budget: int, thorough: bool = False, deadline: float = math.inf
+    ) -> list[Column]:
+        """Return the networks of good partitions, and of the best one each with one flip."""
         if self._linked or (self.num_tasks < _FEWEST_SEEDED and not thorough):
             return []
-        from keras_tag.selection.many_tasks.local_search import improve_partition
+        from keras_tag.selection.many_tasks.partition import good_partitions
 
         networks = self.num_tasks
         if self.least_cost > 0:
             networks = min(networks, budget // self.least_cost)
-        best = np.zeros((networks, self.num_tasks), np.int8)
-        seen = np.zeros((50 * networks, self.num_tasks), np.int8)
-        filled = improve_partition(
-            self._score.array,
-            self._score.left_out,
-            self._size_prices(0.0),
-            self._score.lone_array,
-            self._constraints.overlap,
-            networks,
-            min(_MOST_KICKS, max(5, _KICK_EFFORT // self.num_tasks**4)),
-            best,
-            seen,
-        )
-        masks = {mask_of(np.flatnonzero(row).tolist()): None for row in best}
+        partitions = good_partitions(self._terms(0.0), networks, _KICKS, deadline)
+        masks = {_mask(row): None for row in partitions[-1]}
         for mask in list(masks):
             masks.update({mask ^ (1 << task): None for task in range(self.num_tasks)})
-        masks.update({mask_of(np.flatnonzero(row).tolist()): None for row in seen[:filled]})
+        masks.update({_mask(row): None for partition in partitions for row in partition})
         masks.pop(0, None)
         columns = [column for mask in masks for column in self._groups.of_all_sizes(mask)]
         self._remember(columns)
         return columns
 
-    def _size_prices(self, price: float) -> np.ndarray:
-        prices = np.full(self.num_tasks + 1, np.inf)
+    def _terms(self, price: float) -> "Terms":
+        """Return what networks are worth, less the price of a unit of the budget."""
+        from keras_tag.selection.many_tasks.ascent import FORBIDDEN, Terms
+
+        size_price = np.full(self.num_tasks + 1, -FORBIDDEN)
         for size in self._sizes:
-            prices[size] = price * self._costs[size]
-        return prices
+            size_price[size] = price * self._costs[size]
+        cheaper = np.flatnonzero(np.diff(size_price) < 0)
+        return Terms(
+            np.ascontiguousarray(self._score.array.T),
+            np.maximum(self._score.lone_array, FORBIDDEN),
+            size_price,
+            max(2, int(cheaper.max(initial=0)) + 1),
+            self._score.left_out,
+            self._constraints.overlap,
+        )
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Return networks of positive excess, by ascent or, with links, by a short search."""
@@ -113,11 +117,14 @@ class ServedSets:
                     search.rise()
         return columns
 
-    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
+    def within(
+        self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
+    ) -> Listing:
         """Return every served set whose best network's excess reaches the threshold.
 
         Stops at networks of clearly positive excess: then the prices are not right yet.
         """
+        tolerance = max(tolerance, _TOLERANCE)
         columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
         searches = self._searches(duals, threshold)
         # A first look at all sizes, for a bound and for what is easily found; then to the end.
@@ -125,7 +132,7 @@ class ServedSets:
             columns.extend(search.go_on(_FIRST_NODES))
         running = [search for search in searches if search.open]
         while running and len(columns) <= limit and monotonic() < deadline:
-            if max((self._excess(c, duals) for c in columns), default=0.0) > _TOLERANCE:
+            if max((self._excess(c, duals) for c in columns), default=0.0) > tolerance:
                 break
             columns.extend(running[0].go_on(self._step))
             if not running[0].open:
@@ -243,27 +250,17 @@ class ServedSets:
 
         masks = list(self._starts)
         starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
-        size_price = self._size_prices(duals.budget)
+        terms = self._terms(duals.budget)
         values, sizes = np.full(len(starts), -np.inf), np.zeros(len(starts), np.int64)
         for first in range(0, len(starts), _ASCENTS):
             some = slice(first, first + _ASCENTS)
-            ascend(
-                self._score.array,
-                duals.task,
-                self._score.left_out,
-                size_price,
-                self._score.lone_array,
-                self._constraints.overlap,
-                starts[some],
-                values[some],
-                sizes[some],
-            )
+            ascend(terms, duals.task, starts[some], values[some], sizes[some])
             if monotonic() > deadline:
                 break
         best: dict[tuple[int, int], float] = {}
         for served, value, size in zip(starts, values, sizes.tolist(), strict=True):
             if value > _TOLERANCE:
-                best[mask_of(np.flatnonzero(served).tolist()), size] = float(value)
+                best[_mask(served), size] = float(value)
         chosen = sorted(best, key=lambda key: -best[key])
         columns = [
             self._groups.column(served, self._groups.group(served, size)) for served, size in chosen
@@ -286,4 +283,5 @@ class ServedSets:
         return column.value - prices - duals.budget * column.cost
 
 
-__all__ = ["OutOfTime", "ServedSets"]
+def _mask(row: np.ndarray) -> int:
+    return mask_of(np.flatnonzero(row).tolist())

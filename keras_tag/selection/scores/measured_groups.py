@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from keras_tag.selection.arguments.costs import Costs, exact_number, group_cost
+from keras_tag.selection.arguments.costs import Costs, cost_of, group_cost
 
 
 @dataclass(frozen=True)
@@ -141,5 +141,5 @@ def _parse(
                 f"Expected measured values to be finite; leave out what was not measured. "
                 f"Received: {scores[task]} for {task!r} in group {tuple(tasks)}."
             )
-    cost = exact_number("cost", entry[2]) if len(entry) == 3 else None
+    cost = cost_of("cost", entry[2]) if len(entry) == 3 else None
     return tuple(tasks), scores, cost

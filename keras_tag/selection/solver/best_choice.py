@@ -1,25 +1,33 @@
-"""The best choice of listed columns, by CP-SAT, exact to the last bit.
+"""The best choice of listed columns, by CP-SAT: plain minimisations, one after the other.
 
-CP-SAT maximises integers of 64 bits, affinities are rationals. So the weights are taken as whole
-numbers of any size, and minimised limb by limb: first their leading bits, and then, among the
-choices that could still be best, the next ones, until no bit is left.
+Each is solved to its proven optimum, which is then a constraint of the next:
+
+1. the least sum of losses;
+2. among those choices the fewest networks;
+3. among those the smallest total size;
+4. among those the first by name: the network that serves the first task, by the order of the
+   columns, then the network that serves the first task which that one does not serve, and so on.
+
+CP-SAT knows whole numbers of 64 bits, losses are fractions. So they become whole multiples of
+their common unit, and where these are too long for CP-SAT, they are split into digits to a large
+base, and the sum is written as on paper: the sum of the digits of one place, plus the carry of the
+place below, is a digit and a carry. The leading place is minimised first, then the next one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from time import monotonic
 from typing import Any
 
 from keras_tag.selection.solver import or_tools
 
-# Coefficients of 55 bits gave MODEL_INVALID at 1,023 columns; what CP-SAT adds up must stay
-# clear of 2**62.
+# What CP-SAT adds up must stay clear of 2**62: coefficients of 55 bits gave MODEL_INVALID at 1,023
+# columns.
 _SAFE_BITS = 58
-# How many choices that agree in the leading limb are compared one by one.
-_MOST_NEAR = 20
-# Costs such as 0.7365214879 become whole numbers of many digits; CP-SAT gets their leading bits.
-_COST_BITS = 32
+# With so many columns nearly everything is tied, and any fixed choice will do.
+_MOST_NAMED = 1_000
 
 
 class OutOfTime(Exception):
@@ -36,35 +44,40 @@ class Cover:
 
     Args:
         num_tasks: The number of tasks.
-        served: The served set of every column, as a bit mask.
+        served: The served set of every column, as a bit mask; the columns by the order of names.
         costs: What each column takes from the budget, whole numbers.
-        budget: How much may be spent; None for no limit.
+        budget: How much may be spent.
         exactly: Serve every task exactly once; else at least once.
     """
 
     num_tasks: int
     served: Sequence[int]
     costs: Sequence[int]
-    budget: int | None
+    budget: int
     exactly: bool = True
 
-    def minimise(
+    def cheapest(self, deadline: float = math.inf) -> list[int] | None:
+        """Return the choice of least cost, or None if no choice serves every task.
+
+        Raises:
+            OutOfTime: The deadline came first.
+        """
+        return _Model(self, deadline).minimise(self.costs)
+
+    def good(
         self,
-        weights: Sequence[int],
-        slack_weight: int = 0,
+        losses: Sequence[Fraction],
+        unspent: Fraction,
         deadline: float = math.inf,
         hint: Sequence[int] = (),
-        to_the_last_bit: bool = True,
     ) -> list[int] | None:
-        """Return the choice of least total weight.
+        """Return the choice of the least sum of losses, up to their last few bits.
 
         Args:
-            weights: What a column adds, whole numbers of any size.
-            slack_weight: What every unit of budget that is not spent adds.
+            losses: What each column adds to the sum that is minimised.
+            unspent: What every unit of the budget that is not spent adds.
             deadline: In `time.monotonic` seconds.
             hint: A choice to start from.
-            to_the_last_bit: False: the leading limb will do, and the answer may be off by a part
-                in 2**40 or so.
 
         Returns:
             The chosen columns, ascending, or None if no choice serves every task.
@@ -72,168 +85,176 @@ class Cover:
         Raises:
             OutOfTime: The deadline came first.
         """
-        weights = list(weights)
-        if not self.budget:
-            # Nothing can be left over, and the weight may be too long for CP-SAT.
-            slack_weight = 0
-        if slack_weight and self.costs_are_long:
-            # Then there is no slack variable; spending less is the same as not gaining.
-            weights = [w - slack_weight * c for w, c in zip(weights, self.costs, strict=True)]
-            slack_weight = 0
-        search = _LimbSearch(self, weights, slack_weight, deadline, to_the_last_bit)
-        return search.run(weights, slack_weight, [], sorted(hint))
+        (*weights, weight), _ = _leading([*losses, unspent], self.budget)
+        return _Model(self, deadline, hint).minimise(weights, weight)
 
-    @property
-    def costs_are_long(self) -> bool:
-        """Whether the costs have more digits than CP-SAT handles well."""
-        return max([self.budget or 0, *self.costs]).bit_length() > _COST_BITS
-
-    def affordable(self, chosen: Sequence[int]) -> bool:
-        """Whether these columns together are within the budget."""
-        return self.budget is None or sum(self.costs[index] for index in chosen) <= self.budget
-
-
-class _LimbSearch:
-    def __init__(
+    def best(
         self,
-        cover: Cover,
-        weights: list[int],
-        slack_weight: int,
-        deadline: float,
-        to_the_last_bit: bool,
-    ) -> None:
-        self.to_the_last_bit = to_the_last_bit
-        self.cover, self.weights, self.slack_weight = cover, weights, slack_weight
-        self.deadline = deadline
-        self.best: list[int] | None = None
-        self.too_dear: list[list[int]] = []
-        self.best_total = 0
-
-    def run(
-        self,
-        weights: list[int],
-        slack_weight: int,
-        fixed: list[tuple[list[int], int, int, int]],
-        hint: list[int],
+        losses: Sequence[Fraction],
+        unspent: Fraction,
+        sizes: Sequence[int],
+        deadline: float = math.inf,
+        hint: Sequence[int] = (),
     ) -> list[int] | None:
-        """Minimise `weights` where earlier limbs (weights, slack weight, low, high) are fixed."""
-        # What CP-SAT may have to add up: |coefficient| * (largest value), over all variables; also
-        # after its presolve, which may write the slack as the budget less the chosen costs.
-        most_slack = (self.cover.budget or 0) + sum(self.cover.costs)
-        reach = sum(map(abs, weights)) + abs(slack_weight) * most_slack
-        shift = max(0, reach.bit_length() - _SAFE_BITS)
-        top, slack_top = [weight >> shift for weight in weights], slack_weight >> shift
-        chosen = self._solve(top, slack_top, fixed, hint)
-        self._keep(chosen)
-        if chosen is None or shift == 0 or not self.to_the_last_bit:
-            return chosen
-        # Rounding down hides less than 2**shift per chosen column and unit of slack; so whatever
-        # is at least as good as `chosen` has its leading limb in a short range. Mostly nothing
-        # else does.
-        near = [chosen]
-        best, most = chosen, self._total(chosen, weights, slack_weight) >> shift
-        while len(near) < _MOST_NEAR:
-            other = self._solve(top, slack_top, fixed, [], near)
-            if other is None or self._total(other, top, slack_top) > most:
-                return best
-            near.append(other)
-            self._keep(other)
-            best = min(best, other, key=lambda c: self._total(c, weights, slack_weight))
-            most = self._total(best, weights, slack_weight) >> shift
-        # So many that they are tied: look at the next limb.
-        least = self._total(chosen, top, slack_top)
-        low = [weight - (high << shift) for weight, high in zip(weights, top, strict=True)]
-        slack_low = slack_weight - (slack_top << shift)
-        while True:
-            found = self.run(low, slack_low, [*fixed, (top, slack_top, least, least)], chosen)
-            if found is not None and self._total(found, weights, slack_weight) < self._total(
-                best, weights, slack_weight
-            ):
-                best = found
-                most = self._total(best, weights, slack_weight) >> shift
-            beyond = [*fixed, (top, slack_top, least + 1, most)]
-            step = self._solve(top, slack_top, beyond, []) if least < most else None
-            if step is None:
-                return best
-            least = self._total(step, top, slack_top)
+        """Return the choice of the least sum of losses, ties as at the top of this file.
 
-    def _keep(self, chosen: list[int] | None) -> None:
-        if chosen is not None:
-            total = self._total(chosen, self.weights, self.slack_weight)
-            if self.best is None or total < self.best_total:
-                self.best, self.best_total = chosen, total
+        Args:
+            losses: What each column adds to the sum that is minimised.
+            unspent: What every unit of the budget that is not spent adds.
+            sizes: How many tasks each column trains.
+            deadline: In `time.monotonic` seconds.
+            hint: A choice to start from.
 
-    def _total(self, chosen: Sequence[int], weights: Sequence[int], slack_weight: int) -> int:
-        total = sum(weights[index] for index in chosen)
-        if slack_weight:
-            assert self.cover.budget is not None
-            spent = sum(self.cover.costs[index] for index in chosen)
-            total += slack_weight * (self.cover.budget - spent)
-        return total
+        Returns:
+            See `good`.
 
-    def _solve(
-        self,
-        weights: list[int],
-        slack_weight: int,
-        fixed: list[tuple[list[int], int, int, int]],
-        hint: Sequence[int],
-        forbidden: Sequence[list[int]] = (),
-    ) -> list[int] | None:
-        cp_model = or_tools.load("ortools.sat.python.cp_model")
+        Raises:
+            OutOfTime: The deadline came first.
+        """
+        (*weights, weight), digits = _leading([*losses, unspent], self.budget)
+        model = _Model(self, deadline, hint)
+        # The places below hide less than one for every network and unit of the budget.
+        hidden = self.num_tasks + self.budget if digits else 0
+        chosen = model.minimise(weights, weight, hidden)
+        if chosen is None:
+            return None
+        if digits:
+            if model.is_only_choice():
+                # Mostly no other comes that near.
+                return chosen
+            # What is not spent is the budget less the costs: so it can be left out of the sum.
+            losses = [loss - unspent * c for loss, c in zip(losses, self.costs, strict=True)]
+            for place in model.written_sum(*_leading(losses)):
+                model.minimise_expression(place)
+        for criterion in ([1] * len(losses), sizes):
+            if model.is_only_choice():
+                return model.chosen
+            model.minimise(criterion)
+        everything, named = (1 << self.num_tasks) - 1, 0
+        while named < everything and len(losses) <= _MOST_NAMED and not model.is_only_choice():
+            first = ~named & (named + 1)
+            place = [index * bool(mask & first) for index, mask in enumerate(self.served)]
+            model.minimise(place)
+            named |= next(self.served[c] for c in model.chosen if self.served[c] & first)
+        return model.chosen
 
-        cover = self.cover
-        model = cp_model.CpModel()
-        use = [model.new_bool_var("") for _ in cover.served]
+
+def _leading(losses: Sequence[Fraction], most: int = 0) -> tuple[list[int], list[list[int]]]:
+    """Write losses as whole numbers that CP-SAT can add up, and further digits if need be.
+
+    Args:
+        losses: The losses.
+        most: How often more than once the last one may count.
+
+    Returns:
+        The leading place of every loss, rounded down, and the digits of the places below, the next
+        place first.
+    """
+    common = math.lcm(*(loss.denominator for loss in losses))
+    whole = [int(loss * common) for loss in losses]
+    reach = sum(map(abs, whole)) + abs(whole[-1]) * most
+    shift = max(0, reach.bit_length() - _SAFE_BITS)
+    leading = [number >> shift for number in whole]
+    rest = [number - (high << shift) for number, high in zip(whole, leading, strict=True)]
+    step = _digit_bits(len(losses))
+    # The lowest place is filled up with zeros, which makes every sum the same number larger.
+    places = -(-shift // step)
+    rest = [low << places * step - shift for low in rest]
+    mask = (1 << step) - 1
+    return leading, [
+        [low >> place * step & mask for low in rest] for place in reversed(range(places))
+    ]
+
+
+def _digit_bits(count: int) -> int:
+    """Return how many bits a digit may have, so that CP-SAT can add up so many of them."""
+    return _SAFE_BITS - 1 - count.bit_length()
+
+
+class _Model:
+    """A CP-SAT model to which one criterion after the other is added."""
+
+    def __init__(self, cover: Cover, deadline: float, hint: Sequence[int] = ()) -> None:
+        self._cp = or_tools.load("ortools.sat.python.cp_model")
+        self._deadline, self.chosen = deadline, list(hint)
+        self._has_solution = False
+        self._model = self._cp.CpModel()
+        self._use = [self._model.new_bool_var("") for _ in cover.served]
         for task in range(cover.num_tasks):
-            servers = [use[c] for c, mask in enumerate(cover.served) if mask >> task & 1]
-            if not servers:
-                return None
+            servers = [self._use[c] for c, mask in enumerate(cover.served) if mask >> task & 1]
             if cover.exactly:
-                model.add_exactly_one(servers)
+                self._model.add_exactly_one(servers)
             else:
-                model.add_at_least_one(servers)
-        slack: Any = 0
-        if cover.budget is not None and cover.costs_are_long:
-            # Rounded down, so that whatever fits still fits; what fits only so is forbidden below.
-            shift = max([cover.budget, *cover.costs]).bit_length() - _COST_BITS
-            rounded = [cost >> shift for cost in cover.costs]
-            model.add(cp_model.LinearExpr.weighted_sum(use, rounded) <= cover.budget >> shift)
-        elif cover.budget is not None:
-            slack = model.new_int_var(0, cover.budget, "")
-            spent = cp_model.LinearExpr.weighted_sum(use, list(cover.costs))
-            model.add(spent + slack == cover.budget)
-        for limb, slack_limb, low, high in fixed:
-            total = cp_model.LinearExpr.weighted_sum(use, limb) + slack_limb * slack
-            model.add_linear_constraint(total, low, high)
-        for chosen in [*forbidden, *self.too_dear]:
-            model.add_bool_or([use[index].negated() for index in chosen])
-        model.minimize(cp_model.LinearExpr.weighted_sum(use, weights) + slack_weight * slack)
-        chosen_hint = set(hint)
-        if chosen_hint:
-            for index, variable in enumerate(use):
-                model.add_hint(variable, index in chosen_hint)
-        solver = cp_model.CpSolver()
+                self._model.add_at_least_one(servers)
+        self._unspent = self._model.new_int_var(0, cover.budget, "")
+        self._model.add(self._sum(cover.costs) + self._unspent == cover.budget)
+
+    def minimise(self, weights: Sequence[int], unspent: int = 0, room: int = 0) -> list[int] | None:
+        """Minimise a sum over the chosen columns and the budget that is not spent.
+
+        From then on only choices are left whose sum is at most that plus `room`.
+        """
+        return self.minimise_expression(self._sum(weights) + unspent * self._unspent, room)
+
+    def minimise_expression(self, total: Any, room: int = 0) -> list[int] | None:
+        """Minimise a linear expression; from then on it is at most that plus `room`."""
+        self._model.minimize(total)
+        solver = self._solve(self._model)
+        if solver is None:
+            return None
+        self._model.clear_objective()
+        self._model.add(total <= solver.value(total) + room)
+        return self.chosen
+
+    def is_only_choice(self) -> bool:
+        """Whether no choice is left but the present one."""
+        other = self._model.clone()
+        other.add_bool_or([self._use[index].negated() for index in self.chosen])
+        return self._solve(other, keep=False) is None
+
+    def written_sum(self, leading: list[int], digits: list[list[int]]) -> Iterator[Any]:
+        """Yield the sum's leading place, and then its digits from high to low."""
+        carry: Any = 0
+        step = _digit_bits(len(self._use))
+        places = []
+        for place in reversed(digits):
+            digit = self._model.new_int_var(0, (1 << step) - 1, "")
+            above = self._model.new_int_var(0, len(self._use), "")
+            self._model.add(self._sum(place) + carry == digit + (1 << step) * above)
+            places.append(digit)
+            carry = above
+        yield self._sum(leading) + carry
+        yield from reversed(places)
+
+    def _sum(self, weights: Sequence[int]) -> Any:
+        return self._cp.LinearExpr.weighted_sum(self._use, list(weights))
+
+    def _solve(self, model: Any, keep: bool = True) -> Any:
+        """Solve a model; None if it has no solution."""
+        solver = self._cp.CpSolver()
         # One worker and a fixed seed: with two, the answer among ties changed from run to run.
         solver.parameters.num_workers = 1
         solver.parameters.random_seed = 0
         solver.parameters.absolute_gap_limit = 0
         solver.parameters.relative_gap_limit = 0
-        if self.deadline < math.inf:
-            solver.parameters.max_time_in_seconds = max(0.01, self.deadline - monotonic())
+        if self._deadline < math.inf:
+            solver.parameters.max_time_in_seconds = max(0.01, self._deadline - monotonic())
+        if keep and self.chosen:
+            hint = set(self.chosen)
+            model.clear_hints()
+            for index, variable in enumerate(self._use):
+                model.add_hint(variable, index in hint)
         status = solver.solve(model)
-        if status == cp_model.INFEASIBLE:
+        if status == self._cp.INFEASIBLE:
             return None
         # With no time left CP-SAT may call a valid model invalid; then it is the time that is out.
-        late = self.deadline < math.inf and not model.validate()
-        if status == cp_model.MODEL_INVALID and not late:
+        late = self._deadline < math.inf and not model.validate()
+        if status == self._cp.MODEL_INVALID and not late:
             raise AssertionError(f"CP-SAT rejected the model: {model.validate()}")
-        if status in (cp_model.UNKNOWN, cp_model.MODEL_INVALID):
-            raise OutOfTime(self.best)
-        chosen = [index for index, variable in enumerate(use) if solver.value(variable)]
-        if not cover.affordable(chosen):
-            self.too_dear.append(chosen)
-            return self._solve(weights, slack_weight, fixed, (), forbidden)
-        if status == cp_model.FEASIBLE:
-            self._keep(chosen)
-            raise OutOfTime(self.best)
-        return chosen
+        found = status in (self._cp.OPTIMAL, self._cp.FEASIBLE)
+        if keep and found:
+            self.chosen = [i for i, variable in enumerate(self._use) if solver.value(variable)]
+            self._has_solution = True
+        if status != self._cp.OPTIMAL:
+            raise OutOfTime(self.chosen if self._has_solution else None)
+        return solver

@@ -71,8 +71,12 @@ class ColumnSource(Protocol):
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Return columns of positive excess, if they are easily found; none is no proof."""
 
-    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> "Listing":
+    def within(
+        self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
+    ) -> Listing:
         """Return the columns whose excess reaches `threshold`.
+
+        May stop at columns whose excess is above `tolerance`: then the prices are not right yet.
 
         Of columns that serve the same tasks at the same cost only the best need be given, and of
         equally good ones only the one with the smallest group.
@@ -81,7 +85,9 @@ class ColumnSource(Protocol):
     def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
         """Return an excess that no column exceeds, given that none exceeds `known`."""
 
-    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
+    def seeds(
+        self, budget: int, thorough: bool = False, deadline: float = math.inf
+    ) -> list[Column]:
         """Return columns to start with."""
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:

@@ -10,9 +10,6 @@ from keras_tag.selection.solver import or_tools
 from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.listed_groups import Uncoverable
 
-# CP-SAT gets so many leading bits of a cost. With 40 it has called a cover of six tasks impossible.
-_COST_BITS = 24
-
 
 def feasible_cover(
     constraints: Constraints,
@@ -49,9 +46,7 @@ def feasible_cover(
         if spent > budget:
             raise Uncoverable([], spent)
         return _serve(groups, everything)
-    groups = _solve(constraints, costs, budget, may_be_alone, deadline, round_up=True)
-    if groups is None:
-        groups = _solve(constraints, costs, budget, may_be_alone, deadline)
+    groups = _solve(constraints, costs, budget, may_be_alone, deadline)
     if groups is None:
         cheapest = _solve(constraints, costs, None, may_be_alone, deadline)
         if cheapest is None:
@@ -111,7 +106,6 @@ def _solve(
     budget: int | None,
     may_be_alone: Sequence[bool],
     deadline: float,
-    round_up: bool = False,
 ) -> list[int] | None:
     """Find groups that cover all tasks: any within a budget, the cheapest without one."""
     cp_model = or_tools.load("ortools.sat.python.cp_model")
@@ -124,10 +118,6 @@ def _solve(
     least = min(costs[size] for size in sizes)
     if budget is not None and least > 0:
         networks = min(networks, budget // least)
-    # Leading bits are enough to be found out when they are not: the sum is checked exactly below.
-    shift = max(0, max(costs.values()).bit_length() - _COST_BITS)
-    # Rounded up, whatever fits into the budget really does; rounded down, whatever does fits.
-    up = (1 << shift) - 1 if round_up else 0
     model = cp_model.CpModel()
     trains, spent = [], []
     for _ in range(networks):
@@ -143,7 +133,7 @@ def _solve(
             if not lonely and 1 in of_size:
                 model.add_implication(of_size[1], row[task].negated())
         trains.append(row)
-        spent.append(sum((costs[size] + up >> shift) * chosen for size, chosen in of_size.items()))
+        spent.append(sum(costs[size] * chosen for size, chosen in of_size.items()))
     for task in range(num_tasks):
         servers = [row[task] for row in trains]
         if not servers:
@@ -158,7 +148,7 @@ def _solve(
     if budget is None:
         model.minimize(sum(spent))
     else:
-        model.add(sum(spent) <= budget >> shift)
+        model.add(sum(spent) <= budget)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
@@ -174,10 +164,4 @@ def _solve(
         group = sum(1 << task for task, used in enumerate(row) if solver.value(used))
         if group:
             groups.append(group)
-    if budget is not None and sum(costs[group.bit_count()] for group in groups) > budget:
-        # Too dear by less than the bits that were dropped.
-        raise ValueError(
-            "`costs` and `budget` have too many digits to tell whether this budget suffices. Round "
-            "them to 7 digits."
-        )
     return groups

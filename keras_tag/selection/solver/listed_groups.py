@@ -92,7 +92,9 @@ class GroupTable:
             columns.append(self._column(row, mask_of(served)))
         return columns
 
-    def within(self, duals: Duals, threshold: float, limit: int, deadline: float) -> Listing:
+    def within(
+        self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
+    ) -> Listing:
         """Return every column whose excess reaches the threshold, one per served set and cost."""
         excess = self._group_excess(duals)
         bound = float(excess.max(initial=-np.inf))
@@ -111,7 +113,9 @@ class GroupTable:
         """Return `known`: all groups have been looked at."""
         return known
 
-    def seeds(self, budget: int, thorough: bool = False) -> list[Column]:
+    def seeds(
+        self, budget: int, thorough: bool = False, deadline: float = math.inf
+    ) -> list[Column]:
         """Return none: looking at every group is quick."""
         return []
 
@@ -123,7 +127,7 @@ class GroupTable:
                 return [self._column(row, everything)]
         chosen = self._cheapest(budget, deadline)
         if chosen is None:
-            anything = self._cheapest(None, deadline)
+            anything = self._cheapest(self.num_tasks * self.most_cost, deadline)
             if anything is None:
                 raise Uncoverable(self._never_covered(), None)
             raise Uncoverable([], sum(self._costs[row] for row in anything))
@@ -135,10 +139,10 @@ class GroupTable:
                 columns.append(self._column(row, served))
         return columns
 
-    def _cheapest(self, budget: int | None, deadline: float) -> list[int] | None:
+    def _cheapest(self, budget: int, deadline: float) -> list[int] | None:
         exactly = not self._overlap
         cover = Cover(self.num_tasks, self._servable, self._costs, budget, exactly)
-        return cover.minimise(self._costs, deadline=deadline, to_the_last_bit=False)
+        return cover.cheapest(deadline)
 
     def exact(self, column: Column) -> Fraction:
         """Return the sum of the served members' exact scores."""
