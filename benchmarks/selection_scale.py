@@ -3,11 +3,12 @@
     python benchmarks/selection_scale.py            # writes benchmarks/selection_scale.json
     python benchmarks/selection_scale.py --quick    # a few minutes, writes nothing
 
-Every case runs in a fresh process with an empty compilation cache, so that importing OR-Tools and
-compiling are part of the first time it reports: `cold_seconds`, and `cold_cpu_seconds` of a core,
-which other jobs disturb less. `seconds` is another instance of the same kind, solved in the same
-process afterwards. On a shared machine run it with a priority that lets it have its two cores:
-`nice -n -15 python benchmarks/selection_scale.py`.
+All cases of a number of tasks and a score run in one fresh process with an empty compilation cache.
+Its first call, of another instance, is *cold*: importing OR-Tools and compiling are part of it.
+`cpu_seconds` are of a core, which other jobs disturb less than `seconds`. On a shared machine run
+it with a priority that lets it have its two cores:
+
+    nice -n -15 python benchmarks/selection_scale.py
 """
 
 import argparse
@@ -26,7 +27,7 @@ import numpy as np
 RESULT = Path(__file__).with_suffix(".json")
 KEYS = ("num_tasks", "budget", "family", "score", "seed", "time_limit")
 FAMILIES = ("clustered", "real-like", "uniform")
-# Up to 15 tasks every call lists all groups, whatever is in the matrix: one cold case will do.
+SCORES = ("members", "partners")
 SEEDS = (0, 1)
 
 
@@ -35,8 +36,15 @@ def matrix(family: str, num_tasks: int, seed: int) -> np.ndarray:
 
     clustered: num_tasks // 5 planted groups of affinity 1 in noise of standard deviation 0.2.
     real-like: (row effect + low rank + noise) times a scale for every column, as measured tables
-    look. uniform: independent entries in [-1, 1], without any structure: the hard case.
+    look. uniform: independent entries in [-1, 1], without any structure: the hard case. planted:
+    num_tasks // 10 groups of ten tasks, of affinity 0.5, in noise of standard deviation 0.2.
     """
+    if family == "planted":
+        rng = np.random.default_rng([num_tasks, seed])
+        label = planted_label(num_tasks, seed)
+        table = 0.5 * (label[:, None] == label) + 0.2 * rng.normal(size=(num_tasks, num_tasks))
+        table[np.diag_indices(num_tasks)] = 1.0
+        return table
     rng = np.random.default_rng([num_tasks, seed])
     shape = (num_tasks, num_tasks)
     if family == "clustered":
@@ -54,36 +62,56 @@ def matrix(family: str, num_tasks: int, seed: int) -> np.ndarray:
     return table
 
 
-def run_case(case: dict) -> dict:
-    """Solve one case in this process, twice: cold, and with another seed warm."""
+def planted_label(num_tasks: int, seed: int) -> np.ndarray:
+    """The group of every task, in the family "planted"."""
+    return np.random.default_rng(seed).permutation(np.arange(num_tasks) % (num_tasks // 10))
+
+
+def planted_value(case: dict) -> float:
+    """What the planted groups are worth, from the definition of the score."""
+    table = matrix(case["family"], case["num_tasks"], case["seed"])
+    label = planted_label(case["num_tasks"], case["seed"])
+    total = 0.0
+    for group in range(case["num_tasks"] // 10):
+        inside = table[np.ix_(label == group, label == group)]
+        if case["score"] == "partners":
+            total += (inside.sum() - np.trace(inside)) / (len(inside) - 1)
+        else:
+            total += inside.sum() / len(inside)
+    return total
+
+
+def run_cases(cases: list[dict]) -> list[dict]:
+    """Solve the cases in this process, after another instance of the first one, cold."""
     from keras_tag.affinity import Affinity
     from keras_tag.selection import select_groups
 
-    times, cpu_seconds, last = [], 0.0, None
-    # The longest cases are solved once.
-    once = case["time_limit"] or case["num_tasks"] >= 40
-    for seed in (case["seed"], case["seed"] + 100)[: 1 if once else 2]:
-        table = matrix(case["family"], case["num_tasks"], seed)
+    results = []
+    for case in [{**cases[0], "seed": 100}, *cases]:
+        table = matrix(case["family"], case["num_tasks"], case["seed"])
         names = [f"task{index:03d}" for index in range(case["num_tasks"])]
         affinity = Affinity.from_array(table, names, rows="source")
-        start = time.perf_counter()
+        # The first counts from when the process began, so with every import.
+        start, cpu = time.perf_counter(), time.process_time() if results else 0.0
         grouping = select_groups(
             affinity, case["budget"], score=case["score"], time_limit=case["time_limit"]
         )
-        times.append(time.perf_counter() - start)
-        # Since the process began, so with every import.
-        cpu_seconds = cpu_seconds or time.process_time()
-        last = last or grouping
-    return {
-        **case,
-        "cold_seconds": round(times[0], 3),
-        "cold_cpu_seconds": round(cpu_seconds, 3),
-        "seconds": round(times[1], 3) if len(times) > 1 else None,
-        "status": last.status,
-        "objective": last.objective,
-        "bound": last.bound,
-        "statistics": dict(last.statistics),
-    }
+        results.append(
+            {
+                **case,
+                "cold": not results,
+                "seconds": round(time.perf_counter() - start, 3),
+                "cpu_seconds": round(time.process_time() - cpu, 3),
+                "status": grouping.status,
+                "objective": grouping.objective,
+                "bound": grouping.bound,
+                "statistics": dict(grouping.statistics),
+            }
+        )
+        if case["family"] == "planted":
+            results[-1]["planted"] = planted_value(case)
+        print(json.dumps(results[-1]), flush=True)
+    return results
 
 
 def cases(quick: bool) -> list[dict]:
@@ -94,95 +122,93 @@ def cases(quick: bool) -> list[dict]:
     for num_tasks, choices in budgets.items():
         for budget in choices:
             for family in FAMILIES if num_tasks <= 20 else FAMILIES[:2]:
-                for score in ("members", "partners"):
+                for score in SCORES:
                     for seed in SEEDS if num_tasks >= 20 and not quick else SEEDS[:1]:
                         grid.append((num_tasks, budget, family, score, seed, None))
     if quick:
         grid = [case for case in grid if case[0] in (9, 15, 20)]
     else:
-        grid += [
-            (40, 3, "clustered", "members", 0, 30.0),
-            (100, 10, "real-like", "members", 0, 30.0),
-        ]
+        grid += [(40, 3, "clustered", "members", 0, 20.0)]
+        for num_tasks in (60, 100, 200):
+            for score in SCORES:
+                grid.append((num_tasks, num_tasks // 10, "planted", score, 0, 20.0))
     return [dict(zip(KEYS, case, strict=True)) for case in grid]
 
 
 def main() -> None:
-    """Run the grid, one process per case."""
+    """Run the grid, one process for each number of tasks and score."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--cases", help=argparse.SUPPRESS)
     parser.add_argument("--give-up", type=float, default=150.0, help="seconds per case")
-    parser.add_argument("--resume", action="store_true", help="keep what is proven already")
     parser.add_argument("--table", action="store_true", help="print the result file as Markdown")
     arguments = parser.parse_args()
     if arguments.table:
         print(table())
         return
-    if arguments.case:
-        print(json.dumps(run_case(json.loads(arguments.case))))
+    if arguments.cases:
+        run_cases(json.loads(arguments.cases))
         return
-    results: list[dict] = []
-    done = {}
-    if arguments.resume:
-        for result in json.loads(RESULT.read_text("utf-8"))["results"]:
-            if result["status"] == "optimal":
-                done[json.dumps([result[key] for key in KEYS])] = result
+    groups: dict[tuple, list[dict]] = {}
     for case in cases(arguments.quick):
-        if json.dumps([case[key] for key in KEYS]) in done:
-            results.append(done[json.dumps([case[key] for key in KEYS])])
-            continue
-        command = [sys.executable, __file__, "--case", json.dumps(case)]
-        try:
-            with tempfile.TemporaryDirectory() as cache:
-                run = subprocess.run(
+        groups.setdefault((case["num_tasks"], case["score"], case["time_limit"]), []).append(case)
+    results: list[dict] = []
+    for group in groups.values():
+        command = [sys.executable, __file__, "--cases", json.dumps(group)]
+        with tempfile.TemporaryDirectory() as cache:
+            try:
+                output = subprocess.run(
                     command,
-                    capture_output=True,
+                    stdout=subprocess.PIPE,
                     text=True,
                     check=True,
-                    timeout=arguments.give_up,
+                    timeout=arguments.give_up * (1 + len(group)),
                     env={**os.environ, "NUMBA_CACHE_DIR": cache},
-                )
-            results.append(json.loads(run.stdout.splitlines()[-1]))
-        except subprocess.TimeoutExpired:
-            results.append({**case, "status": f"unproven after {arguments.give_up:.0f} s"})
+                ).stdout
+            except subprocess.TimeoutExpired as error:
+                output = (error.stdout or b"").decode()
+        found = [json.loads(line) for line in output.splitlines()]
+        results += found
+        for case in group[max(0, len(found) - 1) :]:
+            results.append({**case, "cold": False, "status": "given up"})
         print(json.dumps({k: v for k, v in results[-1].items() if k != "statistics"}), flush=True)
         if not arguments.quick:
             write(results)
 
 
 def table() -> str:
-    """The result file as a Markdown table, the slowest seed of each case."""
+    """The result file as Markdown tables: the slowest seed of each case, and what is unproven."""
     results = json.loads(RESULT.read_text("utf-8"))["results"]
     lines = [
-        "| tasks | budget | family | members cold | warm | partners cold | warm |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| tasks | budget | " + " | ".join(f"{f}, {s}" for f in FAMILIES for s in SCORES) + " |",
+        "| --- " * (2 + len(FAMILIES) * len(SCORES)) + "|",
     ]
     rows: dict[tuple, dict] = {}
     for result in results:
-        if not result["time_limit"]:
-            key = (result["num_tasks"], result["budget"], result["family"])
-            rows.setdefault(key, {}).setdefault(result["score"], []).append(result)
-    for (num_tasks, budget, family), scores in sorted(rows.items()):
-        cells = []
-        for score in ("members", "partners"):
-            seeds = scores.get(score, [{"status": "not run"}])
-            unproven = [result for result in seeds if result["status"] != "optimal"]
-            if unproven:
-                cells += [unproven[0]["status"], ""]
-                continue
-            warm = [result["seconds"] for result in seeds if result["seconds"] is not None]
-            cells.append(f"{max(result['cold_seconds'] for result in seeds):.2f}")
-            cells.append(f"{max(warm):.2f}" if warm else "")
-        lines.append(f"| {num_tasks} | {budget} | {family} | " + " | ".join(cells) + " |")
-    lines += ["", "| tasks | budget | family, score | limit | objective | bound | status |"]
+        if not result["time_limit"] and not result["cold"]:
+            cell = rows.setdefault((result["num_tasks"], result["budget"]), {})
+            cell.setdefault((result["family"], result["score"]), []).append(result)
+    for key, cell in sorted(rows.items()):
+        texts = []
+        for family in FAMILIES:
+            for score in SCORES:
+                seeds = cell.get((family, score), [])
+                unproven = [r["status"] for r in seeds if r["status"] != "optimal"]
+                slowest = max((r.get("seconds", 0.0) for r in seeds), default=None)
+                texts.append(unproven[0] if unproven else slowest is not None and f"{slowest:.2f}")
+        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(t or "" for t in texts) + " |")
+    cold = {(r["num_tasks"], r["score"]): r for r in results if r["cold"] and not r["time_limit"]}
+    times = [f"{n} {score} {r['seconds']:.1f}" for (n, score), r in cold.items()]
+    lines += ["", "Cold: " + ", ".join(times), ""]
+    lines += ["| tasks | budget | family, score | planted | found | bound | CPU seconds |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for result in results:
-        if result["time_limit"]:
+        if result["time_limit"] and not result["cold"]:
+            planted = f"{result['planted']:.4f}" if "planted" in result else ""
             lines.append(
                 f"| {result['num_tasks']} | {result['budget']} | {result['family']}, "
-                f"{result['score']} | {result['time_limit']:.0f} s | {result['objective']:.4g} | "
-                f"{result['bound']:.4g} | {result['status']} |"
+                f"{result['score']} | {planted} | {result['objective']:.4f} | "
+                f"{result['bound']:.4g} | {result['cpu_seconds']:.0f} |"
             )
     return "\n".join(lines)
 

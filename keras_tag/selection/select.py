@@ -65,8 +65,8 @@ def select_groups(
             is given.
         costs: What a network costs: by size, {1: 0.5, 2: 1.0, ...} or a sequence whose k-th number
             is the cost of k tasks; for up to 15 tasks also by group, {("a", "b"): 1.0, ...} or a
-            function of the sorted names. A group without a cost can't be chosen. Costs and
-            budget are read as decimal numbers: three times 0.1 fits into 0.3.
+            function of the sorted names. A group without a cost can't be chosen. Costs are
+            decimal numbers of at most 6 places: three times 0.1 fits into 0.3.
         must_link: Pairs of tasks: every network that trains one trains both.
         cannot_link: Pairs of tasks that no network trains together.
         risk: How many standard errors every affinity (under "members": every ratio) loses before

@@ -1,4 +1,4 @@
-"""Over 3,000 random instances with every constraint, equal to an exact dynamic programme."""
+"""Thousands of random instances with every constraint, equal to an exact dynamic programme."""
 
 from fractions import Fraction
 
@@ -171,10 +171,12 @@ def check(call, oracle):
     return True
 
 
-# A hundred instances for everybody, the other thousands in CI.
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 32))]
-)
+# A hundred instances for everybody, a thousand in CI, the other thousands at night.
+SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
+SEEDS = [0, *(pytest.param(seed, marks=SLOW if seed < 10 else NIGHTLY) for seed in range(1, 32))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_equals_the_subset_programme_in_exact_arithmetic(seed):
     rng = np.random.default_rng([seed, 2109])
     solved = 0

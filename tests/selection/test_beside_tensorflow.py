@@ -16,9 +16,16 @@ for score in ("members", "partners"):
 
 
 @pytest.mark.parametrize(
-    "before", quick(["import keras", "import tensorflow", ""], ["import tensorflow"])
+    ("before", "after"),
+    quick(
+        [
+            ("import tensorflow", ""),
+            ("import keras", ""),
+            ("", "import keras; keras.ops.ones(3) + 1"),
+        ],
+        [("import tensorflow", "")],
+    ),
 )
-@pytest.mark.parametrize("after", quick(["", "import keras; keras.ops.ones(3) + 1"], [""]))
 def test_select_groups_beside_tensorflow(before, after):
     done = subprocess.run(
         [sys.executable, "-c", f"{before}\n{SELECT}\n{after}"],

@@ -11,61 +11,62 @@ that cost the same are searched at once: what is looked for are S and T for whic
 negative.
 
 A node of the search has decided for some tasks whether they are served, trained or out (see
-`decisions`). What
-decided tasks do for each other and for the open ones is linear; for what the open tasks do for each
-other `pair_shares` gives a bound. A task for which a decision would push the bound below zero gets
-the opposite one; then the search branches on the task whose being served is surest. Once no other
-task can be served (nor any task with links be decided about), the best helpers are those with the
-largest sums.
+`search_state`). Its bound is a number that no network which agrees with the decisions exceeds: what
+decided tasks do for each other and for the open ones is linear, so it is added up as it is
+(`_spread`); what the open tasks do for each other `pair_bound` overestimates. A bound below zero
+means that the node holds no network of interest, and it is dropped. If the bound would fall below
+zero with a decision about a task, no network of interest has taken it, so the opposite one is taken
+(`_settle`). Then the search branches on the task whose being served is surest: either child leaves
+out what the other has, so none is lost. Once no other task can be served (nor any task with links
+be decided about), the best helpers are those with the largest sums.
 """
 
 import numpy as np
 
-from keras_tag.selection.many_tasks.decisions import FREE, HELPER, OUT, SERVED, TRAINED, UNSERVED
 from keras_tag.selection.many_tasks.largest_sum import best_between
 from keras_tag.selection.many_tasks.linked_decisions import put_in, put_out
 from keras_tag.selection.many_tasks.numba_jit import compiled
-from keras_tag.selection.many_tasks.pair_bound import Node, Scratch, tighten
+from keras_tag.selection.many_tasks.pair_bound import tighten
+from keras_tag.selection.many_tasks.search_state import (
+    FREE,
+    HELPER,
+    OUT,
+    SERVED,
+    TRAINED,
+    UNSERVED,
+    OpenNodes,
+    Scratch,
+    SearchProblem,
+)
 
 # Steps of the subgradient method at the first node, and at any other.
 _FIRST_STEPS, _STEPS = 200, 4
 
 
 @compiled
-def _spread(
-    pairs: np.ndarray,
-    diagonal: np.ndarray,
-    toll: float,
-    margin: float,
-    left_out: int,
-    first: int,
-    last: int,
-    slack: float,
-    overlap: bool,
-    idle_helpers: bool,
-    node: Node,
-    scratch: Scratch,
-) -> float:
+def _spread(problem: SearchProblem, scratch: Scratch) -> float:
     """Compute the value of the decided tasks, and the certain part of every open one's.
 
     Returns:
         The former; -inf if the node holds nothing of interest.
     """
-    state, certain = node.state, node.certain
+    pairs, diagonal, toll, margin = problem.pairs, problem.diagonal, problem.toll, problem.margin
+    left_out, slack, overlap = problem.left_out, problem.slack, problem.overlap
+    state, certain = scratch.state, scratch.certain
     num_tasks, inside, num_open = len(state), 0, 0
     for task in range(num_tasks):
         if state[task] >= TRAINED:
             inside += 1
-    least, most = max(0, first - inside), last - inside
+    least, most = max(0, problem.first - inside), problem.last - inside
     if most < 0:
         return -np.inf
     for task in range(num_tasks):
         if most == 0 and state[task] < TRAINED:
             state[task] = OUT
         if FREE <= state[task] <= TRAINED:
-            node.open[num_open] = task
+            scratch.open[num_open] = task
             num_open += 1
-    node.counts[0], node.counts[1], node.counts[2] = num_open, least, most
+    scratch.counts[0], scratch.counts[1], scratch.counts[2] = num_open, least, most
     total = toll * (left_out - inside)
     for task in range(num_tasks):
         code = state[task]
@@ -107,7 +108,7 @@ def _spread(
             given = 0.0
         elif FREE <= code <= UNSERVED:
             # A helper that gives less than the toll pulls the mean down.
-            if not idle_helpers and given + gift < toll - margin:
+            if not problem.idle_helpers and given + gift < toll - margin:
                 gift = -np.inf
             given -= toll
         is_open = FREE <= code <= TRAINED
@@ -120,14 +121,12 @@ def _spread(
 
 @compiled
 def _decide(
+    problem: SearchProblem,
     state: np.ndarray,
     task: int,
     can_serve: bool,
     can_help: bool,
     can_leave: bool,
-    overlap: bool,
-    conflict: np.ndarray,
-    block: np.ndarray,
 ) -> int:
     """Decide about a task what is left to decide.
 
@@ -138,14 +137,14 @@ def _decide(
     if code == TRAINED and can_serve != can_help:
         state[task] = SERVED if can_serve else HELPER
     elif not can_serve and not can_help:
-        possible = can_leave and put_out(state, task, block)
+        possible = can_leave and put_out(problem, state, task)
     elif not can_leave and code < TRAINED:
         inside = TRAINED
         if not can_serve:
             inside = HELPER
         elif not can_help:
             inside = SERVED
-        possible = put_in(state, task, inside, overlap, conflict, block)
+        possible = put_in(problem, state, task, inside)
     elif code == FREE and not can_serve:
         state[task] = UNSERVED
     else:
@@ -154,15 +153,7 @@ def _decide(
 
 
 @compiled
-def _settle(
-    bound: float,
-    node: Node,
-    scratch: Scratch,
-    linked: np.ndarray,
-    overlap: bool,
-    conflict: np.ndarray,
-    block: np.ndarray,
-) -> int:
+def _settle(problem: SearchProblem, scratch: Scratch, bound: float) -> int:
     """Take every decision whose opposite would push the bound below zero.
 
     Returns:
@@ -170,12 +161,12 @@ def _settle(
         task that costs most when it is not served, or whose links are open; the number of tasks if
         there is none.
     """
-    state, worth, counts = node.state, node.worth, node.counts
+    state, worth, counts = scratch.state, scratch.worth, scratch.counts
     num_open, least, most, chosen = counts[0], counts[1], counts[2], counts[3]
     # `values` still has the worths of the tasks that may join, the chosen ones first.
     count = 0
     for index in range(num_open):
-        if state[node.open[index]] < TRAINED:
+        if state[scratch.open[index]] < TRAINED:
             count += 1
     worst, next_best = np.inf, -np.inf
     for place in range(count):
@@ -189,7 +180,7 @@ def _settle(
     heir = next_best if chosen <= least else max(0.0, next_best)
     branch, best, changed = len(state), -np.inf, 0
     for index in range(num_open):
-        task = node.open[index]
+        task = scratch.open[index]
         code = state[task]
         others, without = bound - worth[2, task], -np.inf
         if code < TRAINED:
@@ -199,23 +190,14 @@ def _settle(
                 others, without = bound - edge, bound
         serving, helping = others + worth[0, task], others + worth[1, task]
         if serving < 0.0 or helping < 0.0 or without < 0.0:
-            change = _decide(
-                state,
-                task,
-                serving >= 0.0,
-                helping >= 0.0,
-                without >= 0.0,
-                overlap,
-                conflict,
-                block,
-            )
+            change = _decide(problem, state, task, serving >= 0.0, helping >= 0.0, without >= 0.0)
             changed = max(changed, change)
             if changed == 2:
                 return -2
         surest = serving - 2.0 * max(helping, without)
         if code == UNSERVED:
             # Only the links of a helper are of interest, and those last.
-            surest = -1e300 if linked[task] else -np.inf
+            surest = -1e300 if problem.linked[task] else -np.inf
         if surest > best:
             branch, best = task, surest
     return -1 if changed else branch
@@ -223,138 +205,80 @@ def _settle(
 
 @compiled
 def search(
-    pairs: np.ndarray,
-    diagonal: np.ndarray,
-    toll: float,
-    margin: float,
-    left_out: int,
-    first: int,
-    last: int,
-    served_slack: float,
-    overlap: bool,
-    idle_helpers: bool,
-    conflict: np.ndarray,
-    block: np.ndarray,
-    linked: np.ndarray,
-    stack: np.ndarray,
-    shares: np.ndarray,
-    bounds: np.ndarray,
+    problem: SearchProblem,
+    nodes: OpenNodes,
     height: int,
-    found_states: np.ndarray,
-    node_limit: int,
+    scratch: Scratch,
+    found: np.ndarray,
+    limit: int,
 ) -> tuple[int, int]:
     """Continue a search for networks whose excess reaches a threshold.
 
     Args:
-        pairs: `[num_tasks, num_tasks]`, rows target, columns source: A[source, target] less the
-            target's price; the diagonal is 0.
-        diagonal: `[num_tasks]`: what a served task adds by itself: likewise, or 0 if a score
-            leaves out the task itself.
-        toll: The threshold plus what a network of these sizes costs, at the price of the budget.
-        margin: Room for rounding: only what is below zero by more than this is pruned.
-        left_out: 1 if a score leaves out the task itself: what it divides by is smaller by this.
-        first: The smallest number of tasks to train, at least 2.
-        last: The largest.
-        served_slack: A served task may bring in at least minus this (less is dominated).
-        overlap: Whether tasks may be trained without being served.
-        idle_helpers: Whether helpers that pull the mean down are of interest (without them the
-            group would be one smaller, and better).
-        conflict: `[num_tasks, num_tasks]` of 0 and 1: not trained together.
-        block: `[num_tasks]`: tasks of the same number are trained together.
-        linked: `[num_tasks]` of 0 and 1: whether there is such a number or conflict.
-        stack: `[limit, num_tasks]` of int8, the open nodes; grows and shrinks.
-        shares: `[limit, num_tasks, num_tasks]`, their pair shares.
-        bounds: `[limit]`, what they are worth at most (see the top of this file).
-        height: The number of open nodes.
-        found_states: `[limit, num_tasks]` of int8; receives what was found: the tasks SERVED, each
-            HELPER, and the tasks that may be helpers (UNSERVED).
-        node_limit: Stop after so many nodes.
+        problem: What is searched for.
+        nodes: The open nodes; grows and shrinks.
+        height: Their number.
+        scratch: Memory.
+        found: `[most, num_tasks]` of int8; receives what was found: the tasks SERVED, each HELPER,
+            and the tasks that may be helpers (UNSERVED).
+        limit: Stop after so many nodes.
 
     Returns:
         The number of open nodes left, and of what was found.
     """
-    num_tasks = len(block)
-    node = Node(
-        np.empty(num_tasks, np.int8),
-        np.empty(num_tasks, np.int64),
-        np.empty(4, np.int64),
-        np.empty((2, num_tasks)),
-        np.empty((num_tasks, num_tasks)),
-        np.empty((3, num_tasks)),
-    )
-    scratch = Scratch(
-        np.empty(num_tasks),
-        np.empty(num_tasks, np.int64),
-        np.empty((2, num_tasks, num_tasks), np.int64),
-        np.empty((2, num_tasks), np.int64),
-        np.empty((num_tasks, num_tasks)),
-        np.empty((num_tasks, num_tasks)),
-    )
-    state, share = node.state, node.share
-    largest_share = 2.0 * np.abs(pairs).max()
-    nodes, found = 0, 0
-    while height > 0 and nodes < node_limit and found < len(found_states):
+    num_tasks, margin = len(problem.block), problem.margin
+    state, share = scratch.state, scratch.share
+    largest_share = 2.0 * np.abs(problem.pairs).max()
+    searched, count = 0, 0
+    while height > 0 and searched < limit and count < len(found):
         height -= 1
-        nodes += 1
-        if bounds[height] < -margin:
+        searched += 1
+        if nodes.bounds[height] < -margin:
             continue
-        steps = _FIRST_STEPS if bounds[height] == np.inf else _STEPS
+        steps = _FIRST_STEPS if nodes.bounds[height] == np.inf else _STEPS
         # Loops, because slices take numba seconds to compile.
         for task in range(num_tasks):
-            state[task] = stack[height, task]
+            state[task] = nodes.states[height, task]
             for other in range(num_tasks):
-                share[task, other] = shares[height, task, other]
+                share[task, other] = nodes.shares[height, task, other]
         # Decide what there is no choice about, until nothing changes any more.
         bound, branch = np.inf, -1
         while branch == -1:
-            bound = _spread(
-                pairs,
-                diagonal,
-                toll,
-                margin,
-                left_out,
-                first,
-                last,
-                served_slack,
-                overlap,
-                idle_helpers,
-                node,
-                scratch,
-            )
+            bound = _spread(problem, scratch)
             if bound > -np.inf:
-                bound += tighten(pairs, largest_share, -margin - bound, steps, node, scratch)
+                bound += tighten(problem, largest_share, -margin - bound, steps, scratch)
             branch = -2
             if bound >= -margin:
-                branch = _settle(bound + margin, node, scratch, linked, overlap, conflict, block)
+                branch = _settle(problem, scratch, bound + margin)
             steps = _STEPS // 2
         if branch == num_tasks:
             for task in range(num_tasks):
-                found_states[found, task] = state[task]
-            found += 1
+                found[count, task] = state[task]
+            count += 1
         if branch < 0 or branch == num_tasks:
             continue
         code = state[branch]
         # The unserved child first: it is taken up after the served one.
         for child in range(2):
-            bounds[height] = bound
+            nodes.bounds[height] = bound
             for task in range(num_tasks):
-                stack[height, task] = state[task]
+                nodes.states[height, task] = state[task]
                 for other in range(num_tasks):
-                    shares[height, task, other] = share[task, other]
+                    nodes.shares[height, task, other] = share[task, other]
             inside = SERVED if child == 1 else HELPER
             leaves = child == 0
             if code == UNSERVED:
                 inside = HELPER
             elif code == TRAINED:
                 leaves = False
-            elif child == 0 and overlap:
-                stack[height, branch] = UNSERVED
+            elif child == 0 and problem.overlap:
+                nodes.states[height, branch] = UNSERVED
                 height += 1
                 continue
             if leaves:
-                possible = put_out(stack[height], branch, block)
+                possible = put_out(problem, nodes.states[height], branch)
             else:
-                possible = put_in(stack[height], branch, inside, overlap, conflict, block)
+                possible = put_in(problem, nodes.states[height], branch, inside)
             if possible:
                 height += 1
-    return height, found
+    return height, count

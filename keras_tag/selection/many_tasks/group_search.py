@@ -3,7 +3,15 @@
 import numpy as np
 
 from keras_tag.selection.arguments.constraints import Constraints
-from keras_tag.selection.many_tasks.decisions import FREE, HELPER, SERVED, UNSERVED
+from keras_tag.selection.many_tasks.search_state import (
+    FREE,
+    HELPER,
+    SERVED,
+    UNSERVED,
+    OpenNodes,
+    Scratch,
+    SearchProblem,
+)
 from keras_tag.selection.scores.closed_form import GroupScore
 from keras_tag.selection.solver.columns import Column, Duals
 from keras_tag.selection.task_masks import bits, mask_of
@@ -36,29 +44,41 @@ class GroupSearch:
         idle_helpers: bool,
     ) -> None:
         num_tasks = len(score.tasks)
-        self._score, self._constraints, self._sizes, self._cost = score, constraints, sizes, cost
+        self._score, self._sizes, self._cost = score, sizes, cost
         self._duals, self._size_price, self._threshold = duals, duals.budget * cost, threshold
-        self._served_slack = max(0.0, -threshold)
-        self._idle_helpers = idle_helpers
-        self._pairs = score.array.T - duals.task[:, None]
-        self._diagonal = self._pairs.diagonal() * (1 - score.left_out)
-        np.fill_diagonal(self._pairs, 0.0)
+        pairs = np.ascontiguousarray(score.array.T) - duals.task[:, None]
+        diagonal = pairs.diagonal() * (1 - score.left_out)
+        np.fill_diagonal(pairs, 0.0)
         largest = 1.0 + float(np.abs(duals.task).max()) + abs(self._size_price)
-        self._margin = num_tasks**2 * float(np.finfo(np.float64).eps) * largest
         blocks = constraints.blocks()
-        self._block = np.array([bits(block)[0] for block in blocks])
-        self._conflict = np.zeros((num_tasks, num_tasks), np.int8)
+        conflict = np.zeros((num_tasks, num_tasks), np.int8)
         for a, b in constraints.cannot_link:
-            self._conflict[a, b] = self._conflict[b, a] = 1
+            conflict[a, b] = conflict[b, a] = 1
         tied = np.array([block.bit_count() > 1 for block in blocks])
-        self._linked = (tied | self._conflict.any(axis=1)).astype(np.int8)
+        self._problem = SearchProblem(
+            pairs=pairs,
+            diagonal=diagonal,
+            toll=self._size_price + threshold,
+            margin=num_tasks**2 * float(np.finfo(np.float64).eps) * largest,
+            left_out=score.left_out,
+            first=sizes[0],
+            last=sizes[-1],
+            slack=max(0.0, -threshold),
+            overlap=constraints.overlap,
+            idle_helpers=idle_helpers,
+            conflict=conflict,
+            block=np.array([bits(block)[0] for block in blocks]),
+            linked=(tied | conflict.any(axis=1)).astype(np.int8),
+        )
         self._height = 1
         # Every node is replaced by two at most, on a path that decides every task twice at most.
         limit = 2 * num_tasks + 4
-        self._stack = np.full((limit, num_tasks), FREE, np.int8)
-        self._shares = np.zeros((limit, num_tasks, num_tasks), np.float32)
-        self._shares[0] = (self._pairs.T - self._pairs) / 2
-        self._bounds = np.full(limit, np.inf)
+        self._nodes = OpenNodes(
+            np.full((limit, num_tasks), FREE, np.int8),
+            np.zeros((limit, num_tasks, num_tasks), np.float32),
+            np.full(limit, np.inf),
+        )
+        self._nodes.shares[0] = (pairs.T - pairs) / 2
         self._best = -np.inf
 
     @property
@@ -69,7 +89,7 @@ class GroupSearch:
     @property
     def bound(self) -> float:
         """The excess that no network of these sizes exceeds, if above the threshold."""
-        bounds = self._bounds[: self._height]
+        bounds = self._nodes.bounds[: self._height]
         # What a node is worth has been multiplied by what its score divides by.
         least = self._sizes[0] - self._score.left_out
         return max(self._best, self._threshold + float(bounds.max(initial=-np.inf)) / least)
@@ -81,28 +101,11 @@ class GroupSearch:
         # Compiling takes some seconds, so it is imported only where a search runs.
         from keras_tag.selection.many_tasks.branch_and_bound import search
 
-        states = np.zeros((most_found, len(self._score.tasks)), np.int8)
-        self._height, found = search(
-            self._pairs,
-            self._diagonal,
-            self._size_price + self._threshold,
-            self._margin,
-            self._score.left_out,
-            self._sizes[0],
-            self._sizes[-1],
-            self._served_slack,
-            self._constraints.overlap,
-            self._idle_helpers,
-            self._conflict,
-            self._block,
-            self._linked,
-            self._stack,
-            self._shares,
-            self._bounds,
-            self._height,
-            states,
-            nodes,
-        )
+        num_tasks = len(self._score.tasks)
+        states = np.zeros((most_found, num_tasks), np.int8)
+        problem = self._problem._replace(toll=self._size_price + self._threshold)
+        scratch = Scratch.of(num_tasks)
+        self._height, found = search(problem, self._nodes, self._height, scratch, states, nodes)
         return [column for state in states[:found] for column in self._networks(state)]
 
     def rise(self) -> None:
@@ -114,11 +117,11 @@ class GroupSearch:
         served, helpers = np.flatnonzero(state == SERVED), np.flatnonzero(state == HELPER)
         if not len(served):
             return []
-        help_of = self._pairs[served].sum(axis=0)
+        help_of = self._problem.pairs[served].sum(axis=0)
         others = np.flatnonzero(state == UNSERVED)
         others = others[np.argsort(-help_of[others], kind="stable")]
         sure = np.concatenate([served, helpers])
-        total = help_of[sure].sum() + self._diagonal[served].sum()
+        total = help_of[sure].sum() + self._problem.diagonal[served].sum()
         totals = total + np.concatenate([[0.0], np.cumsum(help_of[others])])
         sizes = len(sure) + np.arange(len(totals))
         allowed = (sizes >= self._sizes[0]) & (sizes <= self._sizes[-1])
@@ -131,7 +134,7 @@ class GroupSearch:
         self._best = max(self._best, best)
         price = float(self._duals.task[served].sum()) + self._size_price
         mask, core = mask_of(served.tolist()), mask_of(sure.tolist())
-        tied = np.flatnonzero(excess >= max(best - self._margin, self._threshold))
+        tied = np.flatnonzero(excess >= max(best - self._problem.margin, self._threshold))
         return [
             Column(mask, core | mask_of(others[:more].tolist()), value + price, self._cost)
             for more, value in zip(tied.tolist(), excess[tied].tolist(), strict=True)

@@ -2,13 +2,22 @@
 
 import numpy as np
 
-from keras_tag.selection.many_tasks.decisions import FREE, HELPER, OUT, SERVED, TRAINED, UNSERVED
 from keras_tag.selection.many_tasks.numba_jit import compiled
+from keras_tag.selection.many_tasks.search_state import (
+    FREE,
+    HELPER,
+    OUT,
+    SERVED,
+    TRAINED,
+    UNSERVED,
+    SearchProblem,
+)
 
 
 @compiled
-def put_out(state: np.ndarray, task: int, block: np.ndarray) -> bool:
+def put_out(problem: SearchProblem, state: np.ndarray, task: int) -> bool:
     """Leave out `task` and every task that is tied to it; return False if that can't be."""
+    block = problem.block
     for other in range(len(state)):
         if block[other] == block[task]:
             if state[other] >= TRAINED:
@@ -18,18 +27,12 @@ def put_out(state: np.ndarray, task: int, block: np.ndarray) -> bool:
 
 
 @compiled
-def put_in(
-    state: np.ndarray,
-    task: int,
-    code: int,
-    overlap: bool,
-    conflict: np.ndarray,
-    block: np.ndarray,
-) -> bool:
+def put_in(problem: SearchProblem, state: np.ndarray, task: int, code: int) -> bool:
     """Train `task` and every task that is tied to it; leave out those that it can't meet.
 
     Return False if that can't be.
     """
+    block, overlap = problem.block, problem.overlap
     if state[task] == OUT:
         return False
     state[task] = code
@@ -44,7 +47,7 @@ def put_in(
     for member in range(len(state)):
         if block[member] == block[task]:
             for other in range(len(state)):
-                clash = conflict[member, other] and state[other] != OUT
-                if clash and not put_out(state, other, block):
+                clash = problem.conflict[member, other] and state[other] != OUT
+                if clash and not put_out(problem, state, other):
                     return False
     return True

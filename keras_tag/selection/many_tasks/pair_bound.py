@@ -9,80 +9,35 @@ so any amount may be moved between the two before every task is credited with it
 
     pairs'[j, i] = pairs[j, i] + share[j, i],   share[i, j] = -share[j, i]
 
-A helper i is no target, so as a helper of j it is paid back -share[j, i]. Then the tasks are
-independent of each other, and the best S takes the tasks of largest worth. Every share gives a
-valid bound; the one of least bound is approached by a subgradient method, anew at every node. It
-makes the search smaller by orders of magnitude, because partners that many tasks would like can't
-all be had at once.
+A helper i is no target, so as a helper of j it is paid back -share[j, i]. Moving credit changes no
+network's value. Then every task is credited with the partners that are best for itself, and the
+best S takes the tasks of largest worth: one S for all of them can't reach more, so that any shares
+give a valid bound. The shares of the least bound are approached by a subgradient method, anew at
+every node. It makes the search smaller by orders of magnitude, because partners that many tasks
+would like can't all be had at once.
 
 Reference:
     Caprara, Pisinger, Toth, "Exact solution of the quadratic knapsack problem", INFORMS Journal on
     Computing 11(2), 1999, use such a bound, at the root.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from keras_tag.selection.many_tasks.decisions import TRAINED
 from keras_tag.selection.many_tasks.largest_sum import best_between
 from keras_tag.selection.many_tasks.numba_jit import compiled
+from keras_tag.selection.many_tasks.search_state import TRAINED, Scratch, SearchProblem
 
 # Failed steps after which the step is halved, and the smallest part of a full step.
 _PATIENCE, _SMALLEST_STEP = 5, 0.05
 
 
-class Node(NamedTuple):
-    """A node: its decisions, and what they leave to each undecided task.
-
-    Args:
-        state: `[num_tasks]` of the codes of `decisions`.
-        open: `[num_tasks]`, of which the first `counts[0]` are the undecided tasks: FREE,
-            UNSERVED and TRAINED.
-        counts: `[4]`: the number of open tasks; the least and the most tasks that may still join
-            S; how many of them the bound has chosen.
-        certain: `[2, num_tasks]`: what an open task brings in for certain if served, and as a
-            helper; -inf if it can't be.
-        share: `[num_tasks, num_tasks]`, rows target; antisymmetric.
-        worth: `[3, num_tasks]`: receives what a task is worth at most if it is served, as a helper,
-            and the larger of the two.
-    """
-
-    state: np.ndarray
-    open: np.ndarray
-    counts: np.ndarray
-    certain: np.ndarray
-    share: np.ndarray
-    worth: np.ndarray
-
-
-class Scratch(NamedTuple):
-    """Working memory that is written before it is read.
-
-    Args:
-        values: `[num_tasks]`.
-        labels: `[num_tasks]` of int64.
-        partners: `[2, num_tasks, num_tasks]` of int64: the tasks that a task was credited with, as
-            a served task and as a helper.
-        num_partners: `[2, num_tasks]` of int64.
-        share: `[num_tasks, num_tasks]`.
-        gradient: `[num_tasks, num_tasks]`.
-    """
-
-    values: np.ndarray
-    labels: np.ndarray
-    partners: np.ndarray
-    num_partners: np.ndarray
-    share: np.ndarray
-    gradient: np.ndarray
-
-
 @compiled
-def _relax(pairs: np.ndarray, share: np.ndarray, node: Node, scratch: Scratch) -> float:
-    """Return what the undecided tasks add at most, at these shares; fill the node's worths."""
-    state, open_tasks, worth, certain = node.state, node.open, node.worth, node.certain
+def _relax(problem: SearchProblem, share: np.ndarray, scratch: Scratch) -> float:
+    """Return what the undecided tasks add at most, at these shares; fill the worths."""
+    pairs = problem.pairs
+    state, open_tasks, worth, certain = scratch.state, scratch.open, scratch.worth, scratch.certain
     values, labels, partners = scratch.values, scratch.labels, scratch.partners
-    num_open, least, most = node.counts[0], node.counts[1], node.counts[2]
+    num_open, least, most = scratch.counts[0], scratch.counts[1], scratch.counts[2]
     total = 0.0
     for index in range(num_open):
         task = open_tasks[index]
@@ -126,27 +81,27 @@ def _relax(pairs: np.ndarray, share: np.ndarray, node: Node, scratch: Scratch) -
             values[count], labels[count] = worth[2, task], task
             count += 1
     gain, chosen = best_between(values, labels, count, least, most)
-    node.counts[3] = chosen
+    scratch.counts[3] = chosen
     return total + gain
 
 
 @compiled
-def _descend(node: Node, scratch: Scratch) -> float:
+def _descend(scratch: Scratch) -> float:
     """Store the subgradient of the last bound below the diagonal of the open tasks.
 
     Returns:
         Its squared length.
     """
-    gradient, open_tasks, num_open = scratch.gradient, node.open, node.counts[0]
-    partners, worth = scratch.partners, node.worth
+    gradient, open_tasks, num_open = scratch.gradient, scratch.open, scratch.counts[0]
+    partners, worth = scratch.partners, scratch.worth
     for row in range(num_open):
         for column in range(num_open):
             gradient[open_tasks[row], open_tasks[column]] = 0.0
     # `labels` still has the chosen tasks first; those in S anyway come on top.
-    chosen = node.counts[3]
+    chosen = scratch.counts[3]
     for place in range(chosen + num_open):
         task = scratch.labels[place] if place < chosen else open_tasks[place - chosen]
-        if place >= chosen and node.state[task] != TRAINED:
+        if place >= chosen and scratch.state[task] != TRAINED:
             continue
         role = 0 if worth[0, task] >= worth[1, task] else 1
         for index in range(scratch.num_partners[role, task]):
@@ -165,8 +120,8 @@ def _descend(node: Node, scratch: Scratch) -> float:
 
 
 @compiled
-def _copy_open(source: np.ndarray, target: np.ndarray, node: Node) -> None:
-    open_tasks, num_open = node.open, node.counts[0]
+def _copy_open(source: np.ndarray, target: np.ndarray, scratch: Scratch) -> None:
+    open_tasks, num_open = scratch.open, scratch.counts[0]
     for row in range(num_open):
         for column in range(num_open):
             first, second = open_tasks[row], open_tasks[column]
@@ -175,35 +130,34 @@ def _copy_open(source: np.ndarray, target: np.ndarray, node: Node) -> None:
 
 @compiled
 def tighten(
-    pairs: np.ndarray, largest: float, target: float, steps: int, node: Node, scratch: Scratch
+    problem: SearchProblem, largest: float, target: float, steps: int, scratch: Scratch
 ) -> float:
     """Improve the node's shares by subgradient steps.
 
     Args:
-        pairs: `[num_tasks, num_tasks]`, rows target, columns source, with a zero diagonal.
+        problem: What is searched for.
         largest: The size that no share exceeds, larger than any useful one.
         target: Stop as soon as the bound is below.
         steps: How many steps to take at most.
-        node: The node; its shares are improved and its worths filled.
-        scratch: Memory.
+        scratch: The node; its shares are improved and its worths filled.
 
     Returns:
         What the undecided tasks add at most.
     """
-    present, open_tasks, num_open = scratch.share, node.open, node.counts[0]
-    _copy_open(node.share, present, node)
+    present, open_tasks, num_open = scratch.trial, scratch.open, scratch.counts[0]
+    _copy_open(scratch.share, present, scratch)
     bound, best, step, failed, last = np.inf, np.inf, 1.0, 0, False
     for turn in range(steps + 2):
-        bound = _relax(pairs, present, node, scratch)
+        bound = _relax(problem, present, scratch)
         if bound < target or last:
             break
         better = bound < best
         if better:
             best, failed = bound, 0
-            _copy_open(present, node.share, node)
+            _copy_open(present, scratch.share, scratch)
         else:
             failed += 1
-        norm = _descend(node, scratch)
+        norm = _descend(scratch)
         if failed == _PATIENCE:
             step /= 2
         last = turn >= steps or norm == 0.0 or step < _SMALLEST_STEP
@@ -212,7 +166,7 @@ def tighten(
         if last or failed == _PATIENCE:
             # Back to the best shares; in the last turn for the worths that belong to them.
             failed = 0
-            _copy_open(node.share, present, node)
+            _copy_open(scratch.share, present, scratch)
             continue
         length = step * (bound - target) / norm
         for row in range(num_open):

@@ -177,6 +177,17 @@ class ServedSets:
                 known = middle
         return known
 
+    def most_value(self) -> float:
+        """Return the sum of what every task scores in the group that is best for itself."""
+        array = self._score.array
+        others = np.where(np.eye(self.num_tasks, dtype=bool), -np.inf, array)
+        gains = -np.sort(-others, axis=0)[:-1]
+        totals = array.diagonal() + np.concatenate([np.zeros((1, self.num_tasks)), gains.cumsum(0)])
+        sizes = np.arange(1, self.num_tasks + 1)
+        scores = totals / np.maximum(sizes - self._score.left_out, 1)[:, None]
+        scores[0] = self._score.lone_array
+        return float(scores[np.isin(sizes, self._sizes)].max(axis=0).sum())
+
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """Return one network for all tasks, or a solution of an easier problem by CP-SAT."""
         from keras_tag.selection.solver.first_solution import feasible_cover

@@ -216,6 +216,9 @@ class _Proof:
         kept = list(dict.fromkeys([*columns, *self.incumbent]))
         proven = self._improve(prices, kept, self.clock.deadline)
         bound = prices.total + self.most_networks * most_excess
+        if self.clock.deadline < math.inf:
+            # Not even the group that is best for itself gives a task more.
+            bound = min(bound, Fraction(self.source.most_value()) + rounding)
         if listing.complete and proven:
             bound = self.value
         elif not listing.complete and monotonic() < self.clock.at(0.75):

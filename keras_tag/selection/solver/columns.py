@@ -85,6 +85,9 @@ class ColumnSource(Protocol):
     def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
         """Return an excess that no column exceeds, given that none exceeds `known`."""
 
+    def most_value(self) -> float:
+        """Return a sum of scores that no solution exceeds, at no effort."""
+
     def seeds(
         self, budget: int, thorough: bool = False, deadline: float = math.inf
     ) -> list[Column]:

@@ -113,6 +113,10 @@ class GroupTable:
         """Return `known`: all groups have been looked at."""
         return known
 
+    def most_value(self) -> float:
+        """Return the sum of what every task scores in the group that is best for itself."""
+        return float(np.where(self._member, self._scores, -np.inf).max(axis=0).sum())
+
     def seeds(
         self, budget: int, thorough: bool = False, deadline: float = math.inf
     ) -> list[Column]:
