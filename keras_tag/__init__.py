@@ -44,52 +44,32 @@ _MODULES = ("baselines", "callbacks", "datasets", "plotting")
 # The modules that register classes with Keras.
 _REGISTERED = ("tag_model", "grouped_model", "training.output_columns", "datasets.dense")
 
-__all__ = [
-    "Affinity",
-    "GroupScores",
-    "GroupSearch",
-    "GroupedModel",
-    "Grouping",
-    "ModelCheck",
-    "Objective",
-    "RayExecutor",
-    "Stability",
-    "TAGModel",
-    "UncertainGroupsWarning",
-    "__version__",
-    "baselines",
-    "budget_curve",
-    "build_from",
-    "callbacks",
-    "datasets",
-    "groups_to_train",
-    "plotting",
-    "select_groups",
-    "split_outputs",
-    "stability",
-    "worker_path",
-]
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
+# The same for type checkers; `tests/test_public_names.py` holds that it is.
 if TYPE_CHECKING:
-    from keras_tag import baselines, callbacks, datasets, plotting
-    from keras_tag.affinity import Affinity
-    from keras_tag.grouped_model import GroupedModel
-    from keras_tag.grouped_model.builder import build_from
-    from keras_tag.resampling import Stability, stability
-    from keras_tag.search.group_search import GroupSearch
-    from keras_tag.search.objectives import Objective
-    from keras_tag.search.ray_executor import RayExecutor
-    from keras_tag.selection import (
-        Grouping,
-        GroupScores,
-        UncertainGroupsWarning,
-        budget_curve,
-        groups_to_train,
-        select_groups,
-    )
-    from keras_tag.tag_model import ModelCheck, TAGModel
-    from keras_tag.training.output_columns import split_outputs
-    from keras_tag.training.workers import worker_path
+    from keras_tag import baselines as baselines
+    from keras_tag import callbacks as callbacks
+    from keras_tag import datasets as datasets
+    from keras_tag import plotting as plotting
+    from keras_tag.affinity import Affinity as Affinity
+    from keras_tag.grouped_model import GroupedModel as GroupedModel
+    from keras_tag.grouped_model import build_from as build_from
+    from keras_tag.resampling import Stability as Stability
+    from keras_tag.resampling import stability as stability
+    from keras_tag.search.group_search import GroupSearch as GroupSearch
+    from keras_tag.search.objectives import Objective as Objective
+    from keras_tag.search.ray_executor import RayExecutor as RayExecutor
+    from keras_tag.selection import Grouping as Grouping
+    from keras_tag.selection import GroupScores as GroupScores
+    from keras_tag.selection import UncertainGroupsWarning as UncertainGroupsWarning
+    from keras_tag.selection import budget_curve as budget_curve
+    from keras_tag.selection import groups_to_train as groups_to_train
+    from keras_tag.selection import select_groups as select_groups
+    from keras_tag.tag_model import ModelCheck as ModelCheck
+    from keras_tag.tag_model import TAGModel as TAGModel
+    from keras_tag.training.output_columns import split_outputs as split_outputs
+    from keras_tag.training.workers import worker_path as worker_path
 
 
 def __getattr__(name: str) -> Any:

@@ -29,24 +29,10 @@ class Measurement:
     take and return measurements, so they need no `Affinity`.
 
     Args:
-        tasks: The n task names, unique, in the order of rows and columns.
-        mean: `[num_tasks, num_tasks]`, rows = source, columns = target. A pair that was never
-            measured is NaN.
-        count: `[num_tasks, num_tasks]`, how many probes each mean is over; 0 exactly where `mean`
-            is NaN. A published table has no counts: 1 stands for "given".
-        history: The affinities over time, where they were measured; None for a table.
-        errors: The standard errors of the means; None where they are unknown (a table).
-        between_runs: Whether `mean` is a mean over training runs and `errors` are about how much
-            runs differ (see `Affinity.combine`); otherwise it is a mean over probes.
-        metadata: What it was measured with, as far as that is known: "versions", "seed" and
-            "settings" (see `docs/trust.md`); of several runs "runs", a list of these. Plain JSON
-            types.
-        losses: `[num_tasks]`, the mean loss of each task before the look-aheads; NaN where it is
-            unknown. None if no loss is known (a table).
+        tasks, mean, count, history, errors, between_runs, metadata, losses: See `Affinity`.
 
     Raises:
-        ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
-            that contradict the NaNs of `mean`.
+        ValueError: See `Affinity`.
     """
 
     tasks: tuple[str, ...]

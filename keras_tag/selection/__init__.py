@@ -14,7 +14,6 @@
 from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.few_trainings.gain_model import Prior
 from keras_tag.selection.few_trainings.next_trainings import groups_to_train
-from keras_tag.selection.few_trainings.prediction import predicted_gain
 from keras_tag.selection.frequency import UncertainGroupsWarning
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.scores.measured_groups import GroupScores
@@ -29,7 +28,6 @@ __all__ = [
     "UncertainGroupsWarning",
     "budget_curve",
     "groups_to_train",
-    "predicted_gain",
     "select_groups",
     "verify",
 ]

@@ -6,8 +6,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from benchmarks.grouping_quality.predicted_gain import predicted_gain
 from keras_tag import Affinity, select_groups
-from keras_tag.selection import Prior, predicted_gain
+from keras_tag.selection import Prior
 from keras_tag.selection.few_trainings.gain_model import GainModel
 
 TASKS = ("d", "b", "a", "c")

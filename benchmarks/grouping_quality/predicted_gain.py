@@ -1,14 +1,11 @@
-"""A group score that predicts losses from affinities, before any group is trained.
-
-This module knows arrays only. It never imports TensorFlow.
-"""
+"""A group score that predicts losses from affinities, before any group is trained."""
 
 import numpy as np
 
-from keras_tag.affinity import Affinity
+from keras_tag import Affinity
+from keras_tag.selection import Prior
 from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.arguments.choice import ScoreFunction
-from keras_tag.selection.few_trainings.gain_model import Prior
 
 
 def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunction:
@@ -28,7 +25,7 @@ def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunct
         affinity: As a `TAGModel` measured it; every pair, with a positive diagonal, and with
             `affinity.losses`. With `probe_data` these are of the validation data.
         prior: The expected effect of tasks on each other; None: what was fitted to the sets of
-            `benchmarks/grouping_quality`.
+            this benchmark.
 
     Returns:
         A function (names of the group, task) -> score, for `select_groups(affinity, budget,
@@ -39,7 +36,7 @@ def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunct
             or not positive.
 
     Example:
-        >>> score = keras_tag.selection.predicted_gain(tag.affinity())
+        >>> score = predicted_gain(tag.affinity())
         >>> grouping = keras_tag.select_groups(tag.affinity(), budget=2, score=score)
     """
     shares = affinity_shares(affinity)
