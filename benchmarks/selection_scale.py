@@ -5,10 +5,7 @@
 
 All cases of a number of tasks and a score run in one fresh process with an empty compilation cache.
 Its first call, of another instance, is *cold*: importing OR-Tools and compiling are part of it.
-`cpu_seconds` are of a core, which other jobs disturb less than `seconds`. On a shared machine run
-it with a priority that lets it have its two cores:
-
-    nice -n -15 python benchmarks/selection_scale.py
+`cpu_seconds` are of a core, which other jobs disturb less than `seconds`.
 """
 
 import argparse
@@ -177,7 +174,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """The result file as Markdown tables: the slowest seed of each case, and what is unproven."""
+    """The result file as Markdown tables: CPU seconds of the slowest seed of each case."""
     results = json.loads(RESULT.read_text("utf-8"))["results"]
     lines = [
         "| tasks | budget | " + " | ".join(f"{f}, {s}" for f in FAMILIES for s in SCORES) + " |",
@@ -194,11 +191,11 @@ def table() -> str:
             for score in SCORES:
                 seeds = cell.get((family, score), [])
                 unproven = [r["status"] for r in seeds if r["status"] != "optimal"]
-                slowest = max((r.get("seconds", 0.0) for r in seeds), default=None)
+                slowest = max((r.get("cpu_seconds", 0.0) for r in seeds), default=None)
                 texts.append(unproven[0] if unproven else slowest is not None and f"{slowest:.2f}")
         lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(t or "" for t in texts) + " |")
     cold = {(r["num_tasks"], r["score"]): r for r in results if r["cold"] and not r["time_limit"]}
-    times = [f"{n} {score} {r['seconds']:.1f}" for (n, score), r in cold.items()]
+    times = [f"{n} {score} {r['cpu_seconds']:.1f}" for (n, score), r in cold.items()]
     lines += ["", "Cold: " + ", ".join(times), ""]
     lines += ["| tasks | budget | family, score | planted | found | bound | CPU seconds |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
@@ -218,8 +215,6 @@ def write(results: list[dict]) -> None:
     packages = ("numpy", "ortools", "numba")
     report = {
         "machine": f"{os.cpu_count()} cores",
-        # Other jobs ran on the same cores: negative niceness is priority over them.
-        "niceness": os.nice(0),
         "load_while_measured": [round(load, 1) for load in os.getloadavg()],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},

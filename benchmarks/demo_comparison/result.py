@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.datasets.digits import task_names
+from keras_tag.demo.run import check_settings
 from keras_tag.selection import Grouping
 
 # The order of the report's tables.
@@ -47,21 +48,7 @@ class DemoSettings:
     train_size: int = 1500
 
     def __post_init__(self) -> None:
-        num_tasks = len(self.task_names)
-        for name in ("seeds", "draws", "epochs", "train_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected `{name}` >= 1. Received: {name}={getattr(self, name)}.")
-        if num_tasks < 2:
-            raise ValueError(
-                f"Expected at least two tasks to group. Received: tasks={self.tasks}, "
-                f"positions={self.positions}, which make one."
-            )
-        if not 1 <= self.budget <= num_tasks:
-            raise ValueError(
-                f"Expected `budget` from 1 to the number of tasks, {num_tasks} "
-                f"({len(self.tasks)} properties at {self.positions} positions). Received: "
-                f"budget={self.budget}."
-            )
+        check_settings(self, ("seeds", "draws", "epochs", "train_size"))
 
     @property
     def task_names(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """`run_demo`: a `GroupSearch` on overlaid digits."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,21 +41,34 @@ class DemoSettings:
     single: bool = False
 
     def __post_init__(self) -> None:
-        num_tasks = len(task_names(self.positions, self.tasks))
-        for name in ("trainings", "epochs", "train_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected `{name}` >= 1. Received: {name}={getattr(self, name)}.")
-        if num_tasks < 2:
-            raise ValueError(
-                f"Expected at least two tasks to group. Received: tasks={self.tasks}, "
-                f"positions={self.positions}, which make one."
-            )
-        if not 1 <= self.budget <= num_tasks:
-            raise ValueError(
-                f"Expected `budget` from 1 to the number of tasks, {num_tasks} "
-                f"({len(self.tasks)} properties at {self.positions} positions). Received: "
-                f"budget={self.budget}."
-            )
+        check_settings(self, ("trainings", "epochs", "train_size"))
+
+
+def check_settings(settings: Any, counts: Sequence[str]) -> None:
+    """Check that settings make at least two tasks, and that the budget is one for them.
+
+    Args:
+        settings: Has `budget`, `tasks` and `positions`.
+        counts: Names of settings that must be at least 1.
+
+    Raises:
+        ValueError: A setting out of range.
+    """
+    for name in counts:
+        if getattr(settings, name) < 1:
+            raise ValueError(f"Expected `{name}` >= 1. Received: {name}={getattr(settings, name)}.")
+    num_tasks = len(task_names(settings.positions, settings.tasks))
+    if num_tasks < 2:
+        raise ValueError(
+            f"Expected at least two tasks to group. Received: tasks={settings.tasks}, "
+            f"positions={settings.positions}, which make one."
+        )
+    if not 1 <= settings.budget <= num_tasks:
+        raise ValueError(
+            f"Expected `budget` from 1 to the number of tasks, {num_tasks} "
+            f"({len(settings.tasks)} properties at {settings.positions} positions). Received: "
+            f"budget={settings.budget}."
+        )
 
 
 def run_demo(
