@@ -144,6 +144,19 @@ MORE_THAN_ANYTHING_COSTS = {
     "call": {"budget": 1e300, "costs": [1.0, 1e-6]},
     "meaning": {},
 }
+# One group is allowed, and its value has hundreds of digits.
+LONG_VALUES = {
+    "tasks": ["depth", "a/b", "../up"],
+    "z": [
+        [1.8433966442245384e-55, 1.0, 1.0],
+        [-1.7688044064786368, 1.3558012832353104, 1.8433966442245384e-55],
+        [1.8194906549536443, 0.0, 0.5],
+    ],
+    "call": {"budget": 2, "costs": None},
+    "meaning": {"min_size": 3},
+}
+
+PINNED = [ALL_BUT_LAST_FREE, DEARER_BY_A_HAIR, MORE_THAN_ANYTHING_COSTS, LONG_VALUES]
 
 
 def pinned(case):
@@ -164,7 +177,7 @@ def pinned(case):
 
 @fuzz(
     10_000,
-    pinned=[*map(pinned, [ALL_BUT_LAST_FREE, DEARER_BY_A_HAIR, MORE_THAN_ANYTHING_COSTS])],
+    pinned=[*map(pinned, PINNED)],
     drawn=calls(),
 )
 def test_select_groups_refuses_by_name_or_answers_as_the_oracle_does(drawn):

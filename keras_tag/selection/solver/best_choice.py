@@ -24,8 +24,8 @@ from typing import Any
 from keras_tag.selection.solver import or_tools
 
 # What CP-SAT adds up must stay clear of 2**62: coefficients of 55 bits gave MODEL_INVALID at 1,023
-# columns.
-_SAFE_BITS = 58
+# columns. Where it adds up several rows of digits, 58 bits are too many even for seven columns.
+_SAFE_BITS, _SAFE_BITS_OF_ROWS = 58, 42
 # With so many columns nearly everything is tied, and any fixed choice will do.
 _MOST_NAMED = 1_000
 
@@ -85,7 +85,7 @@ class Cover:
         Raises:
             OutOfTime: The deadline came first.
         """
-        (*weights, weight), _ = _leading([*losses, unspent], self.budget)
+        (*weights, weight), _ = _leading([*losses, unspent], self._most_unspent)
         return _Model(self, deadline, hint).minimise(weights, weight)
 
     def best(
@@ -111,7 +111,7 @@ class Cover:
         Raises:
             OutOfTime: The deadline came first.
         """
-        (*weights, weight), digits = _leading([*losses, unspent], self.budget)
+        (*weights, weight), digits = _leading([*losses, unspent], self._most_unspent)
         model = _Model(self, deadline, hint)
         # The places below hide less than one for every network and unit of the budget.
         hidden = self.num_tasks + self.budget if digits else 0
@@ -119,12 +119,12 @@ class Cover:
         if chosen is None:
             return None
         if digits:
+            # Mostly no other choice comes that near.
             if model.is_only_choice():
-                # Mostly no other comes that near.
                 return chosen
             # What is not spent is the budget less the costs: so it can be left out of the sum.
             losses = [loss - unspent * c for loss, c in zip(losses, self.costs, strict=True)]
-            for place in model.written_sum(*_leading(losses)):
+            for place in model.written_sum(*_leading(losses, bits=_SAFE_BITS_OF_ROWS)):
                 model.minimise_expression(place)
         for criterion in ([1] * len(losses), sizes):
             if model.is_only_choice():
@@ -138,13 +138,21 @@ class Cover:
             named |= next(self.served[c] for c in model.chosen if self.served[c] & first)
         return model.chosen
 
+    @property
+    def _most_unspent(self) -> int:
+        # CP-SAT's presolve may write what is not spent as the budget less the chosen costs.
+        return self.budget + sum(self.costs)
 
-def _leading(losses: Sequence[Fraction], most: int = 0) -> tuple[list[int], list[list[int]]]:
+
+def _leading(
+    losses: Sequence[Fraction], most: int = 0, bits: int = _SAFE_BITS
+) -> tuple[list[int], list[list[int]]]:
     """Write losses as whole numbers that CP-SAT can add up, and further digits if need be.
 
     Args:
         losses: The losses.
         most: How often more than once the last one may count.
+        bits: How long a sum may become.
 
     Returns:
         The leading place of every loss, rounded down, and the digits of the places below, the next
@@ -153,7 +161,7 @@ def _leading(losses: Sequence[Fraction], most: int = 0) -> tuple[list[int], list
     common = math.lcm(*(loss.denominator for loss in losses))
     whole = [int(loss * common) for loss in losses]
     reach = sum(map(abs, whole)) + abs(whole[-1]) * most
-    shift = max(0, reach.bit_length() - _SAFE_BITS)
+    shift = max(0, reach.bit_length() - bits)
     leading = [number >> shift for number in whole]
     rest = [number - (high << shift) for number, high in zip(whole, leading, strict=True)]
     step = _digit_bits(len(losses))
@@ -168,7 +176,7 @@ def _leading(losses: Sequence[Fraction], most: int = 0) -> tuple[list[int], list
 
 def _digit_bits(count: int) -> int:
     """Return how many bits a digit may have, so that CP-SAT can add up so many of them."""
-    return _SAFE_BITS - 1 - count.bit_length()
+    return _SAFE_BITS_OF_ROWS - 1 - count.bit_length()
 
 
 class _Model:
