@@ -17,8 +17,8 @@ HERE = [page for page in PAGES if page.name not in ELSEWHERE and blocks(page)]
 SHARES = [["distributed.md"], [], []]
 for number, page in enumerate(page for page in HERE if page.name not in SHARES[0]):
     SHARES[1 + number % 2].append(page.name)
-# One shows all that was measured; the other is not shortened yet.
-LONG = {"grouping_quality.md", "selection.md"}
+# It shows all that was measured.
+LONG = {"grouping_quality.md"}
 
 
 @pytest.mark.slow

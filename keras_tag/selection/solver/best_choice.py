@@ -9,7 +9,8 @@ Each is solved to its proven optimum, which is then a constraint of the next:
    columns, then the network that serves the first task which that one does not serve, and so on.
 
 CP-SAT knows whole numbers of 64 bits, losses are fractions. So they become whole multiples of
-their common unit, and where these are too long for CP-SAT, they are split into digits to a large
+their common unit, and their leading bits are minimised. Mostly the second best choice is further
+off than the bits left out, and that is all. Otherwise the losses are split into digits to a large
 base, and the sum is written as on paper: the sum of the digits of one place, plus the carry of the
 place below, is a digit and a carry. The leading place is minimised first, then the next one.
 """
@@ -23,9 +24,9 @@ from typing import Any
 
 from keras_tag.selection.solver import or_tools
 
-# What CP-SAT adds up must stay clear of 2**62: coefficients of 55 bits gave MODEL_INVALID at 1,023
-# columns. Where it adds up several rows of digits, 58 bits are too many even for seven columns.
-_SAFE_BITS, _SAFE_BITS_OF_ROWS = 58, 42
+# What CP-SAT minimises must stay clear of 2**62: coefficients of 55 bits gave MODEL_INVALID at
+# 1,023 columns. In constraints its presolve (9.15) has gone wrong with sums of 36 bits.
+_OBJECTIVE_BITS, _CONSTRAINT_BITS = 58, 26
 # With so many columns nearly everything is tied, and any fixed choice will do.
 _MOST_NAMED = 1_000
 
@@ -62,7 +63,8 @@ class Cover:
         Raises:
             OutOfTime: The deadline came first.
         """
-        return _Model(self, deadline).minimise(self.costs)
+        model = _Model(self, deadline)
+        return None if model.minimise(model.total(self.costs)) is None else model.chosen
 
     def good(
         self,
@@ -86,7 +88,9 @@ class Cover:
             OutOfTime: The deadline came first.
         """
         (*weights, weight), _ = _leading([*losses, unspent], self._most_unspent)
-        return _Model(self, deadline, hint).minimise(weights, weight)
+        model = _Model(self, deadline, hint)
+        least = model.minimise(model.total(weights, weight))
+        return None if least is None else model.chosen
 
     def best(
         self,
@@ -113,28 +117,29 @@ class Cover:
         """
         (*weights, weight), digits = _leading([*losses, unspent], self._most_unspent)
         model = _Model(self, deadline, hint)
-        # The places below hide less than one for every network and unit of the budget.
-        hidden = self.num_tasks + self.budget if digits else 0
-        chosen = model.minimise(weights, weight, hidden)
-        if chosen is None:
+        total = model.total(weights, weight)
+        least = model.minimise(total)
+        if least is None:
             return None
-        if digits:
-            # Mostly no other choice comes that near.
-            if model.is_only_choice():
-                return chosen
-            # What is not spent is the budget less the costs: so it can be left out of the sum.
-            losses = [loss - unspent * c for loss, c in zip(losses, self.costs, strict=True)]
-            for place in model.written_sum(*_leading(losses, bits=_SAFE_BITS_OF_ROWS)):
-                model.minimise_expression(place)
+        # The bits left out hide less than one for every network and unit of the budget.
+        hidden = self.num_tasks + self.budget if digits else 0
+        second = model.minimise(total, other=True)
+        if second is None or second > least + hidden:
+            return model.chosen
+        model = _Model(self, deadline, model.chosen)
+        # What is not spent is the budget less the costs: so it can be left out of the sum.
+        losses = [loss - unspent * c for loss, c in zip(losses, self.costs, strict=True)]
+        for place in model.written_sum(*_leading(losses, bits=_CONSTRAINT_BITS)):
+            model.settle(place)
         for criterion in ([1] * len(losses), sizes):
             if model.is_only_choice():
                 return model.chosen
-            model.minimise(criterion)
+            model.settle(model.total(criterion))
         everything, named = (1 << self.num_tasks) - 1, 0
         while named < everything and len(losses) <= _MOST_NAMED and not model.is_only_choice():
             first = ~named & (named + 1)
             place = [index * bool(mask & first) for index, mask in enumerate(self.served)]
-            model.minimise(place)
+            model.settle(model.total(place))
             named |= next(self.served[c] for c in model.chosen if self.served[c] & first)
         return model.chosen
 
@@ -145,7 +150,7 @@ class Cover:
 
 
 def _leading(
-    losses: Sequence[Fraction], most: int = 0, bits: int = _SAFE_BITS
+    losses: Sequence[Fraction], most: int = 0, bits: int = _OBJECTIVE_BITS
 ) -> tuple[list[int], list[list[int]]]:
     """Write losses as whole numbers that CP-SAT can add up, and further digits if need be.
 
@@ -176,7 +181,7 @@ def _leading(
 
 def _digit_bits(count: int) -> int:
     """Return how many bits a digit may have, so that CP-SAT can add up so many of them."""
-    return _SAFE_BITS_OF_ROWS - 1 - count.bit_length()
+    return _CONSTRAINT_BITS - 1 - count.bit_length()
 
 
 class _Model:
@@ -197,28 +202,36 @@ class _Model:
         self._unspent = self._model.new_int_var(0, cover.budget, "")
         self._model.add(self._sum(cover.costs) + self._unspent == cover.budget)
 
-    def minimise(self, weights: Sequence[int], unspent: int = 0, room: int = 0) -> list[int] | None:
-        """Minimise a sum over the chosen columns and the budget that is not spent.
+    def total(self, weights: Sequence[int], unspent: int = 0) -> Any:
+        """Return the sum of weights over the chosen columns and the budget that is not spent."""
+        return self._sum(weights) + unspent * self._unspent
 
-        From then on only choices are left whose sum is at most that plus `room`.
+    def minimise(self, total: Any, other: bool = False) -> int | None:
+        """Minimise a linear expression, over all choices or over those other than the present one.
+
+        Returns:
+            Its least value, or None if there is no choice.
         """
-        return self.minimise_expression(self._sum(weights) + unspent * self._unspent, room)
-
-    def minimise_expression(self, total: Any, room: int = 0) -> list[int] | None:
-        """Minimise a linear expression; from then on it is at most that plus `room`."""
-        self._model.minimize(total)
-        solver = self._solve(self._model)
-        if solver is None:
-            return None
+        model = self._other_choices() if other else self._model
+        model.minimize(total)
+        solver = self._solve(model, keep=not other)
         self._model.clear_objective()
-        self._model.add(total <= solver.value(total) + room)
-        return self.chosen
+        return None if solver is None else int(solver.value(total))
+
+    def settle(self, total: Any) -> None:
+        """Minimise a linear expression; from then on only such choices are left."""
+        least = self.minimise(total)
+        assert least is not None
+        self._model.add(total <= least)
 
     def is_only_choice(self) -> bool:
         """Whether no choice is left but the present one."""
+        return self._solve(self._other_choices(), keep=False) is None
+
+    def _other_choices(self) -> Any:
         other = self._model.clone()
         other.add_bool_or([self._use[index].negated() for index in self.chosen])
-        return self._solve(other, keep=False) is None
+        return other
 
     def written_sum(self, leading: list[int], digits: list[list[int]]) -> Iterator[Any]:
         """Yield the sum's leading place, and then its digits from high to low."""
