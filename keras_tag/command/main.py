@@ -98,6 +98,11 @@ def _run_demo(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     # A folder that can't be made shall not be found out after minutes.
     os.makedirs(options.out, exist_ok=True)
     import_keras()
+    print(
+        f"Questions about {options.positions} overlapping handwritten digits. Everything is kept "
+        f"in {options.out}: the same command goes on with it.",
+        flush=True,
+    )
     search = run_demo(options.out, settings)
     search.results_summary()
     print(f"wrote {os.path.join(options.out, 'report.html')}")

@@ -110,6 +110,8 @@ def run_demo(
         directory=os.path.dirname(os.path.abspath(folder)),
         project_name=os.path.basename(os.path.abspath(folder)),
     )
+    if verbose:
+        search.search_space_summary()
     search.search(
         train.images,
         train.labels,

@@ -113,7 +113,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         self.compiled = compiled if self._served else None
         self.by_network: list[Any] = list(own)
         for index in self._served:
-            self.by_network[index] = compiled if index == self._served[0] else _copy(compiled)
+            self.by_network[index] = compiled if index == self._served[0] else copy_of(compiled)
         _check_separate(self.by_network)
 
     @property
@@ -282,14 +282,20 @@ def _unscaled(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _copy(optimizer: Any) -> Any:
+def copy_of(optimizer: Any) -> Any:
     """Return another optimizer with the same settings; refuse one that has others.
 
     Its configuration is all that Keras knows of an optimizer.
+
+    Args:
+        optimizer: A Keras optimizer.
+
+    Raises:
+        ValueError: Settings of it are not in its configuration.
     """
     way_out = (
         "Give the class a `get_config` with all arguments of its `__init__`, or every network an "
-        "optimizer of its own: `GroupedModel(..., optimizers=[...])`."
+        "optimizer of its own: `GroupedModel(..., optimizers=[...])` or `GroupSearch(build=...)`."
     )
     try:
         copy = type(optimizer).from_config(optimizer.get_config())

@@ -1,5 +1,6 @@
 """The report of a `GroupedModel`: its metrics per task, next to the models it replaces."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ def _evaluate(model: ServedNetworks, test: Any) -> pd.DataFrame:
     logs = model.evaluate(*data[:2], sample_weight=sample_weight, return_dict=True, verbose=0)
     values: dict[str, dict[str, float]] = {}
     for name, value in logs.items():
-        if "/" in name:
+        if re.match(r"group_\d+/", name):
             continue  # A helper's loss.
         # The longest fitting name: of tasks "eye" and "eye_left", `eye_left_loss` is the second's.
         tasks = sorted((t for t in model.tasks if name.startswith(f"{t}_")), key=len)

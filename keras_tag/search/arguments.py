@@ -1,6 +1,8 @@
 """Checks of what a `GroupSearch` is given, before anything is trained."""
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -95,6 +97,12 @@ def checked_tasks(
     """
     chosen = tuple(names if tasks is None else tasks)
     unknown = [task for task in chosen if task not in names]
+    strange = [task for task in chosen if not re.fullmatch(r"[A-Za-z0-9_.\\/>-]+", task)]
+    if strange:
+        raise ValueError(
+            "Expected task names that Keras can log: letters, digits and _ . - / only. Received: "
+            f"{strange}. Rename these outputs."
+        )
     if unknown or len(set(chosen)) != len(chosen):
         raise ValueError(f"Expected distinct `tasks` of {list(names)}. Received: {list(chosen)}.")
     if model is not None:
@@ -206,7 +214,10 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
     train = Source(x, given["y"], given["sample_weight"], batch_size, given["shuffle"], names)
     if validation is not None:
         size = given["validation_batch_size"] or batch_size
-        return train, source_of(validation, size, names)
+        valid = source_of(validation, size, names, given["validation_steps"])
+        if isinstance(valid.x, keras.utils.PyDataset):
+            valid.batches(0)
+        return train, valid
     share = given["validation_split"]
     if not share:
         raise ValueError(
@@ -218,7 +229,8 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
             "Expected `validation_split` above 0 and below 1. Received: "
             f"validation_split={share!r}."
         )
-    return train.split(share)
+    train, valid = train.split(share)
+    return train, replace(valid, steps=given["validation_steps"])
 
 
 def check_data_travels(*given: Any) -> None:

@@ -43,7 +43,6 @@ class Validate(keras.callbacks.Callback):
         super().__init__()
         self._evaluated = model
         self._data = data
-        self._steps = fit.pop("validation_steps", None)
         self._every = fit.pop("validation_freq", 1)
         fit.pop("validation_data")
 
@@ -52,9 +51,7 @@ class Validate(keras.callbacks.Callback):
         every = self._every
         due = (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
         if due and logs is not None:
-            values = self._evaluated.evaluate(
-                self._data, steps=self._steps, verbose=0, return_dict=True
-            )
+            values = self._evaluated.evaluate(self._data, verbose=0, return_dict=True)
             logs.update({f"val_{name}": value for name, value in values.items()})
 
 

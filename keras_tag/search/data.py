@@ -59,6 +59,8 @@ class Source:
         batch_size: With arrays.
         shuffle: Whether arrays are shuffled before every epoch.
         output_names: The tasks in the order of a list of labels; None where labels are by name.
+        steps: How many batches are read; None: all. Keras's `validation_steps` goes on where the
+            last validation ended, so that networks were compared on different batches.
     """
 
     x: Any
@@ -67,6 +69,7 @@ class Source:
     batch_size: int = 32
     shuffle: bool = False
     output_names: tuple[str, ...] | None = None
+    steps: int | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +90,11 @@ class Source:
         Args:
             seed: The training's.
         """
+        made = self._all(seed)
+        return made if self.steps is None else replace(made, data=made.data.take(self.steps))
+
+    def _all(self, seed: int) -> Batches:
+        """Return all batches."""
         if self.of_arrays:
             return self._ordered(seed)
         given = self.x() if callable(self.x) else self.x
@@ -97,6 +105,12 @@ class Source:
             raise ValueError(
                 "Expected a function that returns a batched tf.data.Dataset, a PyDataset, (x, y), "
                 f"or (x, y, sample_weight). It returned {type(given).__name__}."
+            )
+        if self.steps is not None and not isinstance(given, tf.data.Dataset):
+            raise ValueError(
+                "Expected validation data as arrays or a tf.data.Dataset with `validation_steps`. "
+                f"Received: {type(given).__name__}. Leave `validation_steps` out, and let its "
+                "length be the number of batches."
             )
         if "repeatable" not in self._kept:
             self._kept["repeatable"] = isinstance(given, tf.data.Dataset) and _same_order_twice(
@@ -259,6 +273,7 @@ def source_of(
     given: Any,
     batch_size: int,
     output_names: tuple[str, ...] | None,
+    steps: int | None = None,
 ) -> Source:
     """Return validation data as a `Source`.
 
@@ -266,9 +281,10 @@ def source_of(
         given: `(x, y)`, `(x, y, sample_weight)` or a list of these, a dataset or a function.
         batch_size: For arrays.
         output_names: As in `Source`.
+        steps: As in `Source`.
     """
     x, y, weight = (*given, None)[:3] if isinstance(given, tuple | list) else (given, None, None)
-    return Source(x, y, weight, batch_size, False, output_names)
+    return Source(x, y, weight, batch_size, False, output_names, steps)
 
 
 def _taken(tensors: Any, rows: tf.Tensor) -> Any:

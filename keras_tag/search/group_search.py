@@ -235,13 +235,11 @@ class GroupSearch:
         arguments.checked_choice("strategy", strategy, (None, "mirrored"))
         workers = Workers(executor)
         train, valid = arguments.sources(given, self._output_names)
-        fit = {
-            name: given[name]
-            for name in ("epochs", "steps_per_epoch", "validation_steps", "validation_freq")
-        }
+        fit = {name: given[name] for name in ("epochs", "steps_per_epoch", "validation_freq")}
+        described = {"train": train.describe(), "valid": valid.describe()}
         settings = {
             "search": self._settings,
-            "fit": {**fit, "train": train.describe(), "valid": valid.describe()},
+            "fit": {**fit, "validation_steps": validation_steps, **described},
         }
         if not workers.here:
             arguments.check_data_travels(x, validation_data)

@@ -29,7 +29,7 @@ class Progress:
     def begin(self, outcome: Outcome) -> None:
         """Say that a training begins."""
         if self._bar is not None:
-            self._bar.set_description(f"training {outcome.number}: {', '.join(outcome.group)}")
+            self._bar.set_description(f"training {outcome.number}: {_words(outcome)}")
 
     def end(self, outcome: Outcome, best: float | None) -> None:
         """Say that a training has ended.
@@ -44,7 +44,7 @@ class Progress:
             self._bar.update()
         elif self._lines:
             print(
-                f"training {outcome.number} ({', '.join(outcome.group)}): {outcome.status} after "
+                f"training {outcome.number} ({_words(outcome)}): {outcome.status} after "
                 f"{outcome.epochs} epochs, {outcome.seconds:.1f} s; best total {said}",
                 flush=True,
             )
@@ -54,3 +54,9 @@ class Progress:
         if self._bar is not None:
             self._bar.set_description("search")
             self._bar.close()
+
+
+def _words(outcome: Outcome) -> str:
+    if outcome.kind == "joint":
+        return f"joint run, all {len(outcome.group)} tasks"
+    return ", ".join(outcome.group)

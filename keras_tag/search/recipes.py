@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_tag.grouped_model import GroupedModel
+from keras_tag.grouped_model.network_optimizers import copy_of
 from keras_tag.search import arguments as given_arguments
 from keras_tag.search.data import zeros
 from keras_tag.selection import Grouping
@@ -65,9 +66,9 @@ class Compiled:
             The arguments, with a `FromConfig` in the place of every object that holds state.
         """
         config = compile_config(self.model)
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        copy_of(self.model.optimizer)  # Refuses one that its configuration does not describe.
         chosen: dict[str, Any] = {
-            "optimizer": FromConfig.of(optimizer),
+            "optimizer": FromConfig.of(self.model.optimizer),
             "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),
             "loss_weights": self._loss_weights(config.get("loss_weights"), tasks),
             "run_eagerly": self.model.run_eagerly,
@@ -75,7 +76,15 @@ class Compiled:
             "jit_compile": config.get("jit_compile", "auto"),
         }
         for name in ("metrics", "weighted_metrics"):
-            given = keras.saving.deserialize_keras_object(config.get(name))
+            try:
+                given = keras.saving.deserialize_keras_object(config.get(name))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Expected `{name}` that can be made again for every network. Keras can't: "
+                    f"{error}. Define their functions and classes at the top level of a module "
+                    "(or register them by `keras.saving.register_keras_serializable`), or give "
+                    "`build`, which compiles every network itself."
+                ) from error
             by_task = self._by_task(given, name, tasks) or None
             chosen[name] = keras.tree.map_structure(FromConfig.of_metric, by_task)
         return {name: value for name, value in chosen.items() if value is not None}

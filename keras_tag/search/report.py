@@ -14,6 +14,8 @@ from keras_tag.search.summary import duration, number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# How small a picture may be shown, relative to its own size.
+_LEAST_SCALE = 0.75
 # Text stays text: it is small, can be searched, and is drawn in the reader's font.
 _SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_tag"}
 
@@ -56,11 +58,20 @@ def report_html(results: Results) -> str:
     )
     environment.filters |= {"number": number, "duration": duration}
     template = environment.get_template("report.html.j2")
+    grouping = results.grouping()
+    indices = {frozenset(group): index for index, group in enumerate(grouping.groups)}
+    networks = {
+        outcome.number: indices[frozenset(outcome.group)]
+        for outcome in results.done
+        if frozenset(outcome.group) in indices
+    }
     return template.render(
         results=results,
         problem=results.problem,
-        grouping=results.grouping(),
+        grouping=grouping,
+        networks=networks,
         tasks=results.tasks(),
+        singles=any(row.single is not None for row in results.tasks()),
         verdict=results.verdict(),
         parameters=results.parameters(),
         pictures=pictures(results),
@@ -147,4 +158,6 @@ def svg(figure: "Figure") -> str:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    return text[text.index("<svg") :]
+    # On narrow screens it is scrolled, rather than made so small that it can't be read.
+    least = round(_LEAST_SCALE * 96 * figure.get_figwidth())
+    return text[text.index("<svg") :].replace("<svg", f'<svg style="min-width: {least}px"', 1)

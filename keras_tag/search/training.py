@@ -169,11 +169,14 @@ class Training:
                 kept = {name: (Path(own) / name).read_bytes() for name in _KEPT}
             return dataclasses.replace(done, files=kept)
         except Exception as error:
+            said = str(error)
+            if not isinstance(error, FailedTraining):
+                said = "".join(traceback.format_exception_only(error)).strip()
             failed = dataclasses.replace(
                 self.outcome,
                 status="failed",
                 seconds=round(time.monotonic() - began, 3),
-                error="".join(traceback.format_exception_only(error)).strip(),
+                error=said,
             )
             return Result(failed, None, None if shared else {}, is_of_the_disk(error))
 

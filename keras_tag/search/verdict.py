@@ -74,10 +74,10 @@ class Verdict:
             return "No networks were found that are better than the joint run."
         told = "more than luck" if self.told_from_luck else "not told from luck"
         return (
-            f"Gain over the joint run: {self.reached:.4g} on the validation data; without the luck "
-            f"of networks {self.expected:.4g}, 90 % interval {self.low:.4g} to {self.high:.4g}: "
-            f"{told}. (Networks differ by {self.noise:.1%} of their loss by luck, estimated from "
-            f"{self.networks} of them.)"
+            f"Gain over the joint run, summed over the tasks: {self.reached:.4g} on the validation "
+            f"data, {told}. Without the luck of networks it is estimated at {self.expected:.4g}, "
+            f"90 % interval {self.low:.4g} to {self.high:.4g}. (Networks trained alike differ by "
+            f"{self.noise:.1%} of their loss; estimated from {self.networks} of them.)"
         )
 
 

@@ -25,6 +25,35 @@ def uncompiled_subclassed():
     return model
 
 
+def strange_name():
+    inputs = keras.Input((8,))
+    outputs = {name: keras.layers.Dense(1)(inputs) for name in ("left eye", "nose")}
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", "mse")
+    return model
+
+
+def of_no_module(y, y_pred):
+    return y
+
+
+of_no_module.__name__ = "local"
+
+
+def undecayed():
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return X, Y
+
+
 def one_task():
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, name="depth")])
     model.compile("adam", "mse")
@@ -45,6 +74,13 @@ def one_task():
         ({"model": None, "build": 3}, TypeError, "`build` to be a function"),
         ({"model": None, "build": lambda tasks: None}, ValueError, "Expected `tasks`"),
         ({"model": one_task()}, ValueError, "at least two tasks"),
+        ({"model": strange_name()}, ValueError, r"Received: \['left eye'\]"),
+        (
+            {"model": compiled(metrics={"depth": [of_no_module]})},
+            ValueError,
+            r"`metrics` that can be made again.*or give `build`",
+        ),
+        ({"model": compiled(optimizer=undecayed())}, ValueError, "exclude_from_weight_decay"),
         ({"tasks": ["depth"]}, ValueError, "at least two tasks"),
         ({"tasks": ["depth", "hair"]}, ValueError, "distinct `tasks`"),
         ({"budget": 0}, ValueError, "`budget` to be an integer of at least 1"),
@@ -82,6 +118,7 @@ def test_the_constructor_names_what_it_can_not_use(arguments, error, message, tm
         ({"validation_data": (v for v in [X])}, "generator"),
         ({"y": None, "validation_split": 0.5}, "Expected labels"),
         ({"validation_data": ENDLESS}, "Expected `validation_steps`"),
+        ({"validation_data": Batches(), "validation_steps": 1}, "Leave `validation_steps` out"),
         ({"x": ENDLESS, "y": None, "validation_data": [X, Y]}, "Expected `steps_per_epoch`"),
     ],
 )

@@ -156,14 +156,23 @@ def test_datasets_and_functions_that_return_them(tmp_path):
     def shuffled():
         return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(96).batch(32)
 
-    valid = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    valid = tf.data.Dataset.from_tensor_slices((x, y)).batch(32).repeat()
     weights = []
     for name in ("one", "two"):
         search = keras_tag.GroupSearch(
             toys.compiled(), 2, trainings=1, directory=tmp_path, project_name=name
         )
-        search.search(shuffled, validation_data=valid, epochs=2, verbose=0)
+        search.search(shuffled, validation_data=valid, validation_steps=2, epochs=2, verbose=0)
         weights.append(toys.weights_of(tmp_path / name))
     assert weights[0].keys() == weights[1].keys()
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name])
+    # Every epoch of every network was validated on the same two batches.
+    for outcome in search.results.done:
+        network = keras_tag.build_from(toys.compiled(), verbose=False)(outcome.group)
+        network.load_weights(tmp_path / f"two/training_{outcome.number:04d}/best.weights.h5")
+        predicted = network.predict(x[:64], verbose=0)
+        for task, reached in outcome.objective.items():
+            assert reached == pytest.approx(
+                np.mean((predicted[task] - y[task][:64]) ** 2), rel=1e-5
+            )

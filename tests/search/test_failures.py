@@ -30,7 +30,8 @@ class Raises(keras.callbacks.Callback):
 
 
 def search_with(folder, wanted, error, **arguments):
-    search = keras_tag.GroupSearch(compiled(), 2, directory=folder, **{"trainings": 2, **arguments})
+    model = compiled(run_eagerly=True)  # Tracing takes longer than these few steps.
+    search = keras_tag.GroupSearch(model, 2, directory=folder, **{"trainings": 2, **arguments})
 
     def run(**more):
         search.search(X, Y, callbacks=lambda group: [Raises(group, wanted, error)], **FEW | more)

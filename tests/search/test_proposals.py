@@ -70,6 +70,9 @@ def test_lone_tasks_come_first_where_they_are_asked_for():
         (Limits(9, max_cost=4.9), 0),
         (Limits(9, timeout=46.0), 0),
         (Limits(9, timeout=46.1), 6),
+        (Limits(9, max_cost=6.0, timeout=46.1), 2),
+        (Limits(4, max_cost=6.0, timeout=46.1), 1),
+        (Limits(9, max_cost=6.0, timeout=46.0), 0),
     ],
 )
 def test_limits_hold_in_every_currency(limits, allowed):
