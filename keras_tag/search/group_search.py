@@ -211,7 +211,7 @@ class GroupSearch:
             shuffle: As in `fit`.
             sample_weight: As in `fit`.
             steps_per_epoch: As in `fit`.
-            validation_steps: As in `fit`.
+            validation_steps: As in `fit`, but every validation reads the same first batches.
             validation_batch_size: As in `fit`.
             validation_freq: As in `fit`.
             executor: What trains the groups: anything with `submit(function, *args) -> Future`

@@ -7,21 +7,6 @@ import pytest
 import keras_tag
 from keras_tag.command import main as cli
 
-TINY = (
-    "demo --epochs 1 --positions 2 --tasks loop,odd --budget 2 --train-size 130 --trainings 1 --out"
-)
-
-
-@pytest.mark.slow
-def test_the_demo_searches_and_writes_its_report(tmp_path, capsys):
-    folder = tmp_path / "demo"
-    for _ in range(2):  # The second time there is nothing left to train.
-        assert cli.main([*TINY.split(), str(folder)]) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("training 0 (") == printed.count("training 1 (") == 1
-    assert printed.count("networks for 4 tasks") == 2
-    assert "left_odd" in (folder / "report.html").read_text("utf-8")
-
 
 def test_help_names_every_option_and_default(capsys):
     with pytest.raises(SystemExit) as ended:

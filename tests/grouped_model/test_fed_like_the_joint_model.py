@@ -42,7 +42,10 @@ METRICS = {"d": ["mae"], "b": ["mse"], "a": ["mae"], "c": ["mse"]}
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", quick(["list", "dict"], ["list"]))
-@pytest.mark.parametrize("groups", [[("a", "b"), ("c", "d")], [("b", "d")], [("c",)]])
+@pytest.mark.parametrize(
+    "groups",
+    [[("a", "b"), ("c", "d")], pytest.param([("b", "d")], marks=pytest.mark.nightly), [("c",)]],
+)
 def test_lists_are_in_the_joint_models_order(kind, groups, fed, tmp_path):
     """The oracle is plain Keras, fed by the same lists."""
     x, y, weight = fed
@@ -165,7 +168,12 @@ def factors(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "as_list"), [("keras variable", False), ("tf variable", True), ("arrays", False)]
+    ("kind", "as_list"),
+    [
+        ("keras variable", False),
+        ("tf variable", True),
+        pytest.param("arrays", False, marks=pytest.mark.nightly),
+    ],
 )
 def test_loss_weights_may_change_while_fit_runs(kind, as_list, fed):
     x, y, _ = fed

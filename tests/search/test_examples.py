@@ -8,7 +8,10 @@ import pytest
 import toys
 
 import keras_tag
+from keras_tag.command import main as cli
 from keras_tag.datasets.digits import compose_digits
+from keras_tag.demo import DemoSettings, run_demo
+from keras_tag.demo.network import Recipe, build_network
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +68,27 @@ def test_a_small_cnn_on_images_with_early_stopping_and_an_auc(tmp_path):
     total = sum(row.reached for row in search.results.tasks())
     assert total >= sum(row.joint for row in search.results.tasks())
     search.report(tmp_path / "report.html")
+
+
+TINY = "demo --epochs 1 --positions 2 --tasks loop,odd --train-size 130 --trainings 1 --budget 2"
+
+
+def test_the_overlaid_digits_by_the_command(tmp_path, capsys):
+    folder = tmp_path / "demo"
+    assert cli.main([*TINY.split(), "--out", str(folder)]) == 0
+    settings = DemoSettings(
+        budget=2, trainings=1, tasks=("loop", "odd"), positions=2, epochs=1, train_size=130
+    )
+    search = run_demo(folder, settings)  # There is nothing left to train.
+    printed = capsys.readouterr().out
+    assert printed.count("training 0 (joint run") == printed.count("training 1 (") == 1
+    assert "networks for 4 tasks" in printed
+    assert "left_odd" in (folder / "report.html").read_text("utf-8")
+    x = compose_digits(2, ("loop", "odd"), 0, train_size=130)["train"].images[:8]
+    own = Recipe()
+    assert_serves_the_chosen_networks(
+        search, x, lambda tasks: build_network(tasks, x.shape[1:], own.units, 0)
+    )
 
 
 @keras.saving.register_keras_serializable("tests")
