@@ -37,7 +37,7 @@ MODELS = ["keras-hub>=0.18.1", "keras-rs>=0.3"]
 # For keras_tag.callbacks.AffinityLogger: TensorFlow no longer brings it.
 TENSORBOARD = ["tensorboard>=2.20"]
 # The trainings of a search on a cluster.
-RAY = ["ray>=2.50"]
+RAY = ["ray>=2.51"]  # The first whose commands work with today's click.
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
 EXTRAS = {
     "datasets": DATASETS,
@@ -58,6 +58,7 @@ EXTRAS = {
         *DATASETS,
         *TENSORBOARD,
         *MODELS,
+        *RAY,
     ],
     "lint": [
         # A formatter that changes between releases would fail CI for nobody's fault.

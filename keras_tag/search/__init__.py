@@ -9,8 +9,11 @@ best model afterwards are the same thing: read the folder, do the next step.
 | `group_search` | settings, Keras's `fit` arguments | the object that a user holds |
 | `ledger` | the folder | outcomes; nothing else writes there but a training into its own folder |
 | `proposals` | outcomes, what is running, limits | the next groups: a pure function |
-| `training` | one specification | one outcome |
-| `networks` | a compiled model (or `build`) and a group | a compiled network of that group |
+| `runner` | all of these | what is trained next, until limits are reached |
+| `training` | one specification, which can be sent | one result |
+| `workers` | an executor, or none | trainings run in its processes, or in this one |
+| `networks` | a compiled model (or `build`) | a recipe for any group |
+| `recipes` | what a network is made of, which can be sent | a compiled network of the group |
 | `data` | what `fit` was given | batches whose order follows from a training's seed and epoch |
 | `objectives` | logs | a number by task |
 | `verdict` | outcomes, the gain model | the gain over the joint run, and whether it is luck |

@@ -77,9 +77,19 @@ class RayExecutor(Executor):
             **kwargs: The same, by name.
 
         Returns:
-            What it returned. A worker that was lost for good is an exception of Ray's.
+            What it returned. A worker that was lost for good is an exception of Ray's. To cancel
+            it ends the task.
         """
-        future: Future[Any] = self._task.remote(fn, *args, **kwargs).future()
+        import ray
+
+        task = self._task.remote(fn, *args, **kwargs)
+        future: Future[Any] = task.future()
+
+        def end(future: "Future[Any]") -> None:
+            if future.cancelled():
+                ray.cancel(task, force=True)
+
+        future.add_done_callback(end)
         return future
 
 

@@ -15,30 +15,27 @@ TASKS = ("loop", "odd")
 
 
 class KillOnce(keras.callbacks.TerminateOnNaN):
-    """Kills a worker of a pool, or a node of Ray, in the middle of a training, as a host may.
+    """Kills processes in the middle of a training, once, as the kernel or a host may.
 
     Args:
-        folder: Where the processes of nodes are noted, as `node_<IP address>`.
+        marker: A file that says that it was done.
+        others: Numbers of processes that are killed before this one.
+        only: A name in the environment of those workers that do it; None: all.
     """
 
-    def __init__(self, folder):
+    def __init__(self, marker, others=(), only=None):
         super().__init__()
-        self.folder = Path(folder)
+        self.marker, self.others, self.only = marker, others, only
 
     def on_epoch_end(self, epoch, logs=None):
-        if len(self.model.output_names) == 4:  # The joint run, which is in no worker.
+        # The joint run, which has four outputs, is in no worker.
+        if len(self.model.output_names) == 4 or (self.only and self.only not in os.environ):
             return
-        killed = [os.getpid()]
-        if "ray" in sys.modules:
-            here = os.environ.get("SECOND_NODE")
-            if here is None:
-                return
-            killed = [os.getpid(), *map(int, (self.folder / "second").read_text().split())]
         try:
-            (self.folder / "kill").touch(exist_ok=False)
+            self.marker.touch(exist_ok=False)
         except FileExistsError:
             return
-        for process in reversed(killed):
+        for process in (*self.others, os.getpid()):
             os.kill(process, signal.SIGKILL)
 
 
@@ -57,23 +54,32 @@ def network():
     return model, digits
 
 
-def search_in(folder, name, executor=None, callbacks=(), **arguments):
+def search_in(folder, name, executor, callbacks):
     import keras_tag
 
     model, digits = network()
     search = keras_tag.GroupSearch(
-        model, **{"budget": 2, "trainings": 2, **arguments}, directory=folder, project_name=name
+        model, budget=2, trainings=2, directory=folder, project_name=name
     )
-    search.search(
-        digits.images,
-        digits.labels,
-        validation_split=0.4,
-        epochs=2,
-        verbose=2,
-        executor=executor,
-        callbacks=callbacks,
-    )
-    return search
+    fit = {"epochs": 2, "verbose": 2, "executor": executor, "callbacks": callbacks}
+    if name.startswith("pool"):
+        # What is sent fits into a pipe: a worker whose search is killed never waits for the rest.
+        search.search(train, validation_data=valid, **fit)
+    else:
+        search.search(digits.images, digits.labels, validation_split=0.4, **fit)
+
+
+def train():
+    return part(slice(96))
+
+
+def valid():
+    return part(slice(96, None))
+
+
+def part(rows):
+    digits = compose_digits(2, TASKS, 0, train_size=160)["train"]
+    return digits.images[rows], {task: labels[rows] for task, labels in digits.labels.items()}
 
 
 def pool():
@@ -88,17 +94,21 @@ def main(folder, stages):
     tf.config.experimental.enable_op_determinism()
     pools = []
     for stage in stages:
-        kill = [KillOnce(folder)] if stage.endswith("killed") else ()
+        callbacks = []
         if stage == "here":
             executor = None
         elif stage == "pool":
             executor = pool()
             pools.append(executor)
+            if "KILL_SEARCH" in os.environ:
+                callbacks = [KillOnce(folder / "search killed", [os.getpid()])]
         elif stage == "pool_killed":
 
             def executor():
                 # The pool that there is, and another when it is broken.
                 return pools.pop() if pools else pool()
+
+            callbacks = [KillOnce(folder / "worker killed")]
         else:
             import ray
 
@@ -106,7 +116,10 @@ def main(folder, stages):
                 ray.init(address=os.environ["RAY_HEAD"], log_to_driver=False)
             executor = keras_tag.RayExecutor()
             print("workers", executor.max_workers, flush=True)
-        search_in(folder, stage, executor, kill)
+            if stage == "ray_killed":
+                node = int((folder / "second node").read_text())
+                callbacks = [KillOnce(folder / "node killed", [node], "SECOND_NODE")]
+        search_in(folder, stage, executor, callbacks)
         print(stage, "done", flush=True)
 
 

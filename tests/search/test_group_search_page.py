@@ -1,15 +1,18 @@
-"""The table of docs/group_search.md is that of the committed result."""
+"""The tables of the pages about searches are those of the committed results."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
 
-def test_the_table_of_the_page_is_the_committed_result():
-    from benchmarks.group_search import FILE, table_of
-
-    table = table_of(json.loads(FILE.read_text("utf-8")))
-    assert table in (ROOT / "docs" / "group_search.md").read_text("utf-8")
+@pytest.mark.parametrize("name", ["group_search", "cluster"])
+def test_the_table_of_the_page_is_the_committed_result(name):
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    table = benchmark.table_of(json.loads(benchmark.FILE.read_text("utf-8")))
+    assert table in (ROOT / "docs" / f"{name}.md").read_text("utf-8")

@@ -18,7 +18,7 @@ from keras_tag.search.ledger import Ledger
 from keras_tag.search.objectives import objectives_by_task
 from keras_tag.search.proposals import Limits, Problem
 from keras_tag.search.runner import Runner, _Loop
-from keras_tag.search.training import Result
+from keras_tag.search.training import Result, Training
 from keras_tag.search.workers import Workers
 
 
@@ -158,6 +158,32 @@ def test_a_lost_worker_costs_one_try_and_three_mark_the_training(tmp_path):
     assert "node lost" in failed.error
     for name, content in kept.items():
         assert (runner.ledger.folder_of(2) / name).read_bytes() == content
+
+
+class Unpicklable(Exception):
+    """As those of libraries that hold a connection."""
+
+    def __init__(self, more, lock):
+        super().__init__(more)
+        self.lock = lock
+
+
+class Raises(Training):
+    """A training that ends in an exception."""
+
+    def __init__(self, outcome, folder):
+        super().__init__(outcome, folder, *[None] * 7)
+
+    def run(self):
+        raise Unpicklable("the connection is gone", threading.Lock())
+
+
+def test_an_exception_that_cannot_be_pickled_comes_back_as_text(tmp_path):
+    asked = made_up.outcomes()[1]
+    result = pickle.loads(pickle.dumps(Raises(asked, tmp_path).result()))
+    assert (result.outcome.status, result.outcome.group) == ("failed", asked.group)
+    assert "Unpicklable: the connection is gone" in result.outcome.error
+    assert not result.full
 
 
 class Pickles(Executor):
