@@ -16,10 +16,10 @@ def labels(**widths):
 
 def application(name):
     backbone = getattr(keras.applications, name)(
-        weights=None, include_top=False, input_shape=(64, 64, 3), pooling="avg"
+        weights=None, include_top=False, input_shape=(32, 32, 3), pooling="avg"
     )
     outputs = {task: L.Dense(1, name=task)(backbone.output) for task in "abc"}
-    x = np.random.default_rng(0).uniform(0, 255, size=(ROWS, 64, 64, 3)).astype("float32")
+    x = np.random.default_rng(0).uniform(0, 255, size=(ROWS, 32, 32, 3)).astype("float32")
     return keras.Model(backbone.input, outputs), x, labels(a=1, b=1, c=1), "mse"
 
 
