@@ -3,11 +3,12 @@
     python -m benchmarks.start                # every case that start.json does not have yet
     python -m benchmarks.start --rounds 3     # until every case was run so often
     python -m benchmarks.start mlp-9          # only these cases
+    python -m benchmarks.start --table        # the table of docs/cost.md
 
 A child process builds a model and fits it for three steps. It says the CPU and wall seconds of
 `fit`, when the first probed and the first plain step had ended, and by how much the peak of
 resident memory grew. What a process costs before `fit` (imports, building the model) is not
-counted. With `every=2` steps 0 and 2 are probed, and step 1 is plain.
+counted. With `every=2` the first step is plain, and the other two are probed.
 """
 
 import argparse
@@ -24,42 +25,60 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).with_suffix(".json")
-CASES = [("mlp", n) for n in (4, 9, 40, 100)]
-CASES += [(network, 4) for network in ("cnn", "efficientnet", "lstm", "distilbert")]
+# Network and tasks, the cheapest first.
+CASES = [("mlp", 4), ("cnn", 4), ("lstm", 3), ("mlp", 9), ("distilbert", 4), ("unet", 3)]
+CASES += [("mlp", 40), ("resnet50v2", 5), ("efficientnet", 4), ("mlp", 100)]
 KINDS = ("plain", "tag")
 STEPS, BATCH = 3, 16
 
 
-def trunk(network: str) -> tuple[Any, Any, Any]:
-    """The input, the output of the shared layers, and a batch."""
+def trunk(network: str) -> tuple[Any, list[Any], Any]:
+    """The input, what the heads stand on (in turn), and a batch."""
     import keras
     import numpy as np
 
     rng, layers = np.random.default_rng(0), keras.layers
+    if network == "distilbert":
+        import keras_hub
+
+        backbone = keras_hub.models.DistilBertBackbone(1000, 2, 2, 64, 128, max_sequence_length=32)
+        tokens = rng.integers(1, 1000, (STEPS * BATCH, 32)).astype("int32")
+        batch = {"token_ids": tokens, "padding_mask": np.ones_like(tokens)}
+        return backbone.input, [backbone.output[:, 0, :]], batch
     if network == "mlp":
         inputs = keras.Input((32,))
-        h = layers.Dense(64, "relu")(layers.Dense(64, "relu")(inputs))
+        features = [layers.Dense(64, "relu")(layers.Dense(64, "relu")(inputs))]
     elif network == "cnn":
         inputs = h = keras.Input((32, 32, 3))
         for filters in (16, 32, 64):
             h = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(h)
             h = layers.Activation("relu")(layers.BatchNormalization()(h))
-        h = layers.GlobalAveragePooling2D()(h)
-    elif network == "efficientnet":
-        inputs = keras.Input((64, 64, 3))
-        h = keras.applications.EfficientNetB0(False, None, inputs, pooling="avg").output
+        features = [layers.GlobalAveragePooling2D()(h)]
     elif network == "lstm":
-        inputs = keras.Input((16, 8))
-        h = layers.LSTM(32)(layers.LSTM(32, return_sequences=True)(inputs))
+        # Heads at three depths.
+        inputs = h = keras.Input((16, 8))
+        features = []
+        for _ in range(3):
+            h = layers.LSTM(32, return_sequences=True)(h)
+            features.append(layers.GlobalAveragePooling1D()(h))
+    elif network == "unet":
+        inputs = h = keras.Input((64, 64, 3))
+        skips = []
+        for filters in (16, 32, 64):
+            h = layers.Conv2D(filters, 3, padding="same", activation="relu")(h)
+            skips.append(layers.BatchNormalization()(h))
+            h = layers.MaxPooling2D()(skips[-1])
+        h = layers.Conv2D(128, 3, padding="same", activation="relu")(h)
+        for filters, skip in zip((64, 32, 16), reversed(skips), strict=True):
+            h = layers.Conv2DTranspose(filters, 2, strides=2)(h)
+            h = layers.Concatenate()([h, skip])
+            h = layers.Conv2D(filters, 3, padding="same", activation="relu")(h)
+        features = [h]
     else:
-        import keras_hub
-
-        backbone = keras_hub.models.DistilBertBackbone(1000, 2, 2, 64, 128, max_sequence_length=32)
-        tokens = rng.integers(1, 1000, (STEPS * BATCH, 32)).astype("int32")
-        inputs = backbone.input
-        batch = {"token_ids": tokens, "padding_mask": np.ones_like(tokens)}
-        return inputs, backbone.output[:, 0, :], batch
-    return inputs, h, rng.normal(size=(STEPS * BATCH, *inputs.shape[1:])).astype("float32")
+        made = {"efficientnet": "EfficientNetB0", "resnet50v2": "ResNet50V2"}[network]
+        inputs = keras.Input((64, 64, 3))
+        features = [getattr(keras.applications, made)(False, None, inputs, pooling="avg").output]
+    return inputs, features, rng.normal(size=(STEPS * BATCH, *inputs.shape[1:])).astype("float32")
 
 
 def child(network: str, tasks: int, kind: str) -> dict[str, Any]:
@@ -68,15 +87,19 @@ def child(network: str, tasks: int, kind: str) -> dict[str, Any]:
     import numpy as np
 
     keras.utils.set_random_seed(0)
-    inputs, h, x = trunk(network)
+    inputs, features, x = trunk(network)
     names = [f"task_{i}" for i in range(tasks)]
-    model = keras.Model(inputs, {n: keras.layers.Dense(1, "sigmoid", name=n)(h) for n in names})
+    heads = {
+        name: keras.layers.Dense(1, "sigmoid", name=name)(features[i % len(features)])
+        for i, name in enumerate(names)
+    }
+    model = keras.Model(inputs, heads)
     if kind == "tag":
         from keras_tag import TAGModel
 
         model = TAGModel(model, every=2)
     model.compile("adam", loss=dict.fromkeys(names, "binary_crossentropy"), jit_compile=False)
-    y = {n: np.zeros((STEPS * BATCH, 1), "float32") for n in names}
+    y = {n: np.zeros((STEPS * BATCH, *h.shape[1:]), "float32") for n, h in heads.items()}
     ended = {}
     before = resource.getrusage(resource.RUSAGE_SELF)
     begun = time.perf_counter()
@@ -116,6 +139,26 @@ def ratios(rows: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     }
 
 
+def table(result: dict[str, Any]) -> str:
+    """The table of docs/cost.md, of the cases that were measured."""
+    rows = [
+        "| network | n | plain, CPU s | `TAGModel`, CPU s | ratio | first plain step, wall | "
+        "peak memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for network, tasks in CASES:
+        case = result["cases"].get(f"{network}-{tasks}", {})
+        if "ratio" not in case:
+            continue
+        ratio = case["ratio"]
+        cpu = [statistics.median(r["cpu_seconds"] for r in case["runs"][kind]) for kind in KINDS]
+        rows.append(
+            f"| {network} | {tasks} | {cpu[0]:.1f} | {cpu[1]:.1f} | {ratio['cpu_seconds']} | "
+            f"{ratio['first_plain_step_ended']} | {ratio['peak_mb']} |"
+        )
+    return "\n".join(rows)
+
+
 def main(cases: list[str], rounds: int) -> None:
     """Run what is missing, and write the result file after every process."""
     result = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {"cases": {}}
@@ -145,10 +188,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", help="such as mlp-9; all if none are given")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the table of docs/cost.md")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         network, tasks, kind = arguments.child
         print(json.dumps(child(network, int(tasks), kind)))
+    elif arguments.table:
+        print(table(json.loads(RESULT.read_text("utf-8"))))
     else:
         main(arguments.cases, arguments.rounds)

@@ -12,8 +12,9 @@ import keras
 import tensorflow as tf
 
 from keras_tag.tag_model import checks
+from keras_tag.tag_model.backward import Backward
 from keras_tag.tag_model.shadow_optimizer import ShadowOptimizer
-from keras_tag.tag_model.sharing import Sharing, connections, find_sharing
+from keras_tag.tag_model.sharing import Sharing, find_sharing
 from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.output_columns import label_columns
 from keras_tag.training.task_losses import TaskLosses
@@ -75,25 +76,17 @@ class CompiledTasks:
             return self.losses_of(wrapped.compute_output_spec(wrapped.inputs))
         return self._losses
 
-    def find_sharing(
-        self,
-        tasks: Sequence[str],
-        losses: Sequence[tf.Tensor],
-        sources: Sequence[tf.Tensor],
-        tape: tf.GradientTape,
-    ) -> Sharing:
+    def find_sharing(self, tasks: Sequence[str], backward: Backward) -> Sharing:
         """Find which task uses which trainable variable, and keep it.
 
         Args:
             tasks: The n task names.
-            losses: The tasks' losses, recorded on the tape.
-            sources: The values of the trainable variables, recorded on the tape.
-            tape: A persistent tape.
+            backward: The backward passes of their losses.
         """
         known, trainable = self._sharing, self._model.trainable_variables
         # A layer may have been frozen since.
         if known is None or list(map(id, known.trainable)) != list(map(id, trainable)):
-            used = connections(losses, sources, tape)
+            used = backward.connections()
             known = self._sharing = find_sharing(tasks, trainable, used, self._moves)
         return known
 

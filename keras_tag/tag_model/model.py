@@ -43,11 +43,12 @@ class TAGModel(CheckedModel):
     Args:
         model: The model to train, with at least two outputs (a flat dict or list of them). It is
             wrapped, never cloned: training the `TAGModel` trains it.
-        every: Probe when the number of steps taken is a multiple of this. None: every 10th step,
-            in a `fit` of more than 1,000 steps so that 100 steps are probed, from 5,000 steps on
-            every 50th step; every 10th if the length of the data is not known. "auto": the first
-            steps of `fit` are timed; from then on `every` is the smallest number that keeps probing
-            below `overhead`. The number is printed; given instead of "auto" it repeats the run.
+        every: Probe when the number of steps taken is a multiple of this; the second step in place
+            of the first, which starts at once. None: every 10th step, in a `fit` of more than 1,000
+            steps so that 100 steps are probed, from 5,000 steps on every 50th step; every 10th if
+            the length of the data is not known. "auto": the first steps of `fit` are timed; from
+            then on `every` is the smallest number that keeps probing below `overhead`. The number
+            is printed; given instead of "auto" it repeats the run.
         overhead: With every="auto", the time for probes as a fraction of plain training.
         lookahead: How a task's step is taken. "gradient": `theta - rate * gradient`, the paper's
             equation 1. "optimizer": the compiled optimizer's real step, slots and all, on shadow
@@ -60,8 +61,7 @@ class TAGModel(CheckedModel):
             two tasks' losses depend on, found by gradient connection. Or those of them that
             belong to a sequence of layers or layer names, or for which a predicate
             `variable -> bool` is true.
-        steps: How many successive steps of the same task a look-ahead takes ("gradient" and
-            "optimizer").
+        steps: Successive steps of the same task in a look-ahead ("gradient" and "optimizer").
         missing: A label value that means "not labelled", such as -1. NaN always means so.
         probe_data: Where losses before and after are measured: None, the training batch itself; or
             other data, one batch `(x, y)` or `(x, y, sample_weight)` of arrays or a batched
@@ -222,8 +222,8 @@ class TAGModel(CheckedModel):
         history = self._record.history(all_parts=all_parts) if self._record.tasks else None
         if history is None or not history.count.any():
             raise ValueError(
-                "Expected at least one probe. Received none: call `fit` first (step t is probed "
-                f"when t % {self.probes_every} == 0, so the first step always is). If `fit` ran, "
+                "Expected at least one probe. Received none: call `fit` first, for two steps or "
+                f"more (the second is probed, and every {self.probes_every}th). If it ran them, "
                 "every loss was 0 or not finite, or no task had labels when it was its turn."
             )
         affinity = Affinity.from_history(self._record.tasks, history)
@@ -314,10 +314,10 @@ class TAGModel(CheckedModel):
         """Train as Keras does, with the callbacks that probing needs."""
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         if self.initial_weights is None and self.model.built:
-            # For networks that are to start where the joint model started.
             read = keras.ops.convert_to_tensor
             self.initial_weights = [read(weight).numpy() for weight in self.model.weights]
         given, prober = call.arguments, self._prober
+        prober.switch.verbose = given.get("verbose", "auto") != 0
         prober.batch_size = batch_size_of(given.get("x"), given.get("batch_size"))
         callbacks = given.get("callbacks")
         given["callbacks"] = with_own_callbacks(callbacks, self, self._record, prober.switch)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tag.tag_model.backward import Backward
 from keras_tag.tag_model.lookahead import ProbePoint, Task, Values
 from keras_tag.tag_model.sharing import Sharing
 from keras_tag.training.replicas import all_reduce_sum
@@ -168,7 +169,7 @@ class Probe:
         batch: Batch,
         y_pred: Any,
         tape: tf.GradientTape,
-        find_sharing: Callable[[Any, Any, tf.GradientTape], Sharing],
+        find_sharing: Callable[[Backward], Sharing],
         query: tuple[Any, Any, Any] | None = None,
         joint: JointGradient | None = None,
         source: Callable[[Any], tf.Tensor] = lambda v: v.value,
@@ -179,8 +180,7 @@ class Probe:
             batch: The batch the gradients are of.
             y_pred: Its outputs, computed under `tape`.
             tape: A persistent tape that is not recording any more.
-            find_sharing: Task losses, the values of the trainable variables that were read, tape
-                -> which variables are shared.
+            find_sharing: The backward passes -> which variables are shared.
             query: `(x, y, sample_weight)` of another batch on which losses before and after are
                 measured; None: the same batch.
             joint: Where to add up the gradients on all trainable variables, if anywhere.
@@ -191,7 +191,8 @@ class Probe:
         """
         with tape:
             before = self._losses(batch.labels, y_pred)
-        sharing = find_sharing(before, [source(v) for v in self._trainable], tape)
+        backward = Backward(before, [source(v) for v in self._trainable], tape)
+        sharing = find_sharing(backward)
         shared = sharing.variables
         values = [tf.stop_gradient(source(v)) for v in shared]
         moved = {id(v) for v in shared}
@@ -203,31 +204,28 @@ class Probe:
             with keras.StatelessScope(state_mapping=mapping):
                 return self._losses(on.labels, self._forward(on.x))
 
-        wanted = shared if joint is None else self._trainable
+        indices = [k for k, v in enumerate(self._trainable) if joint is not None or id(v) in moved]
 
         def gradient(task: Task) -> list[tf.Tensor]:
-            gradients = self._global(
-                tape.gradient(
-                    sources=[source(v) for v in wanted],
-                    **self._target(batch, task, before),
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
-            )
+            target, factors = self._target(batch, task, before)
+            gradients = self._global(backward.gradient(target, factors, indices))
             if joint is None:
                 return gradients
             assert isinstance(task, int)  # Every task, in turn.
             joint.add(task, gradients)
-            return [g for g, v in zip(gradients, wanted, strict=True) if id(v) in moved]
+            return [g for g, v in zip(gradients, self._trainable, strict=True) if id(v) in moved]
 
         def gradient_at(task: Task, at: Values) -> list[tf.Tensor]:
             at = [tf.stop_gradient(value) for value in at]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(at)
                 losses = losses_at(at, batch)
+            target, factors = self._target(batch, task, losses)
             return self._global(
                 inner.gradient(
-                    sources=at,
-                    **self._target(batch, task, losses),
+                    target,
+                    at,
+                    output_gradients=factors,
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
             )
@@ -238,14 +236,8 @@ class Probe:
                 tf.cast(self._weights[k], before[k].dtype) * self._backward_weight(batch, k, before)
                 for k in tasks
             ]
-            return self._global(
-                tape.gradient(
-                    list(before),
-                    [source(v) for v in shared],
-                    output_gradients=weighted,
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
-            )
+            on_shared = [k for k, v in enumerate(self._trainable) if id(v) in moved]
+            return self._global(backward.gradient(list(before), weighted, on_shared))
 
         if query is None:
             measured_on, losses_before = batch, before
@@ -278,14 +270,13 @@ class Probe:
         own = [loss * tf.cast(s, loss.dtype) for loss, s in zip(losses, batch.shares, strict=True)]
         return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
 
-    def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> dict[str, Any]:
-        """Return the start of a task's backward pass, as arguments for `tape.gradient`."""
-        weights = [self._backward_weight(batch, k, losses) for k in range(len(losses))]
+    def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> tuple[Any, Any]:
+        """Return what a task's backward pass begins with: the losses, and a factor on each."""
         if not isinstance(task, tf.Tensor):
-            return {"target": losses[task], "output_gradients": weights[task]}
+            return losses[task], self._backward_weight(batch, task, losses)
         # All losses, all but one with weight 0: one graph for every task.
-        chosen = [tf.where(task == k, weight, 0) for k, weight in enumerate(weights)]
-        return {"target": list(losses), "output_gradients": chosen}
+        weights = [self._backward_weight(batch, k, losses) for k in range(len(losses))]
+        return list(losses), [tf.where(task == k, weight, 0) for k, weight in enumerate(weights)]
 
     def _backward_weight(self, batch: Batch, task: int, losses: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the factor on a task's loss before its backward pass."""

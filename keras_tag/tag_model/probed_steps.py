@@ -6,6 +6,7 @@ own, not a part of the training step: TensorFlow's graph rewriter rounds some la
 the graph around them changes, and a probe that raises must move nothing.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,20 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from keras_tag.tag_model.early_variables import make_early
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.schedule import OFTEN, OverheadClock
+
+
+@contextmanager
+def announced(what: str, verbose: bool) -> Iterator[None]:
+    """Print a line that says what is done inside, and when it is done how long it took."""
+    begun = time.perf_counter()
+    if verbose:
+        print(f"\nkeras_tag: {what} (once) ...", end="", flush=True)
+    yield
+    if verbose:
+        print(f" {time.perf_counter() - begun:.0f} s", flush=True)
 
 
 @dataclass
@@ -29,6 +42,7 @@ class ProbeSwitch:
         reuses: The training step that is traced takes its joint gradient from its probe.
         gradient: That gradient, one tensor per trainable variable.
         last_step_probed: The latest step was probed.
+        verbose: The `fit` that runs tells what it does.
     """
 
     paused: bool = False
@@ -38,6 +52,7 @@ class ProbeSwitch:
     reuses: bool = False
     gradient: Any = None
     last_step_probed: bool = False
+    verbose: bool = False
     _coming: bool = False
 
     @contextmanager
@@ -161,6 +176,7 @@ class TrainFunctions(StepFunctions):
         self._record = record
         self._prober = prober
         self._same_batch: dict[Any, SameBatch] = {}
+        self._has_begun = False
         self._has_probed = False
         self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
 
@@ -185,6 +201,9 @@ class TrainFunctions(StepFunctions):
     def _step(self, iterator: Any) -> Any:
         executed = self._model.steps_per_execution
         probes = self._switch.last_step_probed = self._probes(self._record.step)
+        if not self._has_begun:
+            self._has_begun = True
+            make_early(self._model, iterator)
         train = self._function()
         if not probes:
             return self._counted(executed, lambda: train(iterator))
@@ -205,9 +224,11 @@ class TrainFunctions(StepFunctions):
         """Probe one batch and train on it."""
         if self._has_probed:
             self._record.finish_closing()
+            affinity, gradient = self._prober.probe(batch, iterator)
         else:
             self._record.separate()
-        affinity, gradient = self._prober.probe(batch, iterator)
+            with announced("building the probe", self._switch.verbose):
+                affinity, gradient = self._prober.probe(batch, iterator)
         if gradient is None:
             batches = self._batches(batch, iterator)
             logs = self._counted(1, lambda: train(batches), affinity)
@@ -268,4 +289,8 @@ class TrainFunctions(StepFunctions):
             return False
         if self._model.every == "auto":
             return self._clock.probes_next()
-        return step % self._model.probes_every == 0
+        # The first step comes at once: its probe, which has to be built, is made at the second.
+        every, executed = self._model.probes_every, self._model.steps_per_execution
+        if step <= executed < every:
+            return step == executed
+        return step % every == 0

@@ -294,7 +294,7 @@ class Prober:
             batch,
             y_pred,
             tape,
-            lambda *seen: compiled.find_sharing(losses.tasks, *seen),
+            lambda backward: compiled.find_sharing(losses.tasks, backward),
             None if query is None else keras.utils.unpack_x_y_sample_weight(query),
             joint,
             source,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Timed before `every` is chosen: a probe after some plain steps, a few times. The very first probe
-# and the very first plain step are traced and not timed.
+# Timed before `every` is chosen: a probe after some plain steps, a few times. The very first plain
+# step and the very first probe, in the second step, are traced and not timed.
 PLAIN_PER_PROBE = 4
 TIMED_PROBES = 5
 
@@ -55,7 +55,8 @@ class OverheadClock:
 
     def probes_next(self) -> bool:
         """Return whether the next step is to be probed."""
-        return self._steps == 0 or (self._steps - 1) % (PLAIN_PER_PROBE + 1) == PLAIN_PER_PROBE
+        steps = self._steps
+        return steps == 1 or (steps > 0 and steps % (PLAIN_PER_PROBE + 1) == 0)
 
     @contextmanager
     def timed(self) -> Iterator[None]:

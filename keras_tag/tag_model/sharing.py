@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +63,7 @@ def find_sharing(
     Args:
         tasks: The n task names.
         trainable: The model's trainable variables.
-        used: `[num_tasks, num_trainable]`, from `connections`.
+        used: `[num_tasks, num_trainable]`, from `Backward.connections`.
         chosen: None for every variable that two tasks depend on; otherwise only those of them
             for which this is true.
 
@@ -91,25 +90,6 @@ def find_sharing(
                 f"losses depend on. It selects none. The candidates are {candidates}."
             )
     return Sharing(tuple(tasks), tuple(trainable), used, shared)
-
-
-def connections(
-    losses: Sequence[tf.Tensor], sources: Sequence[Any], tape: tf.GradientTape
-) -> np.ndarray:
-    """Find which losses depend on which variables, through the recorded operations.
-
-    Args:
-        losses: One scalar per task, computed under `tape`.
-        sources: The values of the trainable variables that the forward pass read.
-        tape: A persistent tape that is not recording any more.
-
-    Returns:
-        `[num_tasks, num_trainable]`, bool.
-    """
-    sources = list(sources)
-    return np.array(
-        [[g is not None for g in tape.gradient(loss, sources)] for loss in losses], dtype=bool
-    ).reshape(len(losses), len(sources))
 
 
 def shared_filter(shared: Any) -> Callable[[Any], bool] | None:

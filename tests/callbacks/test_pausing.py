@@ -25,7 +25,7 @@ def test_paused_steps_are_not_probed_and_the_rhythm_goes_on():
     tag, note = probed(every=2), Note(pause=[3], resume=[7])
     x, y = data(steps=10)
     tag.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[note])
-    assert np.flatnonzero(note.probed).tolist() == [0, 2, 8]
+    assert np.flatnonzero(note.probed).tolist() == [1, 2, 8]
     assert tag.probes == 3
     assert not tag.probing_paused
 

@@ -106,5 +106,5 @@ class Log(keras.callbacks.Callback):
 
 
 def probes_of(steps):
-    """How many of the first so many steps are probed."""
-    return -(-steps // EVERY)
+    """How many of the first so many steps are probed: the second in place of the first."""
+    return 0 if steps == 1 else -(-steps // EVERY)

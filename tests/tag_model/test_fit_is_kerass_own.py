@@ -99,11 +99,16 @@ def test_a_saved_model_goes_on_where_it_was(kind, tmp_path):
     np.testing.assert_array_equal(loaded.affinity().mean, tag.affinity().mean)
 
 
-def test_step_t_is_probed_when_every_divides_t():
+def test_step_t_is_probed_when_every_divides_t_and_the_second_in_place_of_the_first():
     x, y = data(16 * 7, dtype="float32")
     tag = TAGModel(mlp(), every=3)
     tag.compile("sgd", loss=LOSS)
-    tag.fit(x, y, batch_size=16, verbose=0)  # steps 0 to 6: 0, 3, 6
+    probed = []
+    note = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: probed.append(tag.last_step_probed)
+    )
+    tag.fit(x, y, batch_size=16, verbose=0, callbacks=[note])  # steps 0 to 6
+    assert np.flatnonzero(probed).tolist() == [1, 3, 6]
     assert tag.affinity().count.min() == 3
     tag.fit(x, y, batch_size=16, verbose=0)  # steps 7 to 13: 9, 12
     assert tag.affinity().count.min() == 5

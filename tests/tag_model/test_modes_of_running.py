@@ -109,7 +109,7 @@ def test_several_steps_per_execution_probe_whole_executions():
         outer.compile("adam", loss=LOSS, steps_per_execution=2)
         outer.fit(x, y, batch_size=16, shuffle=False, verbose=0)
         runs.append(model.get_weights())
-    # Executions of steps 0-1, 2-3, 4-5, 6-7: the first and the third are probed, two steps each.
+    # Executions of steps 0-1, 2-3, 4-5, 6-7: the second and the third are probed, two steps each.
     assert outer.affinity().count.min() == outer.affinity().count.max() == 4
     for a, b in zip(*runs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)

@@ -171,3 +171,16 @@ def test_a_number_given_is_kept_whatever_the_length():
     tag.fit(numbered_steps(1200), verbose=0)
     assert tag.every == tag.probes_every == 7
     assert tag.probes == 172
+
+
+@pytest.mark.parametrize(("verbose", "times"), [(2, 1), (0, 0)])
+def test_the_progress_output_says_that_a_probe_is_built(verbose, times, capsys):
+    x, y = data(64)
+    tag = TAGModel(mlp(), every=2)
+    tag.compile("adam", loss=LOSS)
+    tag.fit(x, y, batch_size=16, verbose=verbose)
+    said = re.findall(
+        r"keras_tag: building the probe \(once\) \.\.\. \d+ s\n", capsys.readouterr().out
+    )
+    assert len(said) == times
+    assert tag.probes == 2

@@ -1,0 +1,90 @@
+"""Backward passes cut at the last common tensor are those of the tape."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tag_models import L
+
+from keras_tag.tag_model.backward import Backward, last_common_tensor
+
+
+def one_trunk(inputs):
+    h = L.Dense(4, "tanh", name="late")(L.Dense(5, "tanh", name="early")(inputs))
+    return [L.Dense(1, name=name)(h) for name in "abc"]
+
+
+def at_two_depths(inputs):
+    early = L.Dense(5, "tanh", name="early")(inputs)
+    late = L.Dense(4, "tanh", name="late")(early)
+    return [L.Dense(1, name="a")(early), L.Dense(1, name="b")(late), L.Dense(1, name="c")(late)]
+
+
+def behind_a_stop(inputs):
+    h = L.Dense(5, "tanh", name="early")(inputs)
+    return [L.Dense(1, name="a")(h), L.Dense(1, name="b")(keras.ops.stop_gradient(h))]
+
+
+def with_a_layer_on_both_sides(inputs):
+    tied = L.Dense(6, "tanh", name="tied")
+    h = tied(inputs)
+    return [L.Dense(1, name="a")(h), L.Dense(1, name="b")(tied(h))]
+
+
+def separate(inputs):
+    return [L.Dense(1, name=k)(L.Dense(3, "tanh", name=f"own_{k}")(inputs)) for k in "ab"]
+
+
+def recurrent(inputs):
+    h = L.LSTM(3, name="early")(L.Reshape((3, 2))(inputs))
+    return [L.Dense(1, name=name)(h) for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("build", "cut_after"),
+    [
+        (one_trunk, "late"),
+        (at_two_depths, "early"),
+        (behind_a_stop, "early"),
+        (with_a_layer_on_both_sides, None),
+        # What is computed first depends on nothing else, and only "b" on it.
+        (separate, "own_b"),
+        (recurrent, "early"),
+    ],
+)
+def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, build(inputs))
+    sources = [v.value for v in model.trainable_variables]
+    seen = {}
+
+    @tf.function(autograph=False)
+    def both(x):
+        with tf.GradientTape(persistent=True) as tape:
+            losses = [tf.reduce_mean(y**2) for y in model(x, training=True)]
+        cut = last_common_tensor(losses)
+        seen["cut"] = None if cut is None else cut.name
+        backward = Backward(losses, sources, tape)
+        seen["used"] = backward.connections()
+        pairs = [(losses[0], 2.0), (losses[-1], 1.0), (losses, [1.0, 3.0, 0.5][: len(losses)])]
+        every, some = range(len(sources)), range(0, len(sources), 3)
+        ours, theirs = [], []
+        for target, factor in pairs:
+            factor = tf.convert_to_tensor(factor) if target is not losses else factor
+            factor = [tf.constant(f) for f in factor] if target is losses else factor
+            zero = tf.UnconnectedGradients.ZERO
+            expected = tape.gradient(target, sources, factor, zero)
+            ours += [*backward.gradient(target, factor, every)]
+            ours += [*backward.gradient(target, factor, some)]
+            theirs += [*expected, *(expected[k] for k in some)]
+        seen["tape"] = [[g is not None for g in tape.gradient(y, sources)] for y in losses]
+        return ours, theirs
+
+    x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    ours, theirs = both(x)
+    np.testing.assert_array_equal(seen["used"], seen["tape"])
+    assert (seen["cut"] is None) == (cut_after is None)
+    assert cut_after is None or cut_after in seen["cut"]
+    for mine, tapes in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, tapes, rtol=1e-6, atol=1e-7)
