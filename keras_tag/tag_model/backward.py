@@ -141,12 +141,16 @@ def last_common_tensor(losses: Sequence[tf.Tensor]) -> tf.Tensor | None:
         losses: Scalars in one graph.
 
     Returns:
-        A floating tensor. None if there is none, or if a variable is read both before and after it.
+        A floating tensor. None if there is none, if a variable is read both before and after it,
+        or if Python runs in the graph.
     """
     needed = _ancestors(losses)
     last_use: dict[Any, int] = {}
     reads: dict[Any, list[int]] = {}
     operations = [op for op in losses[0].graph.get_operations() if op in needed]
+    if any(op.type == "EagerPyFunc" for op in operations):
+        # `tf.py_function`, whose backward pass can run once only, and would run for nothing.
+        return None
     for position, op in enumerate(operations):
         for tensor in op.inputs:
             uses = reads.setdefault(tensor.ref(), []) if tensor.dtype == tf.resource else None
