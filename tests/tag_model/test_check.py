@@ -39,8 +39,7 @@ def test_everything_is_as_it_was():
     np.testing.assert_array_equal(tag.affinity().mean, record)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dict", "subclassed"])
+@pytest.mark.parametrize("kind", quick(["dict", "subclassed"], [], nightly=["subclassed"]))
 def test_training_goes_on_bit_for_bit(kind):
     def trained(checks):
         keras.utils.clear_session()  # TensorFlow's rounding goes by the names of models.
