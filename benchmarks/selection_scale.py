@@ -174,38 +174,33 @@ def main() -> None:
 
 
 def table() -> str:
-    """The result file as Markdown tables: CPU seconds of the slowest seed of each case."""
+    """The result file as Markdown: CPU seconds, the slowest family and seed of each case."""
     results = json.loads(RESULT.read_text("utf-8"))["results"]
-    lines = [
-        "| tasks | budget | " + " | ".join(f"{f}, {s}" for f in FAMILIES for s in SCORES) + " |",
-        "| --- " * (2 + len(FAMILIES) * len(SCORES)) + "|",
-    ]
-    rows: dict[tuple, dict] = {}
+    proofs = [result for result in results if not result["time_limit"]]
+    lines = ["| tasks | budget | members | partners | cold |", "| --- | --- | --- | --- | --- |"]
+    for num_tasks, budget in sorted({(r["num_tasks"], r["budget"]) for r in proofs}):
+        cells = []
+        for score in SCORES:
+            here = [
+                r
+                for r in proofs
+                if (r["num_tasks"], r["budget"], r["score"], r["cold"])
+                == (num_tasks, budget, score, False)
+            ]
+            assert all(r["status"] == "optimal" for r in here)
+            cells.append(max((r["cpu_seconds"] for r in here), default=np.nan))
+        cold = max(r["cpu_seconds"] for r in proofs if r["cold"] and r["num_tasks"] == num_tasks)
+        cells = [f"{s:.2f}" if s == s else "" for s in [*cells, cold]]
+        lines.append(f"| {num_tasks} | {budget} | " + " | ".join(cells) + " |")
+    lines += ["", "| tasks | budget | score | planted | found | bound |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
     for result in results:
-        if not result["time_limit"] and not result["cold"]:
-            cell = rows.setdefault((result["num_tasks"], result["budget"]), {})
-            cell.setdefault((result["family"], result["score"]), []).append(result)
-    for key, cell in sorted(rows.items()):
-        texts = []
-        for family in FAMILIES:
-            for score in SCORES:
-                seeds = cell.get((family, score), [])
-                unproven = [r["status"] for r in seeds if r["status"] != "optimal"]
-                slowest = max((r.get("cpu_seconds", 0.0) for r in seeds), default=None)
-                texts.append(unproven[0] if unproven else slowest is not None and f"{slowest:.2f}")
-        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(t or "" for t in texts) + " |")
-    cold = {(r["num_tasks"], r["score"]): r for r in results if r["cold"] and not r["time_limit"]}
-    times = [f"{n} {score} {r['cpu_seconds']:.1f}" for (n, score), r in cold.items()]
-    lines += ["", "Cold: " + ", ".join(times), ""]
-    lines += ["| tasks | budget | family, score | planted | found | bound | CPU seconds |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for result in results:
-        if result["time_limit"] and not result["cold"]:
-            planted = f"{result['planted']:.4f}" if "planted" in result else ""
+        if "planted" in result and not result["cold"]:
+            numbers = [result[key] for key in ("planted", "objective", "bound")]
             lines.append(
-                f"| {result['num_tasks']} | {result['budget']} | {result['family']}, "
-                f"{result['score']} | {planted} | {result['objective']:.4f} | "
-                f"{result['bound']:.4g} | {result['cpu_seconds']:.0f} |"
+                f"| {result['num_tasks']} | {result['budget']} | {result['score']} | "
+                + " | ".join(f"{number:.1f}" for number in numbers)
+                + " |"
             )
     return "\n".join(lines)
 
