@@ -27,7 +27,8 @@ def test_lists_are_paired_with_outputs_as_keras_pairs_them(by_name):
     expected = model.evaluate(x, labels, verbose=0, return_dict=True)
     group = ("objects", "normals")
     networks = Networks(model, None, group, "initial", None)
-    reached = networks.group(group).evaluate(x, y, verbose=0, return_dict=True)
+    networks.inputs = Source(x, y).inputs()
+    reached = networks.recipe(group).model().evaluate(x, y, verbose=0, return_dict=True)
     own = {name: value for name, value in expected.items() if name.startswith(group)}
     assert {name: reached[name] for name in own} == pytest.approx(own, rel=1e-5)
 
