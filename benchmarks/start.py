@@ -154,7 +154,7 @@ def table(result: dict[str, Any]) -> str:
         cpu = [statistics.median(r["cpu_seconds"] for r in case["runs"][kind]) for kind in KINDS]
         rows.append(
             f"| {network} | {tasks} | {cpu[0]:.1f} | {cpu[1]:.1f} | {ratio['cpu_seconds']} | "
-            f"{ratio['first_plain_step_ended']} | {ratio['peak_mb']} |"
+            f"{ratio.get('first_plain_step_ended', '')} | {ratio['peak_mb']} |"
         )
     return "\n".join(rows)
 
