@@ -119,7 +119,9 @@ def test_other_ways_to_probe_a_network_with_batch_statistics():
     for ours in (state, in_turn, on_the_batch):
         assert all(np.array_equal(a, b) for a, b in zip(ours, plain, strict=True))
     for a, b in zip(reusing, plain, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4 * max(1e-3, np.abs(b).max()))
+        # Adam makes a step of its own length of a gradient that is nothing but rounding.
+        apart = np.linalg.norm(a.astype("float64") - b)
+        assert apart <= 1e-3 * np.linalg.norm(b.astype("float64")) + 1e-4
     measured = ~np.isnan(rows)
     assert measured.any(axis=2).sum(axis=1).tolist() == [1, 1, 1]
     np.testing.assert_allclose(rows[measured], every_row[measured], rtol=1e-4, atol=1e-5)
