@@ -14,6 +14,7 @@ from statistics import mean
 import numpy as np
 
 from benchmarks.grouping_quality.evaluate import BUDGETS, RESULTS, available, load_set_tables
+from benchmarks.grouping_quality.fit_prior import family_of
 from benchmarks.grouping_quality.group_table import environment
 from benchmarks.grouping_quality.methods import Case, rows_of
 from benchmarks.grouping_quality.rule import complete, served_losses
@@ -132,8 +133,10 @@ def measured() -> dict:
     missing = {name: search for name, search in SEARCHES.items() if not found[name]}
     for name, units in available():
         table, affinities = load_set_tables(name, units)
-        prior = replace(Prior(), **known["priors"][name])
-        cases = [Case(table, affinities, seed, prior) for seed in range(table.num_seeds)]
+        prior = replace(Prior(), **known["priors"][family_of(name)])
+        # Affinities are measured for fewer seeds on some sets.
+        num_seeds = min(table.num_seeds, len(affinities.means["validation-10"]))
+        cases = [Case(table, affinities, seed, prior) for seed in range(num_seeds)]
         for search, (kind, per_network, ask) in missing.items():
             losses, trained = [], []
             for budget in BUDGETS:
@@ -142,7 +145,11 @@ def measured() -> dict:
                     mean(total_loss(c, budget, r) for c, r in zip(cases, rows, strict=True))
                 )
                 trained.append(mean(len(r) for r in rows))
-            found[search][f"{name}-{units}"] = {"test": losses, "trainings": trained}
+            found[search][f"{name}-{units}"] = {
+                "test": losses,
+                "trainings": trained,
+                "seeds": num_seeds,
+            }
         print(f"replayed {name}, {units} units", flush=True)
     return {"searches": found, **environment("ortools")}
 
@@ -156,9 +163,12 @@ def recoveries(file: dict) -> dict[str, dict[str, list[float]]]:
     from benchmarks.grouping_quality.report import matters
 
     sets = {n: s for n, s in json.loads(RESULTS.read_text("utf-8"))["sets"].items() if matters(s)}
+    replayed = next(iter(file["searches"].values()))
+    sets = {name: entry for name, entry in sets.items() if name in replayed}
     out: dict[str, dict[str, list[float]]] = {}
     for name, entry in sets.items():
-        losses = {k: np.mean(m["test"], 1) for k, m in entry["methods"].items()}
+        seeds = replayed[name].get("seeds", entry["num_seeds"])
+        losses = {k: np.array(m["test"])[:, :seeds].mean(1) for k, m in entry["methods"].items()}
         mine = {search: by_set[name]["test"] for search, by_set in file["searches"].items()}
         theirs = {name: losses[method] for name, method in RIVALS.items()}
         for method, test in {**mine, **theirs}.items():

@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.evaluate import available, evaluate_set, load_set_tables
+from benchmarks.grouping_quality.fit_prior import family_of
 from benchmarks.grouping_quality.report import load_results, matters, recovery
 from keras_tag.selection.few_trainings.gain_model import Prior
 
@@ -80,7 +81,7 @@ def main() -> None:
         if key in sets or not matters(judged["sets"][key]):
             continue
         # The one that was fitted on the other sets.
-        sets[key] = evaluate(name, units, Prior(**judged["priors"][name]))
+        sets[key] = evaluate(name, units, Prior(**judged["priors"][family_of(name)]))
         print(key, sets[key], flush=True)
         result = {
             "what": "recovery at budgets 2, 3 and 4, by how often was probed; and the part of the "

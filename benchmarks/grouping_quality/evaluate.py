@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable, load_affinities
-from benchmarks.grouping_quality.fit_prior import fit_prior, samples
+from benchmarks.grouping_quality.fit_prior import family_of, fit_prior, samples
 from benchmarks.grouping_quality.group_table import FOLDER, GroupTable, environment, load_table
 from benchmarks.grouping_quality.methods import METHODS, Case, rows_of
 from benchmarks.grouping_quality.rule import complete, random_expectation, served_losses
@@ -121,7 +121,7 @@ def company(table: GroupTable) -> dict[str, list[float]]:
 def evaluate_all() -> dict[str, Any]:
     """All sets of which there are tables, kept in `results.json`.
 
-    The prior of `groups_to_train` is fitted anew for every set, on the others.
+    The prior of `groups_to_train` is fitted anew for every family of sets, on the others.
     """
     results = {}
     cpu_seconds = {"groups": 0.0, "affinities": 0.0}
@@ -129,10 +129,10 @@ def evaluate_all() -> dict[str, Any]:
     loaded = {run: load_set_tables(*run) for run in available()}
     known = [one for (name, _), pair in loaded.items() for one in samples(name, *pair)]
     priors = {"of all sets": fit_prior(known)}
-    for name in sorted({name for name, _ in loaded}):
-        priors[name] = fit_prior(one for one in known if one.name != name)
+    for family in sorted({one.family for one in known}):
+        priors[family] = fit_prior(one for one in known if one.family != family)
     for (name, units), (table, affinities) in loaded.items():
-        results[f"{name}-{units}"] = evaluate_set(table, affinities, prior=priors[name])
+        results[f"{name}-{units}"] = evaluate_set(table, affinities, prior=priors[family_of(name)])
         cpu_seconds["groups"] += table.about["cpu_seconds"]
         cpu_seconds["affinities"] += affinities.about.get("cpu_seconds", 0.0)
         print(f"evaluated {name}, {units} units", flush=True)
@@ -151,20 +151,21 @@ def save_results(results: dict[str, Any], path: Path = RESULTS) -> None:
     lines = []
     for name, entry in results["sets"].items():
         methods = ",\n   ".join(
-            f"{json.dumps(m)}: {json.dumps(_rounded(v))}" for m, v in entry["methods"].items()
+            f"{json.dumps(m)}: {json.dumps(rounded(v))}" for m, v in entry["methods"].items()
         )
         rest_of_set = {key: value for key, value in entry.items() if key != "methods"}
-        head = json.dumps(_rounded(rest_of_set))[:-1]
+        head = json.dumps(rounded(rest_of_set))[:-1]
         lines.append(f'  {json.dumps(name)}: {head}, "methods": {{\n   {methods}\n  }}}}')
     rest = json.dumps({key: value for key, value in results.items() if key != "sets"})[:-1]
     path.write_text(f'{rest}, "sets": {{\n' + ",\n".join(lines) + "\n}}\n", "utf-8")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Numbers of a JSON value with six digits."""
     if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
+        return {key: rounded(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_rounded(entry) for entry in value]
+        return [rounded(entry) for entry in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 

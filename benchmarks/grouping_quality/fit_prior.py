@@ -1,4 +1,4 @@
-"""Fits the prior of `groups_to_train` to the tables: by maximum likelihood, leaving one set out."""
+"""Fits the prior of `groups_to_train` to the tables by maximum likelihood, without a family."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -20,6 +20,9 @@ KINDS = ("gradient-10", "validation-10")
 # So many groups of every seed are looked at: small and large ones alike, and the joint run.
 _GROUPS = 12
 _SPREADS = tuple(field.name for field in fields(Prior) if field.name not in ("stranger", "friend"))
+# Sets of the same data, by how their names begin; any other set is a family of its own.
+_FAMILIES = {"overlaid": "digits", "plain": "digits", "planted": "planted"}
+_FAMILIES |= {"mnist": "mnist", "sider": "sider"}
 _START = Prior(0.0, -0.5, *[0.3] * 4, 0.1, 0.1)
 
 
@@ -28,17 +31,22 @@ class Sample:
     """Trained groups of one seed.
 
     Args:
-        name: The set's, without the trunk size.
+        family: The set's.
         gains: `[num_cells]`: log ratios of validation losses to those of the joint run.
         features: `[num_cells, 2]`: what "stranger" and "friend" are multiplied by.
         parts: `[num_spreads, num_cells, num_cells]`: the covariance for every spread being 1 and
             all others 0: their squares times these make up the whole.
     """
 
-    name: str
+    family: str
     gains: np.ndarray
     features: np.ndarray
     parts: np.ndarray
+
+
+def family_of(name: str) -> str:
+    """The family of a set: those that share their data are left out together."""
+    return _FAMILIES.get(name.partition("-")[0].rstrip("0123456789"), name)
 
 
 def samples(name: str, table: GroupTable, affinities: AffinityTable) -> list[Sample]:
@@ -52,19 +60,19 @@ def samples(name: str, table: GroupTable, affinities: AffinityTable) -> list[Sam
         losses = table.validation[seed]
         gains = np.log(losses[rows] / losses[-1])
         for kind in KINDS:
-            if kind not in affinities.means:
+            if seed >= len(affinities.means.get(kind, ())):
                 continue
             affinity = affinities.means[kind][seed]
             shares = affinity / np.diag(affinity)
-            found.append(sample(name, shares, table.groups[rows], gains))
+            found.append(sample(family_of(name), shares, table.groups[rows], gains))
     return found
 
 
-def sample(name: str, shares: np.ndarray, groups: np.ndarray, gains: np.ndarray) -> Sample:
+def sample(family: str, shares: np.ndarray, groups: np.ndarray, gains: np.ndarray) -> Sample:
     """What some trained groups say.
 
     Args:
-        name: The set's.
+        family: The set's.
         shares: `[num_tasks, num_tasks]`, rows source: Z[i, j] / Z[j, j].
         groups: `[num_groups, num_tasks]` bool.
         gains: As `groups`: log ratios of losses to those of the joint run, NaN outside a group.
@@ -74,7 +82,7 @@ def sample(name: str, shares: np.ndarray, groups: np.ndarray, gains: np.ndarray)
     """
     cells = cells_of(shares, groups, np.isfinite(gains))
     return Sample(
-        name,
+        family,
         gains[cells.groups, cells.tasks],
         np.stack([cells.company, cells.affinity], 1),
         np.stack([_part(spread, cells) for spread in _SPREADS]),
@@ -90,33 +98,45 @@ def fit_prior(chosen: Iterable[Sample]) -> Prior:
     Returns:
         The prior, with three digits.
     """
+    return Prior(*(round(float(value), 3) for value in fit_coefficients(chosen)))
+
+
+def fit_coefficients(chosen: Iterable[Sample]) -> np.ndarray:
+    """The coefficients of the samples' features, and then the spreads, that are likeliest.
+
+    Args:
+        chosen: The samples; their first features are "stranger" and "friend", others start at 0.
+
+    Returns:
+        `[num_features + num_spreads]`.
+    """
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
 
     chosen = list(chosen)
+    count = chosen[0].features.shape[1]
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         total, slope = 0.0, np.zeros(len(values))
-        squares = np.exp(2 * values[2:])
+        squares = np.exp(2 * values[count:])
         for sample in chosen:
             whole = np.tensordot(squares, sample.parts, 1)
             inverse = np.linalg.inv(whole)
-            surprise = sample.gains - sample.features @ values[:2]
+            surprise = sample.gains - sample.features @ values[:count]
             weights = inverse @ surprise
             total += (surprise @ weights + np.linalg.slogdet(whole)[1]) / 2
-            slope[:2] -= sample.features.T @ weights
+            slope[:count] -= sample.features.T @ weights
             change = inverse - np.outer(weights, weights)
-            slope[2:] += squares * (sample.parts * change).sum((1, 2))
+            slope[count:] += squares * (sample.parts * change).sum((1, 2))
         return total / len(chosen), slope / len(chosen)
 
     spreads = np.log([getattr(_START, spread) for spread in _SPREADS])
-    start = np.concatenate([[_START.stranger, _START.friend], spreads])
+    start = np.concatenate([[_START.stranger, _START.friend], np.zeros(count - 2), spreads])
     with threadpool_limits(1, user_api="blas"):
         # Spreads down to 0.01: of less nothing can be told from the tables.
-        bounds = [(None, None)] * 2 + [(np.log(0.01), None)] * len(_SPREADS)
+        bounds = [(None, None)] * count + [(np.log(0.01), None)] * len(_SPREADS)
         best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    values = [*best[:2], *np.exp(best[2:])]
-    return Prior(*(round(float(value), 3) for value in values))
+    return np.concatenate([best[:count], np.exp(best[count:])])
 
 
 def _part(spread: str, cells: Cells) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The networks of the tables as Keras models, with the weights that every network starts from."""
 
+import re
 from collections.abc import Sequence
 
 import keras
@@ -18,8 +19,7 @@ def joint_network(data: TaskSet, units: int, recipe: Recipe) -> keras.Model:
         recipe: How it is trained.
 
     Returns:
-        A model from flat features to {task: `[batch, 1]`}. Layers with weights are in the order
-        of `set_first_weights`.
+        A model from flat features to {`layer_name` of the task: `[batch, 1]`}.
     """
     inputs = keras.Input((data.splits["train"].x.shape[1],))
     if recipe.trunk is None:
@@ -29,10 +29,15 @@ def joint_network(data: TaskSet, units: int, recipe: Recipe) -> keras.Model:
     return keras.Model(
         inputs,
         {
-            task: keras.layers.Dense(1, "sigmoid" if binary else None, name=task)(hidden)
-            for task, binary in zip(data.tasks, data.binary, strict=True)
+            name: keras.layers.Dense(1, "sigmoid" if binary else None, name=name)(hidden)
+            for name, binary in zip(map(layer_name, data.tasks), data.binary, strict=True)
         },
     )
+
+
+def layer_name(task: str) -> str:
+    """A task's name as TensorFlow allows it: letters and digits."""
+    return re.sub("[^A-Za-z0-9_]+", "_", task)
 
 
 def set_first_weights(
@@ -46,7 +51,8 @@ def set_first_weights(
     else:
         laid_out = deep_trunk.trunk_of(recipe.trunk(units), recipe.shape or (1, features))
         trunk, heads = deep_trunk.first_weights(laid_out, data.tasks, seed)
-    ahead = iter(layer for layer in model.layers if layer.weights and layer.name not in data.tasks)
+    heads_named = set(map(layer_name, data.tasks))
+    ahead = iter(layer for layer in model.layers if layer.weights and layer.name not in heads_named)
     for kernel, *rest in trunk:
         product = next(ahead)
         kernel = kernel.reshape(product.kernel.shape)
@@ -55,7 +61,7 @@ def set_first_weights(
             gamma, beta = rest
             next(ahead).set_weights([gamma, beta, np.zeros_like(beta), np.ones_like(gamma)])
     for t, task in enumerate(data.tasks):
-        model.get_layer(task).set_weights([heads[:, [t]], np.zeros(1, np.float32)])
+        model.get_layer(layer_name(task)).set_weights([heads[:, [t]], np.zeros(1, np.float32)])
 
 
 def _trunk(

@@ -22,7 +22,11 @@ from benchmarks.grouping_quality.affinity_table import (
 )
 from benchmarks.grouping_quality.batched_training import batch_order
 from benchmarks.grouping_quality.group_table import environment
-from benchmarks.grouping_quality.keras_networks import joint_network, set_first_weights
+from benchmarks.grouping_quality.keras_networks import (
+    joint_network,
+    layer_name,
+    set_first_weights,
+)
 from benchmarks.grouping_quality.real_sets import REAL_SETS
 from benchmarks.grouping_quality.task_sets import Recipe, Split, TaskSet
 from benchmarks.grouping_quality.train_tables import SETS, load_set, table_file
@@ -64,7 +68,7 @@ class _JointRun:
         self.tag.compile(
             keras.optimizers.Adam(recipe.learning_rate),
             loss={
-                task: "binary_crossentropy" if is_binary else "mse"
+                layer_name(task): "binary_crossentropy" if is_binary else "mse"
                 for task, is_binary in zip(data.tasks, data.binary, strict=True)
             },
         )
@@ -92,11 +96,12 @@ class _JointRun:
             callbacks=[stop, probes],
             verbose=0,
         ).history
+        names = [layer_name(task) for task in data.tasks]
         return {
             "probes": np.array(probes.matrices),
             "probe_epochs": np.array(probes.epochs),
-            "train": np.stack([history[f"{task}_loss"] for task in data.tasks], 1),
-            "validation": np.stack([history[f"val_{task}_loss"] for task in data.tasks], 1),
+            "train": np.stack([history[f"{name}_loss"] for name in names], 1),
+            "validation": np.stack([history[f"val_{name}_loss"] for name in names], 1),
         }
 
     def _queries(self) -> tf.data.Dataset:
@@ -154,10 +159,10 @@ def _shuffled(data: TaskSet, recipe: Recipe, seed: int) -> tf.data.Dataset:
 
 
 def _keras_split(data: TaskSet, split: Split) -> tuple[Any, ...]:
-    y = {task: split.y[:, [t]] for t, task in enumerate(data.tasks)}
+    y = {layer_name(task): split.y[:, [t]] for t, task in enumerate(data.tasks)}
     if (split.weight == 1).all():
         return split.x, y
-    return split.x, y, {task: split.weight[:, t] for t, task in enumerate(data.tasks)}
+    return split.x, y, {layer_name(task): split.weight[:, t] for t, task in enumerate(data.tasks)}
 
 
 def measure_table(

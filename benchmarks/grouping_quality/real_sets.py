@@ -26,7 +26,6 @@ from benchmarks.grouping_quality.task_sets import (
 
 _SIZES = {"train": 1200, "validation": 400, "test": 1600}  # Of the images.
 _SIDE, _SHIFT = 14, 6
-_LENGTH, _CHARACTERS = 80, 24  # Of SIDER's molecules as text.
 
 
 def water_quality(seed: int, folder: Path) -> TaskSet:
@@ -51,26 +50,6 @@ def side_effects(seed: int, folder: Path) -> TaskSet:
         bits = np.unpackbits(file["Xbits"], axis=1)
         y, names = _even(file, 8)
     x = bits.reshape(len(bits), 4, 256).max(1).astype(np.float32)
-    return split_examples(x, y, np.ones(y.shape, bool), np.ones(len(names), bool), names, seed)
-
-
-def side_effects_of_text(seed: int, folder: Path) -> TaskSet:
-    """Seven of 27 side effects, from the first 80 characters of the molecule's SMILES."""
-    with np.load(folder / "sider.npz") as file:
-        smiles = file["smiles"].tolist()
-        y, names = _even(file, 7)
-    counts: dict[str, int] = {}
-    for text in smiles:
-        for character in text:
-            counts[character] = counts.get(character, 0) + 1
-    # The commonest characters have a channel each, all others have the last.
-    common = sorted(counts, key=lambda c: (-counts[c], c))[: _CHARACTERS - 1]
-    channel = {character: k for k, character in enumerate(common)}
-    x = np.zeros((len(smiles), _LENGTH, _CHARACTERS), np.float32)
-    for row, text in enumerate(smiles):
-        for place, character in enumerate(text[:_LENGTH]):
-            x[row, place, channel.get(character, _CHARACTERS - 1)] = 1
-    x = x.reshape(len(x), -1)
     return split_examples(x, y, np.ones(y.shape, bool), np.ones(len(names), bool), names, seed)
 
 
@@ -195,15 +174,6 @@ def _convolutions(units: int) -> tuple[Layer, ...]:
     )
 
 
-def _along_text(units: int) -> tuple[Layer, ...]:
-    """Two convolutions along the text, to 38 and 9 positions, and a Dense layer with dropout."""
-    return (
-        Layer(units, 5, 2, batch_normalization=True),
-        Layer(units, 5, 4, batch_normalization=True),
-        Layer(2 * units, dropout=0.3),
-    )
-
-
 _IMAGES = Recipe(
     units=(3, 8),
     learning_rate=0.004,
@@ -232,18 +202,5 @@ REAL_SETS = MappingProxyType(
         ),
         "mnist-image": (images, _IMAGES),
         "mnist-overlaid": (two_images, _IMAGES),
-        "sider-text": (
-            side_effects_of_text,
-            Recipe(
-                (4, 12),
-                0.002,
-                64,
-                25,
-                4,
-                seeds=3,
-                trunk=_along_text,
-                shape=(_LENGTH, _CHARACTERS),
-            ),
-        ),
     }
 )

@@ -1,0 +1,304 @@
+"""Searches held against the tables, a family of sets left out: what `decided.md` says beforehand.
+
+python -m benchmarks.grouping_quality.left_out           # replay, write left_out.json, print
+python -m benchmarks.grouping_quality.left_out --tables  # print the committed results
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.grouping_quality.affinity_table import AffinityTable
+from benchmarks.grouping_quality.evaluate import BUDGETS, available, load_set_tables, rounded
+from benchmarks.grouping_quality.fit_prior import (
+    KINDS,
+    family_of,
+    fit_coefficients,
+    fit_prior,
+    samples,
+)
+from benchmarks.grouping_quality.group_table import GroupTable, all_groups, environment
+from benchmarks.grouping_quality.replayed_search import Variant, best_groups, choose, had, search
+from benchmarks.grouping_quality.rule import random_expectation
+from keras_tag import Affinity
+from keras_tag.search.ledger import Outcome
+from keras_tag.search.objectives import objectives_by_task
+from keras_tag.search.outlook import outlook
+from keras_tag.search.proposals import Problem, usable_affinity
+from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
+
+FILE = Path(__file__).with_suffix(".json")
+PER_NETWORK = (2, 3, 4)
+_SHIPPED = "validation-10"
+# 90 % of a normal distribution are within so many standard deviations.
+_QUANTILE = 1.6449
+
+_AS_SHIPPED = Variant()
+
+Shares = Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A way to search.
+
+    Args:
+        kind: Of affinities.
+        variant: What is otherwise than shipped.
+        shares: What is made of the shares and a seed, before they are used.
+        by_ratio: Whether the prior mean of what a stranger costs depends on the own-step ratio.
+    """
+
+    kind: str = _SHIPPED
+    variant: Variant = _AS_SHIPPED
+    shares: Shares | None = None
+    by_ratio: bool = False
+
+
+def _shuffled(shares: np.ndarray, seed: int) -> np.ndarray:
+    order = np.random.default_rng(seed).permutation(len(shares))
+    return shares[np.ix_(order, order)]
+
+
+def _centred(shares: np.ndarray, seed: int) -> np.ndarray:
+    others = ~np.eye(len(shares), dtype=bool)
+    received = np.where(others, shares, 0).sum(0) / (len(shares) - 1)
+    return np.where(others, shares - received + shares[others].mean(), 1.0)
+
+
+SEARCHES = {
+    "validation probes, as shipped": Replay(),
+    "probes on training batches": Replay("gradient-10"),
+    "cosine": Replay("cosine-10"),
+    "first order": Replay("first_order-10"),
+    "no affinity": Replay(shares=lambda shares, _: np.eye(len(shares))),
+    "shuffled names": Replay(shares=_shuffled),
+    "centred": Replay(shares=_centred),
+    "fitted noise": Replay(variant=Variant(fitted_noise=True)),
+    "half posterior": Replay(variant=Variant(posterior=0.5)),
+    "optimism 0.5": Replay(variant=Variant(optimism=0.5)),
+    "own-step ratio": Replay(by_ratio=True),
+}
+RANDOM = "random groups trained"
+
+
+def measured(known_results: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Every search on every set, as JSON.
+
+    Args:
+        known_results: What was measured before. Sets are left alone of which the affinities and
+            the priors are the same.
+    """
+    loaded = {run: load_set_tables(*run) for run in available("affinities")}
+    known = [one for (name, _), pair in loaded.items() for one in samples(name, *pair)]
+    priors, slopes = {}, {}
+    ratios = [_own_step_ratio(loaded[run][1], seed) for run, seed in _seeds_of(loaded)]
+    for family in sorted({one.family for one in known}):
+        others = [k for k, one in enumerate(known) if one.family != family]
+        priors[family] = fit_prior(known[k] for k in others)
+        with_ratio = [
+            replace(
+                known[k],
+                features=np.column_stack([known[k].features, known[k].features[:, 0] * ratios[k]]),
+            )
+            for k in others
+        ]
+        slopes[family] = fit_coefficients(with_ratio)
+    given = {family: asdict(prior) for family, prior in priors.items()}
+    found: dict[str, Any] = {"sets": {}, "searches": {}, "coverage": {}, "outlook": {}}
+    if known_results and known_results["priors"] == given:
+        found = known_results
+    found |= {"budgets": list(BUDGETS), "priors": given, **environment()}
+    for (name, units), (table, affinities) in loaded.items():
+        key, family = f"{name}-{units}", family_of(name)
+        kinds = sorted(affinities.means)
+        if found["sets"].get(key, {}).get("kinds") == kinds:
+            continue
+        prior = priors[family]
+        found["sets"][key] = {"family": family, "kinds": kinds, **references(table)}
+        for label, replay in SEARCHES.items():
+            if replay.kind not in affinities.means:
+                continue
+            for per_network in PER_NETWORK:
+                fitted = slopes[family] if replay.by_ratio else None
+                entry = _searched(table, affinities, replay, prior, fitted, per_network)
+                by_count = found["searches"].setdefault(label, {})
+                by_count.setdefault(str(per_network), {})[key] = entry
+        for per_network in PER_NETWORK:
+            by_size = found["searches"].setdefault(RANDOM, {}).setdefault(str(per_network), {})
+            by_size[key] = _random(table, per_network)
+        found["coverage"][key] = _coverage(table, affinities, prior)
+        found["outlook"][key] = _outlooks(table, affinities, prior)
+        print(f"replayed on {key}", flush=True)
+        FILE.write_text(json.dumps(rounded(found)) + "\n", "utf-8")
+    return found
+
+
+def references(table: GroupTable) -> dict[str, Any]:
+    """Total test losses `[num_budgets][num_seeds]` of random groups, the optimum and others."""
+    num_seeds, joint = table.num_seeds, len(table.groups) - 1
+    logs = np.log(table.validation)
+    losses: dict[str, list[list[float]]] = {"random": [], "exhaustive": [], "other seeds": []}
+    for budget in BUDGETS:
+        rows = {name: [] for name in losses}
+        for seed in range(num_seeds):
+            own = had(table.validation[seed])
+            others = had(np.exp(np.delete(logs, seed, 0).mean(0)))
+            rows["random"].append(random_expectation(table, seed, budget)[1])
+            rows["exhaustive"].append(_served(own, table.test[seed], best_groups(own, budget)))
+            rows["other seeds"].append(_served(own, table.test[seed], best_groups(others, budget)))
+        for name, row in rows.items():
+            losses[name].append(row)
+    return {**losses, "joint": table.test[:, joint].sum(1).tolist()}
+
+
+def _served(losses: np.ndarray, test: np.ndarray, rows: np.ndarray) -> float:
+    best = rows[losses[rows].argmin(0)]
+    return float(test[best, np.arange(losses.shape[1])].sum())
+
+
+def _searched(
+    table: GroupTable,
+    affinities: AffinityTable,
+    replay: Replay,
+    prior: Prior,
+    slopes: np.ndarray | None,
+    per_network: int,
+) -> dict[str, Any]:
+    means = affinities.means[replay.kind]
+    losses, trained = [], []
+    for budget in BUDGETS:
+        row = []
+        for seed in range(min(len(means), table.num_seeds)):
+            shares = shares_of(means[seed], table.tasks)
+            if replay.shares is not None:
+                shares = replay.shares(shares, seed)
+            own = prior
+            if slopes is not None:
+                stranger = slopes[0] + slopes[2] * _own_step_ratio(affinities, seed)
+                own = replace(prior, stranger=float(stranger), friend=float(slopes[1]))
+            validation = table.validation[seed]
+            most = per_network * budget
+            rows, believed = search(validation, shares, own, budget, most, replay.variant)
+            serving, _ = choose(validation, shares, believed, rows, budget, replay.variant)
+            row.append(float(table.test[seed][serving, np.arange(len(table.tasks))].sum()))
+            trained.append(len(rows) - 1)
+        losses.append(row)
+    return {"test": losses, "trained": float(np.mean(trained))}
+
+
+def _random(table: GroupTable, per_network: int) -> dict[str, Any]:
+    joint, losses = len(table.groups) - 1, []
+    for budget in BUDGETS:
+        row = []
+        for seed in range(table.num_seeds):
+            draw = np.random.default_rng([seed, budget])
+            rows = [joint, *draw.choice(joint, per_network * budget, replace=False)]
+            counted = np.full(table.groups.shape, np.inf)
+            counted[rows] = had(table.validation[seed][rows])
+            row.append(_served(counted, table.test[seed], best_groups(counted, budget)))
+        losses.append(row)
+    return {"test": losses, "trained": float(np.mean(BUDGETS) * per_network)}
+
+
+def shares_of(affinity: np.ndarray, tasks: tuple[str, ...]) -> np.ndarray:
+    """Shares as a search reads them, also where a task's own step did not help it."""
+    return usable_affinity(Affinity.from_array(affinity, tasks, rows="source")).mean
+
+
+def _own_step_ratio(affinities: AffinityTable, seed: int) -> float:
+    """Mean over tasks of log(own-step gain on validation / on the training batch)."""
+    validation, training = (np.diag(affinities.means[kind][seed]) for kind in reversed(KINDS))
+    helped = (validation > 0) & (training > 0)
+    return float(np.log(validation[helped] / training[helped]).mean()) if helped.any() else -4.0
+
+
+def _seeds_of(loaded: dict[Any, tuple[GroupTable, AffinityTable]]) -> list[tuple[Any, int]]:
+    """(set, seed) of every sample, in the order of `samples`."""
+    return [
+        (run, seed)
+        for run, (table, affinities) in loaded.items()
+        for seed in range(table.num_seeds)
+        for kind in KINDS
+        if seed < len(affinities.means.get(kind, ()))
+    ]
+
+
+def _coverage(table: GroupTable, affinities: AffinityTable, prior: Prior) -> dict[str, float]:
+    """The share of groups not trained whose losses are within the model's 90 % intervals."""
+    inside: dict[str, list[np.ndarray]] = {"as shipped": [], "fitted noise": []}
+    groups = all_groups(len(table.tasks))
+    means = affinities.means[_SHIPPED]
+    for seed in range(min(len(means), table.num_seeds)):
+        shares, losses = shares_of(means[seed], table.tasks), table.validation[seed]
+        for name, of in inside.items():
+            for budget in BUDGETS:
+                variant = Variant(fitted_noise=name == "fitted noise")
+                rows, believed = search(losses, shares, prior, budget, 3 * budget, variant)
+                gains = np.log(losses / losses[-1])
+                model = GainModel(shares, believed, groups[rows], gains[rows])
+                mean, spread = model.predict(groups)
+                off = np.abs(np.delete(gains - mean, rows, 0))
+                far = np.delete(_QUANTILE * spread, rows, 0)
+                of.append((off <= far)[np.isfinite(off)])
+    return {name: float(np.concatenate(of).mean()) for name, of in inside.items()}
+
+
+def _outlooks(table: GroupTable, affinities: AffinityTable, prior: Prior) -> list[dict[str, Any]]:
+    """What a search states, and what the groups that are best on other seeds gain on this one."""
+    tasks, found = table.tasks, []
+    means, joint = affinities.means[_SHIPPED], len(table.groups) - 1
+    truth = references(table)
+    for index, budget in enumerate(BUDGETS):
+        problem = Problem(tasks, budget, objectives_by_task(None, tasks), prior=prior)
+        for seed in range(min(len(means), table.num_seeds, 3)):
+            affinity = Affinity.from_array(means[seed], tasks, rows="source")
+            losses = table.validation[seed]
+            shares = shares_of(means[seed], tasks)
+            of_joint, of_best = truth["joint"][seed], truth["other seeds"][index][seed]
+            for rounds in (0, 1, 2):
+                rows = [joint]
+                if rounds:
+                    most = rounds * budget
+                    rows, _ = search(losses, shares, prior, budget, most, Variant())
+                said = outlook(problem, affinity, [_outcome(table, seed, row) for row in rows])
+                assert said is not None
+                found.append(
+                    {
+                        "budget": budget,
+                        "seed": seed,
+                        "rounds": rounds,
+                        "said": [round(x, 4) for x in (said.low, said.expected, said.high)],
+                        "little": said.little,
+                        "truth": round((of_joint - of_best) / of_joint, 4),
+                    }
+                )
+    return found
+
+
+def _outcome(table: GroupTable, seed: int, row: int) -> Outcome:
+    members = np.flatnonzero(table.groups[row])
+    losses = {table.tasks[t]: float(table.validation[seed][row, t]) for t in members}
+    kind = "joint" if row == len(table.groups) - 1 else "searched"
+    return Outcome(int(row), kind, tuple(losses), "done", objective=losses, cost=1.0)
+
+
+def main(argv: Iterable[str] | None = None) -> None:
+    """Replay, write the result file and print the tables."""
+    from benchmarks.grouping_quality.left_out_report import tables
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", action="store_true", help="only print the committed results")
+    if not parser.parse_args(argv and list(argv)).tables:
+        measured(json.loads(FILE.read_text("utf-8")) if FILE.exists() else None)
+    for name, table in tables(json.loads(FILE.read_text("utf-8"))).items():
+        print(f"\n## {name}\n\n{table}")
+
+
+if __name__ == "__main__":
+    main()
