@@ -65,7 +65,9 @@ def test_the_joint_run_of_keras_is_the_tables_network_of_all_tasks(name, units):
         # Rounding grows with every step: after two epochs the runs are the same, after a hundred,
         # on noisy values, one seed of five may be 8 % off. A wrong batch order or first weight
         # is far off from the start.
-        for index, rtol in enumerate((2e-4, 2e-3, 1e-2)):
+        # Batch statistics make it grow faster.
+        convolves = any(x["kernel"] for x in table.about["recipe"].get("trunk") or ())
+        for index, rtol in enumerate((4e-3, 1e-2, 2e-2) if convolves else (2e-4, 2e-3, 1e-2)):
             ours = np.nanmin(total[: CHECKPOINTS[index]])
             np.testing.assert_allclose(ours, table.early[index, seed, -1].sum(), rtol=rtol)
         ends.append(np.nanmin(total) / table.validation[seed, -1].sum())
