@@ -98,26 +98,9 @@ def kinds_table(configurations):
         row = named(c)
         for variant in OTHERS:
             measured = c["variants"].get(variant)
-            row.append(
-                f"{spread(measured['cpu'])}; **{worth(c, variant):.2f}**" if measured else ""
-            )
+            row.append(f"{measured['cpu'][0]:.2f}; **{worth(c, variant):.2f}**" if measured else "")
         rows.append(row)
     return markdown(["network", "n", "batch", *OTHERS], rows, 1)
-
-
-def first_step_table(configurations):
-    """CPU seconds of the first step, which is traced."""
-    names = ("gradient", "first_order", "gradient, 1 source")
-    rows = [
-        [
-            *named(c),
-            c["plain_first_step_cpu_seconds"],
-            *(c["variants"][name]["first_step_cpu_seconds"] for name in names),
-        ]
-        for c in configurations
-        if c["batch"] == 64
-    ]
-    return markdown(["network", "n", "batch", "plain", *names], rows, 1)
 
 
 def auto_table(configurations):
@@ -165,15 +148,14 @@ def recovery_table(configurations, results):
 
 
 def readme_table(configurations):
-    """Nine tasks, batches of 64: the whole training in plain training, and the first step."""
+    """Nine tasks, batches of 64: the whole training in plain training."""
     rows = []
     for c in configurations:
         if (c["tasks"], c["batch"]) == (9, 64):
             full = c["variants"]["gradient"]
             cells = [f"{every(full['cpu'][0], k):.2f}" for k in (10, 50)]
-            start = full["first_step_cpu_seconds"], c["plain_first_step_cpu_seconds"]
-            rows.append([c["network"], *cells, "{} s (plain: {} s)".format(*start)])
-    return markdown(["network", "every 10th", "every 50th", "first step"], rows, 1)
+            rows.append([c["network"], *cells])
+    return markdown(["network", "every 10th", "every 50th"], rows, 1)
 
 
 def trunk_table(rows):
@@ -219,7 +201,6 @@ def cost_tables(configurations, memory):
         "memory": memory_table(memory),
         "steps": steps_table(configurations),
         "kinds": kinds_table(configurations),
-        "first steps": first_step_table(configurations),
         "auto": auto_table(configurations),
         "recovery": recovery_table(configurations, load("probe_recovery")),
     }

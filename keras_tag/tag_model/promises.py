@@ -235,7 +235,7 @@ def _loading_problems(
     lambdas = [layer.name for layer in layers if is_unnamed_lambda(layer)]
     if lambdas:
         yield (
-            f"Keras loads the Lambda layers {listed(lambdas)} with safe_mode=False only",
+            f"Keras loads the Lambda layers {listed(lambdas)} only where `safe_mode` is off",
             "Use keras.ops or a layer class in place of Lambda.",
         )
     if unknown:

@@ -9,7 +9,7 @@ Labels may be missing: `missing_labels` defines which, and how a loss leaves the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -134,13 +134,19 @@ class TaskLosses:
         If it is certain that no label is missing (`complete`, or integers without a sentinel), the
         labels come as they are, and nothing is added to the graph.
         """
-        found = []
+        found, changed = [], []
         for task, loss, target, prediction, weight in self._by_task(y, y_pred, sample_weight):
             floating = target.dtype.is_floating
-            if complete or not (floating or absent_labels(target, self._missing) is not None):
+            whole = complete or not (floating or absent_labels(target, self._missing) is not None)
+            if whole and loss.reduction not in (None, "none"):
                 found.append(TaskLabels(target, weight, weight, None, None))
             else:
                 found.append(self._labels_of(task, loss, target, prediction, weight))
+                changed += [found[-1].y] if found[-1].y is not target else []
+        if changed:
+            # Labels that are refused end the step before any task's head has moved.
+            with tf.control_dependencies(changed):
+                found = [replace(own, y=tf.identity(own.y)) for own in found]
         return Labels(tuple(found))
 
     def _by_task(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tuple[Any, ...]]:
@@ -315,13 +321,13 @@ class TaskLosses:
             # `SparseCategoricalCrossentropy(ignore_class=...)`.
             seen = values(without_missing(y, self._missing))
             rank = len(seen.shape)
-            self._shapes[task, len(y.shape)] = (rank, mask_of(seen) is not None)
             if rank and loss.reduction in (None, "none"):
                 raise ValueError(
                     "Expected losses that are one number for a batch. Received: a loss of task "
                     f"{task!r} with reduction={loss.reduction!r}. Give it reduction='sum', whose "
                     "gradient is what Keras takes, or 'sum_over_batch_size'."
                 )
+            self._shapes[task, len(y.shape)] = (rank, mask_of(seen) is not None)
             masks.append(mask_of(seen))
         unmasked = None
         for mask in (tf.cast(mask, loss.dtype) for mask in masks if mask is not None):

@@ -260,7 +260,7 @@ def test_the_compiled_probe_of_fit_is_the_one_measured(options, float64):
     x, y = batch(model, n=16)
     if "probe_data" in options:
         options = {"probe_data": batch(model, seed=9)}
-    tag = TAGModel(model, **options)
+    tag = TAGModel(model, every=1, **options)
     tag.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss=make_losses())
     measured = tag.measure_affinity(x, y)
     tag.fit(x, y, batch_size=16, shuffle=False, verbose=0)

@@ -150,7 +150,9 @@ def test_the_same_random_draws_before_and_after(name):
     tag = TAGModel(model, every=1, lookahead_rate=0.0)
     tag.compile("adam", loss=LOSS)
     tag.fit(*batch(model), batch_size=6, verbose=0)
-    np.testing.assert_array_equal(tag.affinity().mean, np.zeros((2, 2)))
+    # The graph rewriter rounds the losses of spectral normalisation otherwise in a function.
+    atol = 1e-7 if name == "spectral_norm" else 0
+    np.testing.assert_allclose(tag.affinity().mean, np.zeros((2, 2)), rtol=0, atol=atol)
     assert tag.affinity().count.min() == 2
 
 

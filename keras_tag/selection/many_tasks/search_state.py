@@ -1,4 +1,4 @@
-"""What the search for networks works on: decisions about tasks, the problem, and memory.
+"""The decisions about tasks, the problem and the memory of the search for networks.
 
 With S the group and T the tasks it serves, a node of the search has decided about every task: OUT:
 not in S. FREE: nothing is decided. UNSERVED: not in T, may be in S. TRAINED: in S, nothing decided
