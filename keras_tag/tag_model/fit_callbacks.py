@@ -32,7 +32,7 @@ class RecordEpochs(keras.callbacks.Callback):
 
 
 class EveryByLength(keras.callbacks.Callback):
-    """Sets how often steps are probed, by the length of the `fit` that begins.
+    """Sets how often and from where on steps are probed, by the length of the `fit` that begins.
 
     Args:
         switch: The switch to set.
@@ -50,6 +50,7 @@ class EveryByLength(keras.callbacks.Callback):
         steps, epochs = known.get("steps"), known.get("epochs")
         length = steps * epochs if steps and epochs else None
         self._switch.every = every_by_length(length, self._executed)
+        self._switch.brief = length is not None and length <= self._executed
 
 
 class WarnOfNegativeLosses(keras.callbacks.Callback):

@@ -222,9 +222,9 @@ class TAGModel(CheckedModel):
         history = self._record.history(all_parts=all_parts) if self._record.tasks else None
         if history is None or not history.count.any():
             raise ValueError(
-                "Expected at least one probe. Received none: call `fit` first, for two steps or "
-                f"more (the second is probed, and every {self.probes_every}th). If it ran them, "
-                "every loss was 0 or not finite, or no task had labels when it was its turn."
+                "Expected at least one probe. Received none: call `fit` first (the second step is "
+                f"probed, and every {self.probes_every}th). If it ran them, every loss was 0 or "
+                "not finite, or no task had labels when it was its turn."
             )
         affinity = Affinity.from_history(self._record.tasks, history)
         metadata = self._record.measured_with

@@ -37,6 +37,7 @@ class ProbeSwitch:
     Args:
         paused: No step is probed.
         every: How often the present or latest `fit` probes, where the model's own `every` is None.
+        brief: That `fit` is known to end with its first execution.
         complete: No label is missing in the data of the function that runs, as the host has seen.
         probing: `train_step` runs a probe.
         reuses: The training step that is traced takes its joint gradient from its probe.
@@ -47,6 +48,7 @@ class ProbeSwitch:
 
     paused: bool = False
     every: int = OFTEN
+    brief: bool = False
     complete: bool = False
     probing: bool = False
     reuses: bool = False
@@ -289,8 +291,9 @@ class TrainFunctions(StepFunctions):
             return False
         if self._model.every == "auto":
             return self._clock.probes_next()
-        # The first step comes at once: its probe, which has to be built, is made at the second.
+        # The first step comes at once: its probe, which has to be built, is made at the second, if
+        # one is to come.
         every, executed = self._model.probes_every, self._model.steps_per_execution
         if step <= executed < every:
-            return step == executed
+            return step == (0 if self._switch.brief else executed)
         return step % every == 0

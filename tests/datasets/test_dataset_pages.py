@@ -44,7 +44,7 @@ def test_the_table_of_the_page_on_taskonomy_is_that_of_the_result_files():
 @pytest.mark.slow
 def test_the_tutorial_on_dense_tasks_runs_and_draws(tmp_path, monkeypatch, capsys):
     script = ROOT / "tutorials" / "dense_tasks.py"
-    arguments = ["--epochs", "2", "--buildings", "3", "--image-size", "16", "--out", str(tmp_path)]
+    arguments = ["--epochs", "1", "--buildings", "3", "--image-size", "16", "--out", str(tmp_path)]
     arguments += ["--tasks", "segment_semantic", "edge_texture"]
     monkeypatch.setattr(sys, "argv", [str(script), *arguments])
     monkeypatch.setenv("MPLBACKEND", "Agg")

@@ -126,6 +126,21 @@ def test_unless_told_fit_goes_by_its_length():
     assert tag.probes_every == 10
 
 
+def test_a_run_of_one_step_is_probed_and_longer_ones_from_the_second():
+    x, y = data(8)
+    for batch_size, probed in ((8, [0]), (4, [1])):
+        tag = TAGModel(mlp())
+        tag.compile("sgd", loss=LOSS)
+        steps = []
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda step, logs, tag=tag, steps=steps: (
+                steps.append(step) if tag.last_step_probed else None
+            )
+        )
+        tag.fit(x, y, batch_size=batch_size, callbacks=[watch], verbose=0)
+        assert steps == probed
+
+
 @pytest.mark.slow
 def test_data_that_do_not_say_how_long_they_are():
     x, y = data(4)
