@@ -4,10 +4,13 @@
 rounded as Keras's own because it is the same graph, to the names of its operations.
 """
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fresh_process import run_alone
 from quick import quick
 from tag_models import L, assert_same
 
@@ -85,6 +88,7 @@ def fitted(block, wrap, data, jit_compile=False, **kwargs):
     model = built(block)
     outer = wrap(model)
     outer.compile("adam", loss="mse", jit_compile=jit_compile, **kwargs)
+    assert outer.jit_compile is jit_compile
     keras.utils.set_random_seed(1)
     history = outer.fit(**data, epochs=2, verbose=0).history
     return [v.numpy() for v in model.variables], history
@@ -126,29 +130,41 @@ def test_fit_of_a_dataset_of_integer_labels():
     assert_kerass_own("convolutions", data, every=3)
 
 
+def float_labels():
+    return {"x": tf.data.Dataset.from_tensor_slices(batch("hard_silu")).batch(8)}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_fit_of_a_dataset_of_float_labels(jit_compile):
+def test_fit_of_a_dataset_of_float_labels():
     """Another graph, which looks for labels that are NaN; the same numbers where there are none."""
-    data = {"x": tf.data.Dataset.from_tensor_slices(batch("hard_silu")).batch(8)}
-    if not jit_compile:
-        assert_kerass_own("hard_silu", data)
-        return
-    plain, history = fitted("hard_silu", lambda model: model, data, jit_compile=True)
-    probed, logs = fitted("hard_silu", lambda m: TAGModel(m, every=2), data, jit_compile=True)
-    # XLA fuses the look with the losses, and rounds them otherwise.
-    for ours, theirs in zip(probed, plain, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-    for name, values in history.items():
-        np.testing.assert_allclose(logs[name], values, rtol=1e-6)
+    assert_kerass_own("hard_silu", float_labels())
 
 
 @pytest.mark.slow
-def test_fit_under_xla():
+@pytest.mark.parametrize("run", ["arrays_under_xla", "float_labels_under_xla"])
+def test_fit_under_xla(run):
+    """In a process of its own: where op determinism is on Keras leaves XLA out."""
+    code = f"import test_rounding_is_kerass_own as here\nhere.{run}()"
+    run_alone(code, cwd=Path(__file__).parent)
+
+
+def arrays_under_xla():
     """Where no label is missing the graph is Keras's own, and so is what XLA makes of it."""
     x, y = batch("hard_silu")
     data = {"x": x, "y": y, "batch_size": 8, "validation_data": (x, y)}
     assert_kerass_own("hard_silu", data, jit_compile=True)
+
+
+def float_labels_under_xla():
+    """XLA fuses the look for missing labels with the losses, and rounds them otherwise."""
+    plain, history = fitted("hard_silu", lambda model: model, float_labels(), jit_compile=True)
+    ours, logs = fitted(
+        "hard_silu", lambda m: TAGModel(m, every=2), float_labels(), jit_compile=True
+    )
+    for weights, theirs in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(weights, theirs, rtol=1e-5, atol=1e-7)
+    for name, values in history.items():
+        np.testing.assert_allclose(logs[name], values, rtol=1e-6)
 
 
 @pytest.mark.slow
