@@ -53,8 +53,12 @@ def test_the_readme_has_at_most_900_words():
 
 def test_the_first_table_is_that_of_the_result_file():
     text, results = README.read_text("utf-8"), load_results()
-    assert table_of(json.loads(FILE.read_text("utf-8")), words=METHODS) in text
-    gains = [reproducible_gain(e)[0] for e in compared(results).values() if matters(e)]
+    file = json.loads(FILE.read_text("utf-8"))
+    assert table_of(file, words=METHODS) in text
+    # Sets that were added later have not been searched.
+    searched = file["searches"]["GroupSearch"]
+    sets = [e for name, e in compared(results).items() if name in searched and matters(e)]
+    gains = [reproducible_gain(entry)[0] for entry in sets]
     low, high = (round(100 * gain) for gain in (min(gains), max(gains)))
     assert len(gains) == 12
     assert f"groups have {low} to {high} % less loss than random ones" in text
