@@ -212,6 +212,12 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
     if x is None:
         raise ValueError("Expected training data. Received: x=None.")
     train = Source(x, given["y"], given["sample_weight"], batch_size, given["shuffle"], names)
+    beside = [name for name in ("y", "sample_weight") if given[name] is not None]
+    if beside and not train.of_arrays:
+        raise ValueError(
+            "Expected labels and weights in the dataset, or in what the function returns. "
+            f"Received: {beside} beside x. Give a dataset of (x, y) or (x, y, sample_weight)."
+        )
     if validation is not None:
         size = given["validation_batch_size"] or batch_size
         valid = source_of(validation, size, names, given["validation_steps"])

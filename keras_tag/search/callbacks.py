@@ -55,6 +55,28 @@ class Validate(keras.callbacks.Callback):
             logs.update({f"val_{name}": value for name, value in values.items()})
 
 
+class NameLoneTask(keras.callbacks.Callback):
+    """Gives the logs of a lone task's network the names that they have in other networks.
+
+    Keras leaves the task out of them. Callbacks that watch `val_<task>_<metric>` would do nothing.
+
+    Args:
+        task: The task.
+    """
+
+    def __init__(self, task: str) -> None:
+        super().__init__()
+        self._task = task
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add the names."""
+        for name, value in list((logs or {}).items()):
+            metric, kind = name.removeprefix("val_"), "val_" * name.startswith("val_")
+            plain = metric in ("loss", "optimized_loss", "learning_rate")
+            if not plain and not metric.startswith(f"{self._task}_"):
+                logs[f"{kind}{self._task}_{metric}"] = value
+
+
 class StopAt(keras.callbacks.Callback):
     """Ends a training at the end of an epoch after some time.
 

@@ -74,7 +74,9 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: arrays as they are used, and nothing that was made of them."""
-        state = {**vars(self), "_kept": {}}
+        # To look again whether a dataset repeats itself would draw from it, and change its order.
+        kept = {name: self._kept[name] for name in ("repeatable",) if name in self._kept}
+        state = {**vars(self), "_kept": kept}
         if self.of_arrays:
             state.update(zip(("x", "y", "sample_weight"), self._arrays(), strict=False))
         return state

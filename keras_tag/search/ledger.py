@@ -133,10 +133,15 @@ class Ledger:
             probe.unlink()
 
     def remove(self) -> None:
-        """Remove a search, its settings first: what is half removed is no search."""
+        """Remove a search, its settings first: what is half removed is no search.
+
+        Raises:
+            ValueError: Another process searches there.
+        """
         if self.exists:
-            (self.folder / "search.json").unlink()
-            shutil.rmtree(self.folder)
+            with self.claimed():
+                (self.folder / "search.json").unlink()
+                shutil.rmtree(self.folder)
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[str]:

@@ -183,7 +183,16 @@ def _inner(model: keras.Model) -> keras.Model:
 
 
 def _name_of(loss: Any) -> str:
-    return str(loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__))
+    if not isinstance(loss, keras.losses.Loss):
+        return str(loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__))
+    # Not from its configuration: that of `Huber` lacks delta.
+    attributes = {**vars(loss), **getattr(loss, "_fn_kwargs", {})}
+    settings = {
+        name: value
+        for name, value in sorted(attributes.items())
+        if isinstance(value, bool | int | float) and not name.startswith("__")
+    }
+    return f"{loss.name} {settings}"
 
 
 def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:

@@ -67,6 +67,12 @@ class Compiled:
         """
         config = compile_config(self.model)
         copy_of(self.model.optimizer)  # Refuses one that its configuration does not describe.
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if getattr(optimizer, "use_ema", False):
+            raise ValueError(
+                "Expected an optimizer with use_ema=False: a search keeps the weights of the best "
+                "epoch, not averages over steps. Received: use_ema=True. Average after the search."
+            )
         chosen: dict[str, Any] = {
             "optimizer": FromConfig.of(self.model.optimizer),
             "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),

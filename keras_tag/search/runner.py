@@ -5,7 +5,7 @@ import gc
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -206,6 +206,8 @@ class _Loop:
         self._running: dict[Future[Result], Outcome] = {}
         self._begun: dict[int, float] = {}
         self._lost: Counter[int] = Counter()
+        # Ran when an executor broke, which does not say by which of them: they run alone now.
+        self._suspects: set[int] = set()
         self._asked_at: tuple[int, int] | None = None
 
     def run(
@@ -224,7 +226,10 @@ class _Loop:
             if not self._running:
                 return
             done = wait(self._running, return_when=FIRST_COMPLETED).done
-            for future in sorted(done, key=lambda own: self._running[own].number):
+            # Results first: an executor that broke may end the search.
+            for future in sorted(
+                done, key=lambda own: (_error(own) is not None, self._running[own].number)
+            ):
                 self._end(future, workers)
 
     def stop(self) -> None:
@@ -242,6 +247,9 @@ class _Loop:
                 return
             outcome = self._waiting[0]
             if outcome.status == "waiting" and self.ended and not self._room():
+                return
+            running = {own.number for own in self._running.values()}
+            if running and self._suspects & {outcome.number, *running}:
                 return
             self._submit(self._waiting.popleft(), workers)
 
@@ -269,14 +277,15 @@ class _Loop:
         self._shown.begin(outcome)
         runner.ledger.write(outcome)
         make = runner.joint_run if outcome.kind == "joint" else runner.training
-        training = make(outcome, self._deadline())
+        training = make(outcome, self._deadline(workers))
         self._begun[outcome.number] = time.monotonic()
         self._running[workers.submit(training)] = outcome
 
     def _end(self, future: "Future[Result]", workers: Workers) -> None:
         """Write down what came of a training."""
-        outcome, error = self._running.pop(future), future.exception()
+        outcome, error = self._running.pop(future), _error(future)
         if isinstance(error, BrokenExecutor):
+            self._suspects.add(outcome.number)
             workers.renew(future)
         elif error is not None and not isinstance(error, Exception):
             raise error
@@ -370,12 +379,17 @@ class _Loop:
         running = sum(now - self._begun[own.number] for own in self._running.values())
         return self._runner.limits.timeout - sum(own.seconds for own in self.ended) - running
 
-    def _deadline(self) -> float | None:
+    def _deadline(self, workers: Workers) -> float | None:
         """Return when a training that begins now is to stop, by `time.time`."""
         left = self._seconds_left()
         if left is None or self._runner.on_timeout != "stop":
             return None
-        return time.time() + left / (1 + len(self._running))
+        return time.time() + left / max(workers.most or 1, 1 + len(self._running))
+
+
+def _error(future: "Future[Result]") -> BaseException | None:
+    """Return what ended a training in its worker, if it gave no result."""
+    return CancelledError("by the executor") if future.cancelled() else future.exception()
 
 
 def _in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:

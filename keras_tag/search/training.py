@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from keras_tag.affinity import Affinity
 from keras_tag.atomic_files import sync
-from keras_tag.search.callbacks import Callbacks, Signs, StopAt, Validate, copies
+from keras_tag.search.callbacks import Callbacks, NameLoneTask, Signs, StopAt, Validate, copies
 from keras_tag.search.data import Position, Source, zeros
 from keras_tag.search.ledger import Outcome, is_of_the_disk, session_of
 from keras_tag.search.multiply_adds import multiply_adds
@@ -117,6 +117,7 @@ class Training:
             callbacks=[
                 *batches.callbacks,
                 *begun.first,
+                *([NameLoneTask(group[0])] if len(group) == 1 else []),
                 *own,
                 *stop,
                 best,

@@ -47,6 +47,7 @@ class Environment:
         image_data_format: Keras's.
         deterministic: Whether TensorFlow's operations are.
         tensor_float_32: Whether they may round to it.
+        epsilon: Keras's small number.
     """
 
     floatx: str
@@ -54,6 +55,7 @@ class Environment:
     image_data_format: str
     deterministic: bool
     tensor_float_32: bool
+    epsilon: float
 
     @classmethod
     def here(cls) -> "Environment":
@@ -64,6 +66,7 @@ class Environment:
             keras.config.image_data_format(),
             _is_deterministic(),
             tf.config.experimental.tensor_float_32_execution_enabled(),
+            keras.config.epsilon(),
         )
 
     def set(self) -> None:
@@ -71,6 +74,7 @@ class Environment:
         keras.config.set_floatx(self.floatx)
         keras.config.set_dtype_policy(keras.dtype_policies.deserialize(self.policy))
         keras.config.set_image_data_format(self.image_data_format)
+        keras.config.set_epsilon(self.epsilon)
         tf.config.experimental.enable_tensor_float_32_execution(self.tensor_float_32)
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()

@@ -172,15 +172,22 @@ def last_common_tensor(losses: Sequence[tf.Tensor]) -> tf.Tensor | None:
             alive |= {
                 tensor.ref()
                 for tensor in op.outputs
-                if tensor.dtype.is_floating and last_use.get(tensor.ref(), -1) > position
+                if _carries_gradient(tensor.dtype) and last_use.get(tensor.ref(), -1) > position
             }
         if len(alive) == 1 and op.type != "ReadVariableOp":
-            cuts.append((position, next(iter(alive)).deref()))
+            only = next(iter(alive)).deref()
+            if only.dtype.is_floating:
+                cuts.append((position, only))
     if not cuts:
         return None
     position, cut = cuts[-1]
     on_both_sides = any(uses[0] <= position < uses[-1] for uses in reads.values())
     return None if on_both_sides else cut
+
+
+def _carries_gradient(dtype: tf.DType) -> bool:
+    """Return whether a gradient can flow through such tensors; a list of tensors is a variant."""
+    return bool(dtype.is_floating or dtype.is_complex or dtype == tf.variant)
 
 
 def _ancestors(tensors: Sequence[tf.Tensor]) -> set[Any]:

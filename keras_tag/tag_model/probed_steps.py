@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import keras
 import tensorflow as tf
 
 from keras_tag.tag_model.early_variables import make_early
@@ -180,7 +181,9 @@ class TrainFunctions(StepFunctions):
         self._same_batch: dict[Any, SameBatch] = {}
         self._has_begun = False
         self._has_probed = False
-        self._clock = OverheadClock(model.overhead, model.optimizer.iterations.numpy)
+        self._clock = OverheadClock(
+            model.overhead, lambda: keras.ops.convert_to_numpy(model.optimizer.iterations)
+        )
 
     def end(self) -> None:
         """End a `fit`: an iterator over Python's batches must not outlive Python."""
@@ -255,8 +258,9 @@ class TrainFunctions(StepFunctions):
         not been counted; and a compiled step can raise and have been taken. Then the optimizer's
         own counter tells, except where Keras counts a step before it has data for it.
         """
-        iterations = self._model.optimizer.iterations
-        before = tf.identity(iterations.value)
+        optimizer = self._model.optimizer
+        # With gradient accumulation it is no variable. A copy does not wait for the step before.
+        before = tf.identity(keras.ops.convert_to_tensor(optimizer.iterations))
         step = object()
         sources = self._model.sources_per_probe or 0
         try:
@@ -266,7 +270,8 @@ class TrainFunctions(StepFunctions):
             raise
         except BaseException as error:
             no_data = affinity is None and "IteratorGetNext" in str(error)
-            taken = min(steps, int(iterations.numpy()) - int(before))
+            now = keras.ops.convert_to_numpy(optimizer.iterations)
+            taken = min(steps, int(now) - int(before))
             if taken > 0 and not no_data and not self._record.counted(step):
                 self._record.add(step, taken, affinity, sources)
             raise

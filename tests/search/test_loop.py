@@ -160,6 +160,35 @@ def test_a_lost_worker_costs_one_try_and_three_mark_the_training(tmp_path):
         assert (runner.ledger.folder_of(2) / name).read_bytes() == content
 
 
+def test_what_ran_when_an_executor_broke_runs_alone(tmp_path):
+    """Nobody knows which of them ended the worker, and the others are not to fail with it."""
+    runner, workers = Asks(tmp_path, trainings=4), Held(2)
+    _, run = looping(runner, workers)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(run)
+        workers.wait_for(2)
+        for number in (1, 2):
+            workers.futures[number].set_exception(BrokenProcessPool("a worker ended"))
+        workers.wait_for(3)
+        first = workers.submitted[2]
+        assert len(workers.submitted) == 3
+        workers.futures[first.number].set_result(done(first))
+        workers.wait_for(4)
+        second = workers.submitted[3]
+        assert {first.number, second.number} == {1, 2}
+        # A training that the executor cancels is tried again, too.
+        assert workers.futures[second.number].cancel()
+        workers.futures[second.number].set_running_or_notify_cancel()
+        workers.wait_for(5)
+        assert len(workers.submitted) == 5
+        workers.futures[second.number].set_result(done(second))
+        workers.wait_for(7)
+        for own in workers.submitted[5:]:
+            workers.futures[own.number].set_result(done(own))
+        running.result(timeout=60)
+    assert [own.status for own in runner.ledger.outcomes()[1:]] == ["done"] * 4
+
+
 class Unpicklable(Exception):
     """As those of libraries that hold a connection."""
 

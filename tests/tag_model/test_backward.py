@@ -40,6 +40,22 @@ def recurrent(inputs):
     return [L.Dense(1, name=name)(h) for name in "ab"]
 
 
+def sequence_and_state(inputs):
+    """The sequence leaves the loop in a list of tensors, beside the state."""
+    h = L.Dense(3, name="early")(L.Reshape((3, 2))(inputs))
+    sequence, state = L.GRU(3, return_sequences=True, return_state=True, name="late")(h)
+    return [L.Dense(1, name="a")(sequence), L.Dense(1, name="b")(state)]
+
+
+def complex_numbers(inputs):
+    real = L.Dense(4, name="early")(inputs)
+    wave = L.Lambda(lambda h: tf.signal.fft(tf.complex(h, h * h)))(real)
+    return [
+        L.Dense(1, name=name)(L.Lambda(part)(wave))
+        for name, part in (("a", tf.math.real), ("b", tf.math.imag))
+    ]
+
+
 @pytest.mark.parametrize(
     ("build", "cut_after"),
     [
@@ -50,6 +66,8 @@ def recurrent(inputs):
         # What is computed first depends on nothing else, and only "b" on it.
         (separate, "own_b"),
         (recurrent, "early"),
+        (sequence_and_state, "late"),
+        (complex_numbers, "early"),
     ],
 )
 def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):

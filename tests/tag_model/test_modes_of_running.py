@@ -98,6 +98,22 @@ def test_xla_trains_and_measures_the_same():
     run_alone(code)
 
 
+def test_gradients_may_be_accumulated():
+    x, y = data(32, dtype="float32")
+    ends = []
+    for wrap in (lambda model: model, lambda model: TAGModel(model, every=2)):
+        keras.utils.set_random_seed(0)
+        model = mlp()
+        outer = wrap(model)
+        optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+        outer.compile(optimizer, loss=LOSS)
+        outer.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    assert outer.probes == 4
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.slow
 def test_several_steps_per_execution_probe_whole_executions():
     x, y = data(16 * 8, dtype="float32")

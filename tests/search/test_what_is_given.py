@@ -1,0 +1,72 @@
+"""What a search is given means the same in every network, in every process, and to the end."""
+
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from toys import compiled, data
+
+import keras_tag
+from keras_tag.search.callbacks import NameLoneTask
+from keras_tag.search.data import Source
+from keras_tag.search.ledger import Ledger
+from keras_tag.search.networks import _name_of
+
+X, Y = data(64)
+
+
+def test_weights_beside_a_dataset_are_refused(tmp_path):
+    search = keras_tag.GroupSearch(compiled(), 2, directory=tmp_path)
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    with pytest.raises(ValueError, match=r"\['sample_weight'\] beside x"):
+        search.search(batches, sample_weight=np.ones(64), validation_data=(X, Y))
+
+
+def test_averaged_weights_are_refused(tmp_path):
+    averages = keras.optimizers.SGD(use_ema=True)
+    with pytest.raises(ValueError, match="use_ema=False"):
+        keras_tag.GroupSearch(compiled(optimizer=averages), 2, directory=tmp_path)
+
+
+def shuffled():
+    numbers = tf.data.Dataset.range(16).shuffle(16)
+    return numbers.map(lambda i: (i, {"a": i})).batch(4)
+
+
+def test_a_dataset_comes_in_the_same_order_in_a_worker():
+    source = Source(shuffled)
+    source.batches(0)
+    orders = []
+    for own in (source, pickle.loads(pickle.dumps(source))):
+        keras.utils.set_random_seed(1)
+        read = own.batches(1).data
+        orders.append([np.concatenate([x for x, _ in read]).tolist() for _ in range(2)])
+    assert orders[0] == orders[1]
+
+
+def test_a_loss_with_another_setting_is_another_one():
+    said = {_name_of(keras.losses.Huber(delta)) for delta in (1.0, 5.0)}
+    said |= {_name_of(keras.losses.BinaryCrossentropy(from_logits=logits)) for logits in (0, 1)}
+    assert len(said) == 4
+    assert _name_of(keras.losses.Huber(1.0)) == _name_of(keras.losses.Huber(1.0))
+
+
+def test_callbacks_find_a_lone_tasks_metrics_under_its_name():
+    logs = {"loss": 1.0, "val_loss": 2.0, "depth_loss": 1.0, "mae": 3.0, "val_mae": 4.0}
+    NameLoneTask("depth").on_epoch_end(0, logs)
+    assert logs.pop("depth_mae") == 3.0
+    assert logs.pop("val_depth_mae") == 4.0
+    assert len(logs) == 5
+
+
+def test_a_search_that_runs_is_not_removed(tmp_path):
+    ledger = Ledger(tmp_path / "faces")
+    ledger.make_folder()
+    (ledger.folder / "search.json").write_text("{}", "utf-8")
+    with ledger.claimed(), pytest.raises(ValueError, match="no other process"):
+        Ledger(ledger.folder).remove()
+    assert ledger.exists
+    ledger.remove()
+    assert not ledger.exists
