@@ -17,7 +17,7 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.proposals import Problem, usable_affinity
-from keras_tag.search.verdict import believed, luck
+from keras_tag.search.verdict import SPREAD_OF_NOISES, believed, luck
 from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.arguments.choice import Choice, GroupArguments
 from keras_tag.selection.draws import DrawnChoice
@@ -38,7 +38,7 @@ _DRAWS, _MANY_TASKS, _DRAWS_OF_MANY = 100, 12, 25
 # expected of the factors' logarithms, and their standard deviations. The prior is that of sets on
 # which grouping matters for the most part; of seven families of data it hardly did on four.
 _SIZES, _EXPECTED_SIZE, _SPREAD_OF_SIZES = np.geomspace(0.01, 4.0, 17), -1.0, 1.6
-_NOISES, _SPREAD_OF_NOISES = np.geomspace(0.25, 3.0, 7), 0.7
+_NOISES = np.geomspace(0.25, 3.0, 7)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _likely(prior: Prior, seen: Cells, observed: np.ndarray) -> np.ndarray:
     middle = expected(prior, seen)
     fit = np.zeros((len(_SIZES), len(_NOISES)))
     fit -= ((np.log(_SIZES)[:, None] - _EXPECTED_SIZE) / _SPREAD_OF_SIZES) ** 2 / 2
-    fit -= (np.log(_NOISES) / _SPREAD_OF_NOISES) ** 2 / 2
+    fit -= (np.log(_NOISES) / SPREAD_OF_NOISES) ** 2 / 2
     if len(observed):
         for i, size in enumerate(_SIZES):
             surprise = observed - size * middle

@@ -39,7 +39,7 @@ _NEUTRAL = replace(
 )
 # How much the noise of data sets differs, as the standard deviation of its logarithm: a few
 # networks that happen to agree shall not be taken for proof that networks have no luck.
-_SPREAD_OF_NOISES = 0.7
+SPREAD_OF_NOISES = 0.7
 # How much smaller or larger than the prior's the noise may be.
 _NOISES = np.geomspace(0.1, 10.0, 41)
 
@@ -179,7 +179,7 @@ def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
     def unlikely(factor: float) -> float:
         total = structure + factor**2 * noise
         fit = np.linalg.slogdet(total)[1] + surprise @ np.linalg.solve(total, surprise)
-        return float(fit + (np.log(factor) / _SPREAD_OF_NOISES) ** 2)
+        return float(fit + (np.log(factor) / SPREAD_OF_NOISES) ** 2)
 
     factor = min(_NOISES, key=unlikely)
     return replace(prior, noise=prior.noise * factor, network_noise=prior.network_noise * factor)
