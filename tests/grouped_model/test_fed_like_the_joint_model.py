@@ -127,7 +127,7 @@ def test_fit_groups_and_report_take_them_too(fed, tmp_path):
     assert np.isfinite(frame["loss"]).all()
 
 
-# A function of the user's does not tell the other tasks, so this can be refused of the joint's only.
+# A function of the user's does not tell the other tasks: only the joint model's builder can refuse.
 UNKNOWN_LOSS = ({"loss": {**LOSSES, "bb": "mse"}}, {}, "other names: .*bb")
 CERTAINLY_WRONG = [
     ({"loss": LOSSES, "metrics": {"aa": ["mae"]}}, {}, "other names: .*aa"),
