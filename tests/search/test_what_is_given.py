@@ -1,4 +1,4 @@
-"""What a search is given means the same in every network, in every process, and to the end."""
+"""The arguments of a search mean the same in every network, in every process, and to the end."""
 
 import pickle
 
