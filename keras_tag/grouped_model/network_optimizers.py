@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_tag.training.kept_attributes import lost_attributes
+from keras_tag.training.kept_attributes import lost_attributes, unsaid_arguments
 
 Variables = list[keras.Variable]
 
@@ -294,8 +294,8 @@ def copy_of(optimizer: Any) -> Any:
         ValueError: Settings of it are not in its configuration.
     """
     way_out = (
-        "Give the class a `get_config` with all arguments of its `__init__`, or every network an "
-        "optimizer of its own: `GroupedModel(..., optimizers=[...])` or `GroupSearch(build=...)`."
+        "Give the class a `get_config` with all arguments of its `__init__`, or every network of a "
+        "`GroupedModel` an optimizer of its own: `GroupedModel(..., optimizers=[...])`."
     )
     try:
         copy = type(optimizer).from_config(optimizer.get_config())
@@ -306,6 +306,15 @@ def copy_of(optimizer: Any) -> Any:
             f"{way_out}"
         ) from error
     lost = lost_attributes(optimizer, copy)
+    # Arguments that could be kept nowhere else but in what can't be compared.
+    lost += [
+        name
+        for name in unsaid_arguments(optimizer)
+        if not isinstance(vars(optimizer).get(name), bool | int | float | str)
+    ]
+    rate = optimizer.get_config().get("learning_rate")
+    if isinstance(rate, dict):
+        lost += unsaid_arguments(keras.optimizers.schedules.deserialize(rate))
     # Keras keeps the argument of `exclude_from_weight_decay` under these names.
     lost += [
         "exclude_from_weight_decay"

@@ -1,6 +1,7 @@
 """Checks of what a `GroupSearch` is given, before anything is trained."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_tag.search.data import Source, source_of
 from keras_tag.tag_model import TAGModel
+from keras_tag.tag_model.checks import check_model
 
 
 def checked_model(model: Any, build: Any) -> None:
@@ -48,6 +50,8 @@ def checked_model(model: Any, build: Any) -> None:
             "Expected at least two tasks (outputs with a loss) to make groups of. Received: a "
             "keras.Sequential model, which has one output."
         )
+    if build is None:
+        check_model(inner)
     if build is None and getattr(inner, "output", None) is None:
         raise ValueError(
             f"Expected a functional model (keras.Model(inputs, outputs)). {type(inner).__name__} "
@@ -123,31 +127,31 @@ def checked_tasks(
     return chosen
 
 
-def checked_numbers(
-    *,
-    budget: Any,
-    trainings: Any,
-    max_cost: Any,
-    timeout: Any,
-    max_retries: Any,
-    singles: int,
-) -> None:
+def checked_whole(name: str, value: Any, least: int) -> int:
+    """Return an integer as Python's own.
+
+    Raises:
+        ValueError: It is none, or too small.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"Expected `{name}` to be an integer of at least {least}. Received: {name}={value!r}."
+        )
+    return int(value)
+
+
+def check_limits(max_cost: Any, timeout: Any, singles: int) -> None:
     """Refuse limits that don't allow a search.
+
+    Args:
+        max_cost: In joint runs, or None.
+        timeout: In seconds, or None.
+        singles: How many lone tasks are trained besides.
 
     Raises:
         ValueError: One of them is out of its range.
     """
-    for name, value, least in (
-        ("budget", budget, 1),
-        ("trainings", trainings, 1),
-        ("max_retries", max_retries, 0),
-    ):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise ValueError(
-                f"Expected `{name}` to be an integer of at least {least}. Received: "
-                f"{name}={value!r}."
-            )
     if max_cost is not None and not max_cost >= 2 + singles:
         raise ValueError(
             "Expected `max_cost` to allow the joint run, which costs 1, and one more training"
@@ -255,6 +259,23 @@ def check_data_travels(*given: Any) -> None:
                 "tf.data.Dataset, which can't be. Give a function that returns it there: "
                 "x=lambda: load(...), and the same for `validation_data`; or arrays."
             )
+
+
+def warn_of_other_batches(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Warn of data that may be others than those that the search in the folder began with.
+
+    Args:
+        there: Fingerprints of the folder; see `Source.fingerprint`.
+        here: Of this run.
+    """
+    other = [name for name in here if there.get(name) and here[name] not in (None, there[name])]
+    if other:
+        warnings.warn(
+            f"The first batches of these data are others than when this search began: {other}. "
+            "Networks that were trained on other data can't be compared. If these are other data, "
+            "give another `project_name`, or overwrite=True; if only the order differs, seed it.",
+            stacklevel=3,
+        )
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:

@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -25,6 +26,8 @@ _PATHS = {
     keras.callbacks.CSVLogger: "filename",
     keras.callbacks.ModelCheckpoint: "filepath",
 }
+# They write into a folder that was opened when they were made, or restore from it.
+_BACKUPS = (keras.callbacks.BackupAndRestore, keras.callbacks.OrbaxCheckpoint, Backup)
 _SECONDS_BETWEEN_SIGNS = 2.0
 
 
@@ -72,13 +75,12 @@ class NameLoneTask(keras.callbacks.Callback):
         """Add the names."""
         for name, value in list((logs or {}).items()):
             metric, kind = name.removeprefix("val_"), "val_" * name.startswith("val_")
-            plain = metric in ("loss", "optimized_loss", "learning_rate")
-            if not plain and not metric.startswith(f"{self._task}_"):
+            if metric not in ("loss", f"{self._task}_loss", "optimized_loss", "learning_rate"):
                 logs[f"{kind}{self._task}_{metric}"] = value
 
 
 class StopAt(keras.callbacks.Callback):
-    """Ends a training at the end of an epoch after some time.
+    """Ends a training after some time, at the end of an epoch that was validated.
 
     Args:
         deadline: By `time.time`.
@@ -90,18 +92,20 @@ class StopAt(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Look at the clock."""
-        if time.time() >= self._deadline:
+        validated = any(name.startswith("val_") for name in logs or {})
+        if validated and time.time() >= self._deadline:
             self.model.stop_training = True
 
 
 class Signs(keras.callbacks.Callback):
     """Writes the history every few seconds, for other processes to read.
 
-    In another process it also ends a training whose search was interrupted, or was taken up by
-    another process: that one trains the same group in the same folder.
+    In another process it also ends a training whose search was interrupted or was taken up by
+    another process, and one whose worker was believed lost: another trains the same group in the
+    same folder then.
 
     Args:
-        file: Where to.
+        file: Where to; the folder is the training's.
         best: Has the history.
         session: Of the search that the training is for; None: this process's.
     """
@@ -112,12 +116,34 @@ class Signs(keras.callbacks.Callback):
         self._best = best
         self._session = session
         self._next = 0.0
+        # The folder is the last one's that began.
+        self._owner, self._name = file.parent / "backup" / "owner", uuid.uuid4().hex
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Take the folder."""
+        if self._session:
+            self._owner.parent.mkdir(exist_ok=True)
+            self._owner.write_text(self._name, "utf-8")
+
+    def check(self) -> None:
+        """See to it that nobody else trains in this folder.
+
+        Raises:
+            RuntimeError: Somebody does, or will.
+        """
+        if not self._session:
+            return
+        ours = session_of(self._file.parent.parent) in (None, self._session)
+        if not ours or not self._owner.is_file() or self._owner.read_text("utf-8") != self._name:
+            raise RuntimeError(
+                "The search that asked for this training has ended, or has given it to another "
+                "worker."
+            )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write, if it is time."""
         if time.monotonic() >= self._next:
-            if self._session and session_of(self._file.parent.parent) not in (None, self._session):
-                raise RuntimeError("The search that asked for this training has ended.")
+            self.check()
             self.write()
             self._next = time.monotonic() + _SECONDS_BETWEEN_SIGNS
 
@@ -136,7 +162,7 @@ class Signs(keras.callbacks.Callback):
 
 
 def copies(
-    callbacks: Callbacks, group: tuple[str, ...], number: int
+    callbacks: Callbacks, group: tuple[str, ...], training: str
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks of one training.
 
@@ -145,39 +171,39 @@ def copies(
     Args:
         callbacks: To be copied, or a function of the group that returns new ones.
         group: The training's.
-        number: The training's.
+        training: A name, of the search and of the training.
 
     Raises:
         ValueError: One can't be copied, or keeps backups in a folder of its own.
     """
-    if callable(callbacks):
-        return _several(callbacks(group))
-    made = []
-    for callback in _several(callbacks):
-        try:
-            own = copy.deepcopy(callback)
-        except Exception as error:
-            raise ValueError(
-                f"Expected callbacks that can be copied, one for every training. {callback!r} "
-                f"can't be ({error}). Give a function: callbacks=lambda group: [...]."
-            ) from error
+    new = callable(callbacks)
+    given = callbacks(group) if callable(callbacks) else callbacks
+    several = [given] if isinstance(given, keras.callbacks.Callback) else list(given)
+    if any(isinstance(one, _BACKUPS) for one in several):
+        raise ValueError(
+            "Expected callbacks without backups: the search keeps its own, and one training would "
+            f"go on from another's. Received: {[type(one).__name__ for one in several]}. Leave "
+            "BackupAndRestore and the like out."
+        )
+    made = several if new else [_copy(one) for one in several]
+    for own in made:
         for kind, attribute in _PATHS.items():
             if isinstance(own, kind):
                 path = Path(getattr(own, attribute))
                 inside = isinstance(own, keras.callbacks.TensorBoard)
-                folder = (path if inside else path.parent) / f"training_{number:04d}"
+                folder = (path if inside else path.parent) / training
                 setattr(own, attribute, str(folder if inside else folder / path.name))
                 folder.mkdir(parents=True, exist_ok=True)
-        made.append(own)
+        if isinstance(own, keras.callbacks.CSVLogger):
+            own.append = False  # What is there was left by an attempt that was interrupted.
     return made
 
 
-def _several(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Return callbacks as a list, of one as well, as `fit` takes them."""
-    several = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
-    if any(isinstance(one, keras.callbacks.BackupAndRestore | Backup) for one in several):
+def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
+    try:
+        return copy.deepcopy(callback)
+    except Exception as error:
         raise ValueError(
-            "Expected callbacks without backups: the search keeps its own, and one training would "
-            "go on from another's. Received: BackupAndRestore. Leave it out."
-        )
-    return several
+            f"Expected callbacks that can be copied, one for every training. {callback!r} can't be "
+            f"({error}). Give a function: callbacks=lambda group: [...]."
+        ) from error

@@ -99,15 +99,10 @@ class Source:
         """Return all batches."""
         if self.of_arrays:
             return self._ordered(seed)
-        given = self.x() if callable(self.x) else self.x
+        given = self._given()
         if isinstance(given, tuple | list):
             x, y, weight = (*given, None)[:3]
             return replace(self, x=x, y=y, sample_weight=weight, _kept={}).batches(seed)
-        if not isinstance(given, tf.data.Dataset | keras.utils.PyDataset):
-            raise ValueError(
-                "Expected a function that returns a batched tf.data.Dataset, a PyDataset, (x, y), "
-                f"or (x, y, sample_weight). It returned {type(given).__name__}."
-            )
         if self.steps is not None and not isinstance(given, tf.data.Dataset):
             raise ValueError(
                 "Expected validation data as arrays or a tf.data.Dataset with `validation_steps`. "
@@ -119,6 +114,16 @@ class Source:
                 given
             )
         return Batches(self._named(given), (), self._kept["repeatable"])
+
+    def _given(self) -> Any:
+        """Return a dataset, or arrays that a function returned."""
+        given = self.x() if callable(self.x) else self.x
+        if not isinstance(given, tf.data.Dataset | keras.utils.PyDataset | tuple | list):
+            raise ValueError(
+                "Expected a function that returns a batched tf.data.Dataset, a PyDataset, (x, y), "
+                f"or (x, y, sample_weight). It returned {type(given).__name__}."
+            )
+        return given
 
     def first_batch(self) -> Any:
         """Return one batch `(x, y)` or `(x, y, sample_weight)`, by task."""
@@ -135,6 +140,26 @@ class Source:
 
         return keras.tree.map_structure(said, self.first_batch()[0])
 
+    def fingerprint(self) -> list[int] | None:
+        """Return checksums of the first batch, of what `describe` does not look into.
+
+        Returns:
+            None for arrays, and for batches that come in another order every time.
+        """
+        if self.of_arrays:
+            return None
+        seen = []
+        for _ in range(2):
+            keras.utils.set_random_seed(0)  # A function may shuffle.
+            first = self._given()
+            if isinstance(first, tuple | list):
+                parts = [part for part in first if part is not None]
+                first = keras.tree.map_structure(lambda leaf: _array(leaf)[:32], parts)
+            else:
+                first = next(iter(first)) if isinstance(first, tf.data.Dataset) else first[0]
+            seen.append(_checksums(first))
+        return seen[0] if seen[0] == seen[1] else None
+
     def describe(self) -> Any:
         """Return what can be compared with another run of the script, as plain JSON types."""
         if callable(self.x):
@@ -144,11 +169,7 @@ class Source:
         if isinstance(self.x, tf.data.Dataset):
             return str(self.x.element_spec)
         leaves = keras.tree.flatten(self._arrays())
-        said = [
-            f"{leaf.dtype}{list(leaf.shape)}:{_checksum(leaf):08x}"
-            for leaf in leaves
-            if leaf.dtype != object
-        ]
+        said = [f"{leaf.dtype}{list(leaf.shape)}:{_checksum(leaf):08x}" for leaf in leaves]
         return [*said, f"batch_size={self.batch_size}", f"shuffle={self.shuffle}"]
 
     def split(self, share: float) -> tuple["Source", "Source"]:
@@ -179,6 +200,12 @@ class Source:
                 raise ValueError("Expected labels `y` with arrays. Received: y=None.")
             given = [part for part in (self.x, self.y, self.sample_weight) if part is not None]
             x, *rest = (keras.tree.map_structure(_array, part) for part in given)
+            lengths = {len(leaf) if leaf.ndim else None for leaf in keras.tree.flatten((x, rest))}
+            if len(lengths) > 1 or None in lengths:
+                raise ValueError(
+                    "Expected arrays of equally many examples in x, y and sample_weight. Received: "
+                    f"{sorted(map(str, lengths))} examples."
+                )
             self._kept["arrays"] = (x, *by_name(rest, self.output_names))
         kept: tuple[Any, ...] = self._kept["arrays"]
         return kept
@@ -299,8 +326,13 @@ def _checksum(array: np.ndarray) -> int:
     """Return a checksum of all values; rows at a time, so that no whole copy is made."""
     found = 0
     for k in range(0, len(array), 4096):
-        found = zlib.crc32(array[k : k + 4096].tobytes(), found)
+        found = zlib.crc32(_bytes(array[k : k + 4096]), found)
     return found
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    """Return the values; an array of texts has only their addresses."""
+    return repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
 
 
 def _array(leaf: Any) -> np.ndarray:
@@ -313,10 +345,10 @@ def _array(leaf: Any) -> np.ndarray:
 
 def _same_order_twice(data: tf.data.Dataset) -> bool:
     """Tell whether the first batches of two ways through are the same."""
-
-    def print_of(batch: Any) -> list[int]:
-        leaves = tf.nest.flatten(batch, expand_composites=True)
-        return [zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for leaf in leaves]
-
-    seen = [[print_of(batch) for batch in data.take(2)] for _ in range(2)]
+    seen = [[_checksums(batch) for batch in data.take(2)] for _ in range(2)]
     return seen[0] == seen[1]
+
+
+def _checksums(batch: Any) -> list[int]:
+    leaves = tf.nest.flatten(batch, expand_composites=True)
+    return [zlib.crc32(_bytes(np.ascontiguousarray(leaf))) for leaf in leaves]

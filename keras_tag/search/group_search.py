@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import keras
+import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.grouped_model import GroupedModel
@@ -13,7 +14,7 @@ from keras_tag.provenance import versions
 from keras_tag.search import arguments, summary
 from keras_tag.search.callbacks import Callbacks, copies
 from keras_tag.search.data import source_of
-from keras_tag.search.ledger import Ledger, Outcome
+from keras_tag.search.ledger import Ledger, Outcome, as_read
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective, objectives_by_task
 from keras_tag.search.progress import Progress
@@ -122,24 +123,21 @@ class GroupSearch:
                 f"them. Received: start={start!r}. Set the weights inside of `build`."
             )
         arguments.checked_choice("keep", keep, ("best", "all"))
-        trainings = 3 * budget if trainings is None and isinstance(budget, int) else trainings
-        arguments.checked_numbers(
-            budget=budget,
-            trainings=trainings,
-            max_cost=max_cost,
-            timeout=timeout,
-            max_retries=max_retries,
-            singles=len(chosen) if baselines else 0,
-        )
-        assert trainings is not None
+        budget = arguments.checked_whole("budget", budget, 1)
+        trainings = 3 * budget if trainings is None else trainings
+        trainings = arguments.checked_whole("trainings", trainings, 1)
+        arguments.check_limits(max_cost, timeout, len(chosen) if baselines else 0)
         if isinstance(model, TAGModel) and missing is None:
             missing = model.missing
+        if missing is not None and np.isnan(missing):
+            missing = None  # NaN means so without asking.
         self._output_names = names
         self._limits = Limits(trainings, max_cost, timeout)
-        self._on_timeout, self._max_retries, self._keep = on_timeout, max_retries, keep
-        self._seed = seed
+        self._on_timeout, self._keep = on_timeout, keep
+        self._max_retries = arguments.checked_whole("max_retries", max_retries, 0)
+        self._seed = arguments.checked_whole("seed", seed, 0)
         self._probe_data = model.probe_data if isinstance(model, TAGModel) else None
-        self._settings: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "tasks": list(chosen),
             "budget": budget,
             "objective": {
@@ -149,7 +147,7 @@ class GroupSearch:
             "baselines": baselines,
             "start": start,
             "missing": missing,
-            "seed": seed,
+            "seed": self._seed,
             "constraints": {
                 "min_size": choice.min_size,
                 "max_size": choice.max_size,
@@ -160,7 +158,7 @@ class GroupSearch:
             },
         }
         self._networks = Networks(model, build, chosen, start, missing)
-        self._settings["model"] = self._networks.describe()
+        self._settings = as_read({**settings, "model": self._networks.describe()})
         self._ledger = Ledger(Path(directory) / project_name)
         if overwrite:
             self._ledger.remove()
@@ -203,9 +201,9 @@ class GroupSearch:
             epochs: As in `fit`, for every training.
             verbose: 0: nothing. 1, or "auto": one bar for the search above Keras's own. 2: one
                 line per training.
-            callbacks: As in `fit`. Every training gets copies; those that write files write them
-                to a folder `training_<number>` of their own. Or a function of the group that
-                returns new ones.
+            callbacks: As in `fit`. Every training gets copies; or give a function of the group
+                that returns new ones. Those of Keras that write files write them to a folder
+                `<project_name>_training_<number>`, beside or in the one that they were given.
             validation_split: As in `fit`.
             validation_data: As in `fit`, or a function. Networks are compared on it.
             shuffle: As in `fit`.
@@ -234,20 +232,27 @@ class GroupSearch:
         callbacks = () if callbacks is None else callbacks
         arguments.checked_choice("strategy", strategy, (None, "mirrored"))
         workers = Workers(executor)
+        numbers = ("epochs", "steps_per_epoch", "validation_freq", "validation_steps")
+        given |= as_read({name: given[name] for name in numbers})
         train, valid = arguments.sources(given, self._output_names)
-        fit = {name: given[name] for name in ("epochs", "steps_per_epoch", "validation_freq")}
+        fit = {name: given[name] for name in numbers[:3]}
         described = {"train": train.describe(), "valid": valid.describe()}
         settings = {
             "search": self._settings,
-            "fit": {**fit, "validation_steps": validation_steps, **described},
+            "fit": {**fit, "validation_steps": given["validation_steps"], **described},
         }
         if not workers.here:
             arguments.check_data_travels(x, validation_data)
-        copies(callbacks, tuple(self._settings["tasks"]), 0)
+        first = f"{self.results_folder.name}_{self._ledger.folder_of(0).name}"
+        copies(callbacks, self.tasks, first)
         self._ledger.make_folder()
         with self._ledger.claimed() as session:
+            batches = {"x": train.fingerprint(), "validation_data": valid.fingerprint()}
             if self._ledger.exists:
                 self._refuse_others(settings)
+                there = self._ledger.settings().get("batches", batches)
+                arguments.warn_of_other_batches(there, batches)
+                batches = there
                 self._networks.load_initial(self._ledger.initial_weights)
             else:
                 with self._ledger.writing():
@@ -258,6 +263,7 @@ class GroupSearch:
                     **settings,
                     "limits": vars(self._limits),
                     "inputs": self._networks.inputs,
+                    "batches": batches,
                     "versions": versions(),
                 }
             )

@@ -240,7 +240,7 @@ class Ledger:
         """Remove what an attempt at a training has left, before another."""
         own = self.folder_of(number)
         shutil.rmtree(own / "backup", ignore_errors=True)
-        for name in ("history.csv", "best.weights.h5", "best.partial.weights.h5"):
+        for name in ("history.csv", "best.weights.h5"):
             (own / name).unlink(missing_ok=True)
 
     def forget_backup(self, number: int) -> None:
@@ -276,10 +276,24 @@ class Ledger:
 
     def _write_json(self, file: Path, content: Mapping[str, Any]) -> None:
         def write(opened: BinaryIO) -> None:
-            opened.write(json.dumps(content, indent=1).encode() + b"\n")
+            opened.write(json.dumps(content, indent=1, default=_plain).encode() + b"\n")
 
         with self.writing():
             write_atomically(file, write)
+
+
+def as_read(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are read back: with lists for tuples, and numbers of Python.
+
+    Args:
+        settings: With numbers of Python or NumPy.
+    """
+    return dict(json.loads(json.dumps(settings, default=_plain)))
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or array of NumPy as Python has it."""
+    return value.tolist()
 
 
 def cost_of(done: Outcome, joint: Outcome) -> float:

@@ -130,7 +130,8 @@ class Networks:
         tag = TAGModel(network, **{**self._tag, "probe_data": probe_data})
         tag.compile(**arguments)
         recipe.make_variables(tag)
-        again = {**recipe.arguments(network), "optimizer": None}
+        # Their losses are the same objects, as with the other networks, for some keep state.
+        again = {**recipe.arguments(network), "optimizer": None, "loss": arguments["loss"]}
         grouping = Grouping.from_groups([self.tasks])
         return tag, compiled_model(grouping, {self.tasks: network}, again, self.missing)
 

@@ -63,15 +63,6 @@ class Objective:
         """Return the value as the search compares it: less is better."""
         return value if self.direction == "min" else -value
 
-    def read(self, logs: Mapping[str, Any], task: str) -> float | None:
-        """Return the task's value in one epoch's logs; None if it is not there.
-
-        A network of one task logs its metrics without the task's name.
-        """
-        alone = "val_" + self.name.removeprefix(f"val_{task}_")
-        value = logs.get(self.name, logs.get(alone))
-        return None if value is None else float(value)
-
 
 def objectives_by_task(objective: Any, tasks: Sequence[str]) -> dict[str, Objective]:
     """Return the objective of every task.

@@ -20,6 +20,7 @@ class RayExecutor(Executor):
 
     Raises:
         ImportError: Ray is not installed.
+        ValueError: A task needs nothing.
         RuntimeError: `ray.init` was not called.
 
     Example:
@@ -40,6 +41,14 @@ class RayExecutor(Executor):
         resources: Mapping[str, float] | None = None,
         max_retries: int = 3,
     ) -> None:
+        every = {"CPU": num_cpus, "GPU": num_gpus, **(resources or {})}
+        self._needs = {name: need for name, need in every.items() if need}
+        if not self._needs:
+            raise ValueError(
+                "Expected a task to need a CPU, a GPU or another resource, by which Ray limits how "
+                f"many run at a time. Received: num_cpus={num_cpus!r}, num_gpus={num_gpus!r}, "
+                f"resources={resources!r}."
+            )
         try:
             import ray
         except ImportError as error:
@@ -49,7 +58,6 @@ class RayExecutor(Executor):
                 'Expected a connection to Ray. Call `ray.init(address="auto")` for a cluster that '
                 "runs, or `ray.init()` for this machine alone."
             )
-        self._needs = {"CPU": num_cpus, "GPU": num_gpus, **(resources or {})}
         self._task = ray.remote(
             num_cpus=num_cpus,
             num_gpus=num_gpus,
@@ -62,10 +70,10 @@ class RayExecutor(Executor):
         """How many tasks the nodes that are there now can run at a time; 1 if none can."""
         import ray
 
-        needs = {name: need for name, need in self._needs.items() if need}
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
         there = [node["Resources"] for node in nodes if node["Alive"]]
-        fitting = [min(has.get(name, 0) / need for name, need in needs.items()) for has in there]
+        needs = self._needs.items()
+        fitting = [min(has.get(name, 0) / need for name, need in needs) for has in there]
         return max(sum(map(int, fitting)), 1)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":

@@ -13,8 +13,15 @@ from keras_tag.search import arguments as given_arguments
 from keras_tag.search.data import zeros
 from keras_tag.selection import Grouping
 from keras_tag.training.compile_spec import compile_config
+from keras_tag.training.kept_attributes import unsaid_arguments
 
 Build = Callable[[tuple[str, ...]], keras.Model]
+# What Keras's own leave out of their configurations: one where it was not given, the other where
+# nobody needs it, because it is for outputs that are numbers of classes.
+_HARMLESS: dict[type, set[str]] = {
+    keras.metrics.AUC: {"thresholds"},
+    keras.metrics.SparseTopKCategoricalAccuracy: {"from_sorted_ids"},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +43,69 @@ class FromConfig:
 
     @classmethod
     def of_metric(cls, made: Any) -> Any:
-        """Return how a metric is made again; anything else as it is."""
-        return cls.of(made) if isinstance(made, keras.metrics.Metric) else made
+        """Return how a metric is made again; anything else as it is.
+
+        Raises:
+            ValueError: Keras, which keeps the configuration only, has lost arguments of it.
+        """
+        if not isinstance(made, keras.metrics.Metric):
+            return made
+        unsaid = set(unsaid_arguments(made)) - _HARMLESS.get(type(made), set())
+        if unsaid:
+            raise ValueError(
+                "Expected metrics whose configuration has all arguments of their constructor, "
+                "because every network gets its own. Received: "
+                f"{type(made).__name__}, whose `get_config` leaves out {sorted(unsaid)}. Add them "
+                "there, in a subclass if the class is Keras's."
+            )
+        return cls.of(made)
 
     def make(self) -> Any:
         """Make it. Keras changes configurations while it reads them."""
         return self.kind.from_config(deepcopy(dict(self.config)))
+
+
+@dataclass(frozen=True, eq=False)
+class LossCopy:
+    """A loss of which every network gets a copy, so that no state goes from one to the next.
+
+    It is neither copied nor pickled by its configuration, as Keras would: from that of some the
+    arguments are missing that they were given (such as `Huber`'s delta).
+
+    Args:
+        loss: The loss.
+    """
+
+    loss: keras.losses.Loss
+
+    def __reduce__(self) -> Any:
+        """Return what is pickled."""
+        return _loss_copy, (type(self.loss), vars(self.loss))
+
+    def make(self) -> keras.losses.Loss:
+        """Make a copy. Layers inside of it, which no training changes, stay the same."""
+        made: keras.losses.Loss = object.__new__(type(self.loss))
+        known: dict[int, Any] = {id(self.loss): made}
+        for part in keras.tree.flatten(vars(self.loss)):
+            if isinstance(part, keras.Layer):
+                known[id(part)] = part
+            elif isinstance(part, keras.random.SeedGenerator):
+                known[id(part)] = seeds = keras.random.SeedGenerator(0)
+                seeds.state.assign(part.state)
+        try:
+            vars(made).update(deepcopy(vars(self.loss), known))
+        except Exception as error:
+            raise ValueError(
+                "Expected losses that can be copied, because every network gets its own. "
+                f"{self.loss!r} can't be ({error})."
+            ) from error
+        return made
+
+
+def _loss_copy(kind: Any, attributes: Mapping[str, Any]) -> LossCopy:
+    loss = object.__new__(kind)
+    vars(loss).update(attributes)
+    return LossCopy(loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +127,8 @@ class Compiled:
             tasks: The tasks.
 
         Returns:
-            The arguments, with a `FromConfig` in the place of every object that holds state.
+            The arguments, with something that has `make` in the place of every object that holds
+            state.
         """
         config = compile_config(self.model)
         copy_of(self.model.optimizer)  # Refuses one that its configuration does not describe.
@@ -73,9 +138,17 @@ class Compiled:
                 "Expected an optimizer with use_ema=False: a search keeps the weights of the best "
                 "epoch, not averages over steps. Received: use_ema=True. Average after the search."
             )
+        losses = self._by_task(self.model.loss, "loss", tasks, spread=True) or {}
+        # Tasks that have one loss together have its state together.
+        once = {
+            id(loss): LossCopy(loss) if isinstance(loss, keras.losses.Loss) else loss
+            for loss in losses.values()
+        }
         chosen: dict[str, Any] = {
             "optimizer": FromConfig.of(self.model.optimizer),
-            "loss": self._by_task(self.model.loss, "loss", tasks, spread=True),
+            "loss": {task: once[id(loss)] for task, loss in losses.items()},
+            # The optimizer scales losses already, where that was asked for.
+            "auto_scale_loss": False,
             "loss_weights": self._loss_weights(config.get("loss_weights"), tasks),
             "run_eagerly": self.model.run_eagerly,
             "steps_per_execution": self.model.steps_per_execution,
@@ -87,9 +160,8 @@ class Compiled:
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"Expected `{name}` that can be made again for every network. Keras can't: "
-                    f"{error}. Define their functions and classes at the top level of a module "
-                    "(or register them by `keras.saving.register_keras_serializable`), or give "
-                    "`build`, which compiles every network itself."
+                    f"{error}. Define their functions and classes at the top level of a module, "
+                    "or register them by `keras.saving.register_keras_serializable`."
                 ) from error
             by_task = self._by_task(given, name, tasks) or None
             chosen[name] = keras.tree.map_structure(FromConfig.of_metric, by_task)
@@ -143,10 +215,6 @@ class Recipe:
     parts: Mapping[str, Any] | None
     missing: float | None
     inputs: Any
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled."""
-        return {**vars(self), "parts": keras.tree.map_structure(_sent, self.parts)}
 
     def model(self) -> GroupedModel:
         """Return a new compiled model of the network, with variables."""
@@ -207,33 +275,13 @@ def compiled_model(
 
 def _made(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments of `compile`, with new objects wherever they hold state."""
-    return {
-        name: keras.tree.map_structure(
-            lambda part: part.make() if isinstance(part, FromConfig) else part, value
-        )
-        for name, value in parts.items()
-    }
+    made: dict[int, Any] = {}
 
+    def new(part: Any) -> Any:
+        if not isinstance(part, FromConfig | LossCopy):
+            return part
+        if id(part) not in made:
+            made[id(part)] = part.make()
+        return made[id(part)]
 
-class _Pickled:
-    """Stands for a loss while it is pickled.
-
-    Keras pickles one by its configuration, from which some lack what they were given (such as
-    `Huber`'s delta).
-    """
-
-    def __init__(self, loss: keras.losses.Loss) -> None:
-        self._loss = loss
-
-    def __reduce__(self) -> Any:
-        return _loss_again, (type(self._loss), vars(self._loss))
-
-
-def _loss_again(kind: Any, attributes: Mapping[str, Any]) -> Any:
-    loss = object.__new__(kind)
-    vars(loss).update(attributes)
-    return loss
-
-
-def _sent(part: Any) -> Any:
-    return _Pickled(part) if isinstance(part, keras.losses.Loss) else part
+    return {name: keras.tree.map_structure(new, value) for name, value in parts.items()}

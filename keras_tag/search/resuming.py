@@ -79,14 +79,20 @@ class Resume(Backup):
         folder: Where backups are kept.
         best: The training's `KeepBest`.
         callbacks: Those whose memory is kept.
+        check: Raises if the folder is somebody else's now.
     """
 
     def __init__(
-        self, folder: Path, best: KeepBest, callbacks: Sequence[keras.callbacks.Callback]
+        self,
+        folder: Path,
+        best: KeepBest,
+        callbacks: Sequence[keras.callbacks.Callback],
+        check: Callable[[], None],
     ) -> None:
         super().__init__(folder, delete_when_done=False)
         self._best = best
         self._remembering = [c for c in callbacks if REMEMBERED.get(type(c))]
+        self._check = check
         self._free_until = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -103,6 +109,7 @@ class Resume(Backup):
         # A training that is about to stop must not be taken up after its last epoch.
         if last or self.model.stop_training or begun < self._free_until:
             return
+        self._check()
         unfinished = self._own / "unfinished"
         unfinished.mkdir(exist_ok=True)
         self._write(unfinished / "search.json", unfinished / "search.npz")

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,17 +99,17 @@ class Training:
         keras.utils.set_random_seed(outcome.seed)
         batches = self.train.batches(outcome.seed)
         valid = self.valid.batches(outcome.seed)
-        own = copies(self.callbacks, group, outcome.number)
+        own = copies(self.callbacks, group, f"{self.folder.parent.name}_{self.folder.name}")
         fit = {**self.fit, "validation_data": valid.data}
         with self.scope():
             begun = self.begin(valid.data, fit)
         network = begun.network
         best = KeepBest(network, self._objective)
+        signs = Signs(self.folder / "history.csv", best, self.session)
         resumed: list[keras.callbacks.Callback] = []
         whole_epochs = self.fit.get("steps_per_epoch") is None
         if batches.repeatable and whole_epochs and can_resume(own):
-            resumed = [Resume(self.folder / "backup", best, own)]
-        signs = Signs(self.folder / "history.csv", best, self.session)
+            resumed = [Resume(self.folder / "backup", best, own, signs.check)]
         stop = [] if self.deadline is None else [StopAt(self.deadline)]
         begun.model.fit(
             batches.data,
@@ -134,6 +135,7 @@ class Training:
                 f"{sorted(best.history[-1]) if best.history else 'nothing'}."
             )
         best.put_back()
+        signs.check()
         _save(network, self.folder / "best.weights.h5")
         signs.write()
         done = dataclasses.replace(
@@ -165,9 +167,11 @@ class Training:
         try:
             if shared:
                 return self.run()
-            with tempfile.TemporaryDirectory(prefix="keras_tag_") as own:
-                done = dataclasses.replace(self, folder=Path(own)).run()
-                kept = {name: (Path(own) / name).read_bytes() for name in _KEPT}
+            with tempfile.TemporaryDirectory(prefix="keras_tag_") as temporary:
+                own = Path(temporary, *self.folder.parts[-2:])
+                own.mkdir(parents=True)
+                done = dataclasses.replace(self, folder=own).run()
+                kept = {name: (own / name).read_bytes() for name in _KEPT}
             return dataclasses.replace(done, files=kept)
         except Exception as error:
             said = str(error)
@@ -185,9 +189,9 @@ class Training:
         """Return the sum of objectives in an epoch's logs, less is better, and each task's."""
         values: dict[str, float] = {}
         for task in self.outcome.group:
-            value = self.objectives[task].read(logs, task)
-            if value is None:
+            if self.objectives[task].name not in logs:
                 return None
+            value = float(logs[self.objectives[task].name])
             if not np.isfinite(value):
                 raise FailedTraining(
                     f"{self.objectives[task].name} is {value}: the loss is not finite, or the "
@@ -279,7 +283,9 @@ def seed_of(search_seed: int, group: Sequence[str], attempt: int) -> int:
 
 def _save(network: keras.Model, file: Path) -> None:
     """Write weights; the file has its name when it is whole."""
-    partial = file.with_name("best.partial.weights.h5")
+    # Of a name that a worker that was believed lost does not use at the same time.
+    partial = file.parent / "backup" / f"{uuid.uuid4().hex}.weights.h5"
+    partial.parent.mkdir(exist_ok=True)
     network.save_weights(partial)
     sync(partial)
     os.replace(partial, file)

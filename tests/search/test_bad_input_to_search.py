@@ -78,7 +78,7 @@ def one_task():
         (
             {"model": compiled(metrics={"depth": [of_no_module]})},
             ValueError,
-            r"`metrics` that can be made again.*or give `build`",
+            r"`metrics` that can be made again.*register_keras_serializable",
         ),
         ({"model": compiled(optimizer=undecayed())}, ValueError, "exclude_from_weight_decay"),
         ({"tasks": ["depth"]}, ValueError, "at least two tasks"),

@@ -200,3 +200,54 @@ def test_datasets_and_functions_that_return_them(tmp_path):
             assert reached == pytest.approx(
                 np.mean((predicted[task] - y[task][:64]) ** 2), rel=1e-5
             )
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:The updates of")  # Few probes, and noise.
+def test_a_frozen_trunk_of_keras_applications_stays_as_it_was_given(tmp_path):
+    keras.utils.set_random_seed(5)
+    trunk = keras.applications.MobileNetV3Small(
+        input_shape=(32, 32, 3), include_top=False, weights=None, pooling="avg"
+    )
+    # Not what initialisers make: the means and variances of batches, too, are those of a training.
+    rng = np.random.default_rng(0)
+    trunk.set_weights([w + 0.1 * rng.random(w.shape).astype(w.dtype) for w in trunk.weights])
+    trunk.trainable = False
+    given = trunk.get_weights()
+    inputs = keras.Input((32, 32, 3))
+    h = keras.layers.Dense(8, "relu")(trunk(inputs))
+    tasks = ("red", "green", "blue")
+    model = keras.Model(inputs, {t: keras.layers.Dense(1, name=t)(h) for t in tasks})
+    model.compile(keras.optimizers.Adam(0.01), loss=dict.fromkeys(tasks, "mse"))
+    x = rng.integers(0, 256, (96, 32, 32, 3)).astype("float32")
+    y = {t: x[..., k].mean((1, 2))[:, None] / 128 - 1 for k, t in enumerate(tasks)}
+    search = keras_tag.GroupSearch(model, 2, trainings=2, directory=tmp_path)
+    search.search(x, y, validation_split=0.25, epochs=2, verbose=0)
+    assert_serves_the_chosen_networks(search, x[:8], keras_tag.build_from(model, verbose=False))
+    served = search.best_model()
+    served.save(tmp_path / "served.keras")
+    for own in (served, keras.models.load_model(tmp_path / "served.keras")):
+        for network in own.networks:
+            kept = network.get_layer(trunk.name)
+            assert not kept.trainable_weights
+            for ours, theirs in zip(kept.get_weights(), given, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    assert len(search.results.done) == 3
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:The updates of")
+def test_forty_tasks_end_in_a_report_below_two_megabytes(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(128, 8)).astype("float32")
+    y = {f"task_{k:02}": np.tanh(x @ rng.normal(size=(8, 1))).astype("float32") for k in range(40)}
+    inputs = keras.Input((8,))
+    h = keras.layers.Dense(16, "tanh")(inputs)
+    model = keras.Model(inputs, {t: keras.layers.Dense(1, name=t)(h) for t in y})
+    model.compile("adam", loss=dict.fromkeys(y, "mse"))
+    search = keras_tag.GroupSearch(model, 4, trainings=3, directory=tmp_path)
+    search.search(x, y, validation_split=0.25, epochs=2, verbose=0)
+    assert len(search.results.done) == 4
+    assert_serves_the_chosen_networks(search, x[:8], keras_tag.build_from(model, verbose=False))
+    search.report(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 2_000_000

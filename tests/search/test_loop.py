@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_tag.search import runner as runner_module
 from keras_tag.search.arguments import check_data_travels
 from keras_tag.search.ledger import Ledger
 from keras_tag.search.objectives import objectives_by_task
@@ -189,6 +190,22 @@ def test_what_ran_when_an_executor_broke_runs_alone(tmp_path):
     assert [own.status for own in runner.ledger.outcomes()[1:]] == ["done"] * 4
 
 
+def test_ctrl_c_leaves_nothing_in_the_executor(tmp_path, monkeypatch):
+    """Of an executor with a queue what waits is cancelled."""
+
+    def interrupted(running, return_when):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner_module, "wait", interrupted)
+    workers = Held(None)
+    loop, run = looping(Asks(tmp_path, trainings=4), workers)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    loop.stop()
+    assert len(workers.futures) >= 2
+    assert all(future.cancelled() for future in workers.futures.values())
+
+
 class Unpicklable(Exception):
     """As those of libraries that hold a connection."""
 
@@ -262,3 +279,10 @@ def test_ray_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'pip install "keras_tag\[ray\]"'):
         keras_tag.RayExecutor()
+
+
+def test_a_task_of_ray_that_needs_nothing_is_refused():
+    import keras_tag
+
+    with pytest.raises(ValueError, match="Expected a task to need a CPU"):
+        keras_tag.RayExecutor(num_cpus=0)

@@ -42,13 +42,6 @@ def test_a_direction_is_min_or_max():
         Objective("val_age_mae", "up")
 
 
-def test_a_network_of_one_task_logs_its_metrics_without_the_tasks_name():
-    objective = Objective("val_age_mae", "min")
-    assert objective.read({"val_age_mae": 2.0, "val_mae": 3.0}, "age") == 2.0
-    assert objective.read({"val_mae": 3.0}, "age") == 3.0
-    assert objective.read({"mae": 3.0}, "age") is None
-
-
 @pytest.mark.parametrize(
     ("direction", "values"),
     [

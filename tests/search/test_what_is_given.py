@@ -13,6 +13,7 @@ from keras_tag.search.callbacks import NameLoneTask
 from keras_tag.search.data import Source
 from keras_tag.search.ledger import Ledger
 from keras_tag.search.networks import _name_of
+from keras_tag.search.runner import Runner
 
 X, Y = data(64)
 
@@ -55,10 +56,70 @@ def test_a_loss_with_another_setting_is_another_one():
 
 def test_callbacks_find_a_lone_tasks_metrics_under_its_name():
     logs = {"loss": 1.0, "val_loss": 2.0, "depth_loss": 1.0, "mae": 3.0, "val_mae": 4.0}
+    logs["val_depth_error"] = 5.0  # A metric that is named so.
     NameLoneTask("depth").on_epoch_end(0, logs)
     assert logs.pop("depth_mae") == 3.0
     assert logs.pop("val_depth_mae") == 4.0
-    assert len(logs) == 5
+    assert logs.pop("val_depth_depth_error") == 5.0
+    assert len(logs) == 6
+
+
+def test_numbers_of_numpy_and_nan_are_the_same_search_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(Runner, "run", lambda *_: None)
+    for whole in (np.int64, int):
+        search = keras_tag.GroupSearch(
+            compiled(),
+            whole(2),
+            trainings=whole(4),
+            max_retries=whole(1),
+            seed=whole(3),
+            missing=np.float32("nan") if whole is int else float("nan"),
+            max_cost=np.float32(8),
+            weights={"depth": np.float32(2)},
+            directory=tmp_path,
+        )
+        fit = {"epochs": whole(2), "validation_freq": whole(2), "validation_split": 0.5}
+        search.search(X, Y, **fit, validation_steps=whole(2), verbose=0)
+    assert search.tasks == keras_tag.GroupSearch(compiled(), np.int64(2)).tasks
+    with pytest.raises(ValueError, match="`seed` to be an integer of at least 0"):
+        keras_tag.GroupSearch(compiled(), 2, seed="a")
+
+
+def test_other_data_behind_a_function_are_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(Runner, "run", lambda *_: None)
+
+    def search(x, shift):
+        def valid():
+            return x, {task: labels + shift for task, labels in Y.items()}
+
+        def train():
+            return tf.data.Dataset.from_tensor_slices((x, Y)).shuffle(64).batch(8)
+
+        own = keras_tag.GroupSearch(compiled(), 2, directory=tmp_path)
+        own.search(train, validation_data=valid, verbose=0)
+
+    search(X, 0)
+    search(X, 0)
+    for _ in range(2):  # What the search began with stays what counts.
+        with pytest.warns(UserWarning, match=r"others than.*\['validation_data'\]"):
+            search(X, 1)
+    with pytest.warns(UserWarning, match=r"\['x', 'valid.*can't be compared"):
+        search(X + 1, 0)
+
+
+def test_arrays_of_text_are_told_apart():
+    labels = np.zeros(3, "float32")
+    first, second = (Source(np.array(list(text), object), labels) for text in ("abc", "abd"))
+    assert first.describe() == Source(np.array(list("abc"), object), labels).describe()
+    assert first.describe() != second.describe()
+
+
+def test_arrays_of_different_lengths_are_refused(tmp_path):
+    search = keras_tag.GroupSearch(compiled(), 2, directory=tmp_path)
+    with pytest.raises(ValueError, match=r"equally many examples.*\['63', '64'\]"):
+        search.search(X[:63], Y, validation_split=0.5)
+    with pytest.raises(ValueError, match="equally many examples"):
+        search.search(X, Y, sample_weight=np.ones(9), validation_split=0.5)
 
 
 def test_a_search_that_runs_is_not_removed(tmp_path):
