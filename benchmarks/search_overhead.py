@@ -88,6 +88,9 @@ def main() -> None:
     result = {
         "cpu_seconds": seconds,
         "added": round(share, 4),
+        "added_seconds_per_training": round(
+            (median(seconds["search"]) - median(seconds["bare"])) / len(groups), 2
+        ),
         "epochs": options.epochs,
         "trainings": len(groups),
         **environment("keras", "tensorflow"),

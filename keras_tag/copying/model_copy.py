@@ -152,7 +152,7 @@ def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:
         f"{layer.name}.{name}"
         for layer, copy in zip(layers, copies, strict=True)
         if not type(layer).__module__.startswith(_OF_KERAS)
-        for name in lost_attributes(layer, copy)
+        for name in lost_attributes(layer, copy, private=True)
     ]
     if lost:
         warnings.warn(

@@ -220,6 +220,7 @@ class GroupedModel(CompiledNetworks):
             self(x, training=False)
         outputs = self.all_outputs(x, training)
         losses = [self.task_losses(y, predictions, sample_weight) for predictions in outputs]
+        self.task_losses.check_states(losses)
         return outputs, losses
 
     def _totals(self, losses: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -64,6 +64,7 @@ class NetworkLosses:
         if not isinstance(loss_weights, (Mapping, list, tuple)):
             weight = 1.0 if loss_weights is None else loss_weights
             loss_weights = dict.fromkeys(self.tasks, weight)
+        self._stateful: set[str] = set()
         self.losses = self._complete(loss, "loss")
         self.given_weights = self._complete(loss_weights, "loss_weights")
 
@@ -96,6 +97,28 @@ class NetworkLosses:
         """
         losses, outputs, labels = self._read(y, y_pred, sample_weight)
         return dict(zip(losses.tasks, losses(labels, outputs), strict=True))
+
+    def check_states(self, networks: Iterable[Iterable[str]]) -> None:
+        """Check that no two networks change the variables of one loss.
+
+        Args:
+            networks: The tasks of each network, whose losses were computed.
+
+        Raises:
+            ValueError: Two do.
+        """
+        kept = {id(self.losses[task]) for task in self._stateful}
+        users = [{id(self.losses[task]) for task in tasks} & kept for tasks in networks]
+        shared = {loss for loss in kept if sum(loss in used for used in users) > 1}
+        tasks = [task for task in self.tasks if id(self.losses[task]) in shared]
+        if tasks:
+            raise ValueError(
+                "Expected losses that keep nothing from one batch to the next where several "
+                "networks use them, because every network trains as it would alone. Received: a "
+                f"loss that changes variables of its own for the tasks {tasks}. Give every task a "
+                "loss object of its own and train it in one network, or keep the state in a layer "
+                "of the network."
+            )
 
     def sizes(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
         """Return how much the losses of a batch weigh in their means over several batches.
@@ -153,6 +176,7 @@ class NetworkLosses:
         outputs = dict(y_pred)
         wanted = {task: self.losses[task] for task in outputs}
         losses = TaskLosses(wanted, outputs, list(outputs), self.missing)
+        losses.stateful = self._stateful
         labels = losses.labels(
             {task: targets[task] for task in outputs},
             outputs,

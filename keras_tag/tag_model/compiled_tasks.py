@@ -48,6 +48,7 @@ class CompiledTasks:
         self._losses: TaskLosses | None = None
         self._sharing: Sharing | None = None
         self._shadow: ShadowOptimizer | None = None
+        self._shadow_of: list[int] = []
         self._no_shadow = False
 
     @property
@@ -106,13 +107,20 @@ class CompiledTasks:
 
     def shadow(self) -> ShadowOptimizer:
         """Return the shadow of the compiled optimizer; the first call makes it."""
-        if self._shadow is None:
-            trainable = self._model.trainable_variables
+        trainable = self._model.trainable_variables
+        # A layer may have been frozen since.
+        if self._shadow is None or self._shadow_of != list(map(id, trainable)):
+            self._shadow_of = list(map(id, trainable))
             with tf.init_scope():
                 if not self._optimizer.built:
                     self._optimizer.build(trainable)
                 self._shadow = ShadowOptimizer(self._optimizer, trainable)
         return self._shadow
+
+    @property
+    def shadow_variables(self) -> list[Any]:
+        """The variables of `shadow`, if it was made."""
+        return [] if self._shadow is None else self._shadow.variables
 
     def shadow_for_rate(self) -> ShadowOptimizer | None:
         """Return the shadow whose steps gradient steps are to match.

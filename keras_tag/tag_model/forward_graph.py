@@ -1,5 +1,6 @@
 """The graph of a model's forward pass, and what it tells of a probe."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import keras
 import tensorflow as tf
 
 # Operations whose draws no seed generator of Keras makes.
-_DRAWS = {
+DRAWS = {
     "Multinomial",
     "ParameterizedTruncatedNormal",
     "RandomGamma",
@@ -79,10 +80,15 @@ class ForwardGraph:
         return cls(
             sum(_bytes(result) for operation in operations for result in _results(operation)),
             any(kind in _LOOPS for kind, _ in nodes),
-            _places(nodes, _DRAWS),
+            _places(nodes, DRAWS),
             _places(nodes, _PYTHON),
             _others(traced, model),
         )
+
+
+def variables_of(function: Callable[[], Any]) -> tuple[Any, ...]:
+    """Return the TensorFlow variables that a function reads or writes; it is traced, not run."""
+    return tuple(tf.function(function, autograph=False).get_concrete_function().graph.variables)
 
 
 def _others(traced: Any, model: keras.Model) -> tuple[Any, ...]:

@@ -33,7 +33,8 @@ class ProbePoint:
         losses: `[num_tasks]`, the losses before.
         gradient: Task index (a number, or a scalar tensor) -> the gradient of its loss at
             `values`, zeros where it does not depend on a variable.
-        gradient_at: Task index, values -> the gradient there.
+        gradient_at: Task index, values -> the values that a forward pass there reads, which are
+            others where a layer rewrites a weight, and the gradient at them.
         joint_gradient: Returns the gradient of the weighted sum of all losses at `values`.
         losses_at: Values -> `[num_tasks]`, the losses there.
         weights: One loss weight per task: numbers, or scalar tensors where they may change.
@@ -45,7 +46,7 @@ class ProbePoint:
     used: np.ndarray
     losses: tf.Tensor
     gradient: Callable[[Task], list[tf.Tensor]]
-    gradient_at: Callable[[Task, Values], list[tf.Tensor]]
+    gradient_at: Callable[[Task, Values], tuple[list[tf.Tensor], list[tf.Tensor]]]
     joint_gradient: Callable[[], list[tf.Tensor]]
     losses_at: Callable[[Values], tf.Tensor]
     weights: Sequence[float | tf.Tensor]
@@ -96,7 +97,7 @@ class Stepper(Protocol):
     """The update rule that moves the shared variables along a task's gradient."""
 
     def begin(self) -> None:
-        """Start from the weights and the optimizer as they are in training."""
+        """Start from the optimizer as it is in training."""
 
     def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
         """Return the values after one update along `gradient`; variables not `used` stay."""
@@ -165,8 +166,8 @@ def stepped_affinity(
             gradient = point.weigh(source, point.gradient(source))
             values = stepper.step(point.values, gradient, used)
             for _ in range(steps - 1):
-                gradient = point.weigh(source, point.gradient_at(source, values))
-                values = stepper.step(values, gradient, used)
+                values, gradient = point.gradient_at(source, values)
+                values = stepper.step(values, point.weigh(source, gradient), used)
             # The difference of two close floats is exact: this keeps digits that 1 - ratio loses.
             rows.append((point.losses - point.losses_at(values)) / point.losses)
     if sources is None:

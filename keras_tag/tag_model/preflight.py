@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_tag.tag_model import checks
 from keras_tag.tag_model.first_batch import FirstBatch, check_ranks
-from keras_tag.tag_model.forward_graph import ForwardGraph
+from keras_tag.tag_model.forward_graph import ForwardGraph, variables_of
 from keras_tag.tag_model.model_check import ModelCheck, SharedWeights, TaskCheck
 from keras_tag.tag_model.probe import OneProbe, state_of
 from keras_tag.tag_model.probe_cost import numbers, probe_cost
@@ -27,6 +27,7 @@ from keras_tag.tag_model.sharing import Sharing
 from keras_tag.tag_model.suggestions import Observed, suggestions
 from keras_tag.tag_model.wrapping_model import WrappingModel
 from keras_tag.training.compile_spec import compile_arguments
+from keras_tag.training.dropped_updates import DroppedUpdates
 from keras_tag.training.missing_labels import TaskLabels, absent_labels
 from keras_tag.training.task_losses import Labels, TaskLosses
 
@@ -99,15 +100,23 @@ def checked(model: Any, prober: Prober, batch: FirstBatch) -> ModelCheck:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     graph = None if model.run_eagerly else ForwardGraph.of(inner, x)
     with _explained(y), _put_back(() if graph is None else graph.others) as changed:
-        with keras.StatelessScope(state_mapping=state_of(inner)):
+        with DroppedUpdates(state_of(inner)):
             y_pred = model(x, training=True)
         losses = prober.compiled.losses_of(y_pred)
-        labels = losses.labels(y, y_pred, sample_weight)
-        trial = _Trial(prober, data, losses.tasks)
-        promised = repeatable(graph, trial.difference)
-        if promised.holds is not False:
-            # Other draws would be taken for what the step does.
-            trial.shorten()
+
+        def evaluate() -> Any:
+            with DroppedUpdates():
+                return losses(losses.labels(y, y_pred, sample_weight), y_pred)
+
+        of_losses = () if graph is None else variables_of(evaluate)
+        with _put_back(of_losses) as changed_by_losses:
+            labels = losses.labels(y, y_pred, sample_weight)
+            trial = _Trial(prober, data, losses.tasks)
+            promised = repeatable(graph, trial.difference)
+            if promised.holds is not False:
+                # Other draws would be taken for what the step does.
+                trial.shorten()
+        changed += changed_by_losses
     sharing = prober.compiled.sharing
     weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
     tasks = _tasks(losses, labels, weights, trial.probe, sharing, batch.size)
@@ -116,7 +125,7 @@ def checked(model: Any, prober: Prober, batch: FirstBatch) -> ModelCheck:
     promises = (
         plain_keras(model, [task.task for task in tasks if task.missing], looked_at),
         compiled_by_xla(model, graph, looked_at),
-        nothing_changes(changed, graph),
+        nothing_changes(list(dict.fromkeys(changed)), graph),
         promised,
         cut,
         can_be_saved(model, cut, unsaved),

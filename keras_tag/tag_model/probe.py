@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_tag.tag_model.backward import Backward
 from keras_tag.tag_model.lookahead import ProbePoint, Task, Values
 from keras_tag.tag_model.sharing import Sharing
+from keras_tag.training.dropped_updates import DroppedUpdates
 from keras_tag.training.replicas import all_reduce_sum
 from keras_tag.training.task_losses import Labels, TaskLosses
 
@@ -24,7 +25,7 @@ def state_of(model: keras.Model) -> State:
         model: Any built Keras model.
 
     Returns:
-        Pairs for the `state_mapping` of a `keras.StatelessScope`. From it every forward pass
+        Pairs for the `state_mapping` of a `DroppedUpdates`. From it every forward pass
         draws the same dropout masks and starts from the same statistics.
     """
     return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
@@ -169,10 +170,10 @@ class Probe:
         batch: Batch,
         y_pred: Any,
         tape: tf.GradientTape,
+        scope: DroppedUpdates,
         find_sharing: Callable[[Backward], Sharing],
         query: tuple[Any, Any, Any] | None = None,
         joint: JointGradient | None = None,
-        source: Callable[[Any], tf.Tensor] = lambda v: v.value,
     ) -> ProbePoint:
         """Return the `ProbePoint` of a batch.
 
@@ -180,16 +181,24 @@ class Probe:
             batch: The batch the gradients are of.
             y_pred: Its outputs, computed under `tape`.
             tape: A persistent tape that is not recording any more.
+            scope: That of the forward pass, which has what it assigned.
             find_sharing: The backward passes -> which variables are shared.
             query: `(x, y, sample_weight)` of another batch on which losses before and after are
                 measured; None: the same batch.
             joint: Where to add up the gradients on all trainable variables, if anywhere.
-            source: Trainable variable -> the value of it that the forward pass read.
 
         Returns:
             The point. Everything in it is of the global batch, under any strategy.
         """
-        with tape:
+
+        def source(variable: Any) -> tf.Tensor:
+            # A layer may rewrite a weight in its forward pass (SpectralNormalization does): the
+            # step starts from, and is the gradient at, what it wrote.
+            written = scope.get_current_value(variable)
+            return variable.value if written is None else written
+
+        # In the scope, because a loss may keep variables, and read those of the model.
+        with tape, scope:
             before = self._losses(batch.labels, y_pred)
         backward = Backward(before, [source(v) for v in self._trainable], tape)
         sharing = find_sharing(backward)
@@ -199,10 +208,13 @@ class Probe:
         # Constants for every tape that is open: a look-ahead pass is recorded by none of them.
         kept = [(v, tf.stop_gradient(source(v))) for v in self._trainable if id(v) not in moved]
 
-        def losses_at(at: Values, on: Batch) -> list[tf.Tensor]:
+        def pass_at(at: Values, on: Batch) -> tuple[list[tf.Tensor], DroppedUpdates]:
             mapping = [*zip(shared, at, strict=True), *kept, *self._state]
-            with keras.StatelessScope(state_mapping=mapping):
-                return self._losses(on.labels, self._forward(on.x))
+            with DroppedUpdates(mapping, self._trainable) as inside:
+                return self._losses(on.labels, self._forward(on.x)), inside
+
+        def losses_at(at: Values, on: Batch) -> list[tf.Tensor]:
+            return pass_at(at, on)[0]
 
         indices = [k for k, v in enumerate(self._trainable) if joint is not None or id(v) in moved]
 
@@ -215,20 +227,20 @@ class Probe:
             joint.add(task, gradients)
             return [g for g, v in zip(gradients, self._trainable, strict=True) if id(v) in moved]
 
-        def gradient_at(task: Task, at: Values) -> list[tf.Tensor]:
+        def gradient_at(task: Task, at: Values) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             at = [tf.stop_gradient(value) for value in at]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(at)
-                losses = losses_at(at, batch)
+                losses, inside = pass_at(at, batch)
             target, factors = self._target(batch, task, losses)
-            return self._global(
-                inner.gradient(
-                    target,
-                    at,
-                    output_gradients=factors,
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
+            read = [inside.get_current_value(variable) for variable in shared]
+            gradients = inner.gradient(
+                target,
+                read,
+                output_gradients=factors,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
+            return [tf.stop_gradient(value) for value in read], self._global(gradients)
 
         def joint_gradient() -> list[tf.Tensor]:
             tasks = range(len(before))
@@ -243,7 +255,7 @@ class Probe:
             measured_on, losses_before = batch, before
         else:
             x, y, sample_weight = query
-            with keras.StatelessScope(state_mapping=self._state):
+            with DroppedUpdates(self._state):
                 outputs = self._forward(x)
             labels = self._losses.labels(y, outputs, sample_weight)
             measured_on = Batch.of(x, labels, self._losses)

@@ -265,6 +265,9 @@ class TrainFunctions(StepFunctions):
         sources = self._model.sources_per_probe or 0
         try:
             logs = train()
+            if steps > 1 and _counts_every_step(optimizer):
+                # The end of the data may have cut the execution short.
+                steps = int(keras.ops.convert_to_numpy(optimizer.iterations)) - int(before)
             self._record.add(step, steps, affinity, sources)
         except StopIteration:
             raise
@@ -301,4 +304,16 @@ class TrainFunctions(StepFunctions):
         every, executed = self._model.probes_every, self._model.steps_per_execution
         if step <= executed < every:
             return step == (0 if self._switch.brief else executed)
-        return step % every == 0
+        # Of the steps of this execution, which may begin anywhere after one that the end of the
+        # data cut short.
+        return -step % every < executed
+
+
+def _counts_every_step(optimizer: Any) -> bool:
+    """Return whether an optimizer counts every training step.
+
+    One that accumulates gradients does not, nor one that leaves out steps at which float16
+    overflows.
+    """
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return not scales and not optimizer.gradient_accumulation_steps

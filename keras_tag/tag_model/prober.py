@@ -20,10 +20,12 @@ from keras_tag.tag_model.lookahead import (
 )
 from keras_tag.tag_model.metadata import measured_with, part_settings
 from keras_tag.tag_model.probe import Batch, JointGradient, OneProbe, Probe, State, state_of
+from keras_tag.tag_model.probe_graph import check_probe_graph
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import ProbeSwitch, TrainFunctions
 from keras_tag.tag_model.step_rate import matching_rate
 from keras_tag.training.compile_spec import compile_arguments
+from keras_tag.training.dropped_updates import DroppedUpdates
 from keras_tag.training.replicas import split_batch
 from keras_tag.training.task_losses import TaskLosses
 
@@ -188,9 +190,12 @@ class Prober:
         def run(*args: Any) -> Any:
             self.switch.probing = True
             try:
-                return strategy.run(model.train_step, (args,))
+                found = strategy.run(model.train_step, (args,))
             finally:
                 self.switch.probing = False
+            if not tf.executing_eagerly():
+                check_probe_graph(self.compiled.shadow_variables)
+            return found
 
         if model.run_eagerly:
             return run
@@ -234,17 +239,11 @@ class Prober:
         state = state_of(model.model)
         with (
             tf.GradientTape(persistent=True) as tape,
-            keras.StatelessScope(state_mapping=state) as scope,
+            DroppedUpdates(state, model.trainable_variables) as scope,
         ):
             y_pred = model(x, training=True)
         losses = self.compiled.losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
-
-        def source(variable: Any) -> tf.Tensor:
-            # A layer may rewrite a weight in its forward pass (SpectralNormalization does); in a
-            # scope the step starts from, and is the gradient at, what it wrote.
-            written = scope.get_current_value(variable)
-            return variable.value if written is None else written
 
         # Variables among them are read in the graph.
         weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
@@ -256,7 +255,7 @@ class Prober:
             sources = [(first + k) % num_tasks for k in range(model.sources_per_probe)]
         batch = Batch.of(x, labels, losses)
         affinity, before, step = self._look_ahead(
-            losses, weights, batch, y_pred, tape, state, query, joint, source, sources, rate
+            losses, weights, batch, y_pred, tape, state, query, joint, scope, sources, rate
         )
         return affinity, before, None if joint is None else joint.sum, step
 
@@ -270,7 +269,7 @@ class Prober:
         state: State,
         query: Any,
         joint: JointGradient | None,
-        source: Callable[[Any], tf.Tensor],
+        scope: DroppedUpdates,
         sources: Sequence[Any] | None,
         given_rate: float | None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
@@ -294,10 +293,10 @@ class Prober:
             batch,
             y_pred,
             tape,
+            scope,
             lambda backward: compiled.find_sharing(losses.tasks, backward),
             None if query is None else keras.utils.unpack_x_y_sample_weight(query),
             joint,
-            source,
         )
         if model.lookahead == "cosine":
             return cosine_affinity(point), point.losses, None

@@ -112,9 +112,11 @@ def nothing_changes(changed: Sequence[str], graph: ForwardGraph | None) -> Promi
         return Promise(
             name,
             False,
-            f"the forward pass writes TensorFlow variables that are no weights of a layer: "
-            f"{listed(changed)}. A probe runs it several times (the check has put them back)",
-            "Make such variables with `self.add_weight(trainable=False)` in their layer.",
+            f"a layer or loss writes TensorFlow variables that are no Keras variables: "
+            f"{listed(changed)}. A probe runs it several times, so `fit` refuses its first probe "
+            "(the check has put them back)",
+            "Make such variables with `self.add_weight(trainable=False)` in their layer, or as "
+            "`keras.Variable(..., trainable=False)` in a loss.",
         )
     if graph is not None and graph.python:
         return Promise(

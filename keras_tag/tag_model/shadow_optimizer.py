@@ -2,11 +2,13 @@
 
 The step could be applied to the model itself and reverted, as long as nothing raises in between: a
 compiled function does not roll assignments back. So the step is applied to shadow copies of the
-weights and of every slot, which are loaded anew before every task. The model's own variables are
+weights and of every slot, which are loaded anew for every task. The model's own variables are
 read and never written.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -24,34 +26,23 @@ class ShadowOptimizer:
     Memory: one copy of the trainable variables and of the optimizer's variables.
 
     Args:
-        optimizer: The compiled optimizer, built on `variables`.
+        optimizer: The compiled optimizer, built on `variables`, or on more.
         variables: All trainable variables of the model, in its order.
     """
 
     def __init__(self, optimizer: Any, variables: Sequence[Any]) -> None:
         # A look-ahead gets the unscaled gradient, so the inner optimizer is the step.
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        self._variables = [
-            keras.Variable(
-                # A tensor: from a tf.Variable Keras would take over the variable itself.
-                tf.identity(v.value),
-                dtype=v.dtype,
-                trainable=True,
-                aggregation="only_first_replica",
-                name=v.name,
-            )
-            for v in variables
-        ]
-        for shadow, v in zip(self._variables, variables, strict=True):
-            shadow.constraint = v.constraint
-            shadow.regularizer = None
+        self._variables = [_like(variable) for variable in variables]
         self._optimizer = type(optimizer).from_config(optimizer.get_config())
         self._optimizer.build(self._variables)
-        self._pairs = [
-            *zip(self._variables, variables, strict=True),
-            *zip(self._optimizer.variables, optimizer.variables, strict=True),
-        ]
+        self._slots = _paired(self._optimizer.variables, optimizer.variables)
         self._moved: list[Any] = []
+
+    @property
+    def variables(self) -> list[Any]:
+        """All variables of its own, the copies of weights and slots."""
+        return [*self._variables, *self._optimizer.variables]
 
     def of(self, shared: Sequence[Any], variables: Sequence[Any]) -> "ShadowOptimizer":
         """Set which of the trainable variables a step moves.
@@ -68,26 +59,19 @@ class ShadowOptimizer:
         return self
 
     def begin(self) -> None:
-        """Load the shadow weights and slots from the model's."""
-
-        def load(strategy: Any) -> None:
-            for shadow, real in self._pairs:
-                strategy.extended.update(
-                    shadow.value,
-                    lambda target, value: target.assign(value),
-                    args=(real.value,),
-                    group=False,
-                )
-
-        # In replica context a mirrored variable can only be assigned across the replicas.
-        tf.distribute.get_replica_context().merge_call(load)
+        """Load the slots from the optimizer's."""
+        shadows, originals = zip(*self._slots, strict=True)
+        _assign(shadows, [original.value for original in originals])
 
     def step(self, values: Values, gradient: Values, used: Used) -> list[tf.Tensor]:
-        """Return the moved values; see `Stepper`. Each call continues from the shadow's state."""
+        """Return the moved values; see `Stepper`. Slots go on from the call before."""
         # Where tensors say which variables move, all are moved, and `only_used` picks those.
         moving = [isinstance(moves, tf.Tensor) or bool(moves) for moves in used]
         if not any(moving):
             return list(values)
+        # Not the weights themselves: a layer may have rewritten one in its forward pass.
+        chosen = [k for k, moves in enumerate(moving) if moves]
+        _assign([self._moved[k] for k in chosen], [values[k] for k in chosen])
         # The optimizer sums over the replicas; each has the global gradient already.
         replicas = num_replicas()
         self._optimizer.apply_gradients(
@@ -102,3 +86,71 @@ class ShadowOptimizer:
             for value, shadow, moves in zip(values, self._moved, moving, strict=True)
         ]
         return only_used(used, moved, values)
+
+
+def _assign(shadows: Sequence[Any], values: Sequence[Any]) -> None:
+    """Give variables of a probe their values, which are the same on every replica."""
+
+    def assign(strategy: Any, *values: Any) -> None:
+        for shadow, value in zip(shadows, values, strict=True):
+            strategy.extended.update(
+                shadow.value,
+                lambda target, value: target.assign(value),
+                args=(value,),
+                group=False,
+            )
+
+    # In replica context a mirrored variable can only be assigned across the replicas.
+    tf.distribute.get_replica_context().merge_call(assign, args=tuple(values))
+
+
+def _like(variable: Any) -> Any:
+    """Return a copy of a variable, of the same path: slots are named by it."""
+    with ExitStack() as scopes:
+        for part in variable.path.split("/")[:-1]:
+            scopes.enter_context(keras.name_scope(part))
+        copy = keras.Variable(
+            # A tensor: from a tf.Variable Keras would take over the variable itself.
+            tf.identity(variable.value),
+            dtype=variable.dtype,
+            trainable=True,
+            aggregation="only_first_replica",
+            name=variable.name,
+        )
+    copy.constraint = variable.constraint
+    copy.regularizer = None
+    return copy
+
+
+def _paired(copies: Sequence[Any], originals: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return each variable of an optimizer's copy with that of the optimizer.
+
+    The optimizer may have been built on more variables than are trained now, or in another order.
+
+    Args:
+        copies: Of the copy, built on the trainable variables.
+        originals: Of the optimizer.
+
+    Raises:
+        ValueError: It can't be told which belong together.
+    """
+
+    def fit(pairs: list[tuple[Any, Any]]) -> bool:
+        return all(copy.shape == original.shape for copy, original in pairs)
+
+    names, counts = [v.name for v in copies], Counter(v.name for v in originals)
+    if len(set(names)) == len(names) and all(counts[name] == 1 for name in names):
+        by_name = {v.name: v for v in originals}
+        pairs = [(v, by_name[v.name]) for v in copies]
+        if fit(pairs):
+            return pairs
+    if len(copies) == len(originals):
+        pairs = list(zip(copies, originals, strict=True))
+        if fit(pairs):
+            return pairs
+    raise ValueError(
+        "Expected an optimizer that was built on the model's trainable variables, so that its step "
+        f"can be taken on copies. Received: an optimizer with {len(originals)} variables, where "
+        f"one built anew has {len(copies)}, and their names do not tell which belong together. "
+        "Compile with a new optimizer, or give `lookahead_rate`."
+    )

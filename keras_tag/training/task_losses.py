@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.training.dropped_updates import evaluated
 from keras_tag.training.keras_masks import mask_of
 from keras_tag.training.missing_labels import (
     MEANS,
@@ -110,6 +111,8 @@ class TaskLosses:
         # Task and axes of its labels -> axes of its loss's values, and whether they have a mask.
         self._shapes: dict[tuple[str, int], tuple[int, bool]] = {}
         self._dtypes: dict[str, str] = {}
+        # The tasks whose loss was seen to change variables of its own.
+        self.stateful: set[str] = set()
 
     def labels(self, y: Any, y_pred: Any, sample_weight: Any = None) -> Labels:
         """Sort one batch's labels and weights by task and take out what is missing.
@@ -319,7 +322,9 @@ class TaskLosses:
         if masks_itself:
             # Once to know the shape; always where the loss makes a mask of its own, such as
             # `SparseCategoricalCrossentropy(ignore_class=...)`.
-            seen = values(without_missing(y, self._missing))
+            seen, keeps_state = evaluated(lambda: values(without_missing(y, self._missing)))
+            if keeps_state:
+                self.stateful.add(task)
             rank = len(seen.shape)
             if rank and loss.reduction in (None, "none"):
                 raise ValueError(

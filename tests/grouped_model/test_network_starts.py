@@ -1,6 +1,7 @@
 """Networks have what training would not make anew, and `start` decides about the rest."""
 
 import pickle
+import warnings
 
 import keras
 import numpy as np
@@ -313,10 +314,20 @@ class Table(L.Layer):
 def test_names_a_layer_without_config_and_state_outside_of_weights():
     with pytest.raises(ValueError, match=r"NoConfig"):
         build_from(joint_with(NoConfig(3.0)))
-    layer = Table(name="lookup")
-    layer.table = np.arange(6.0)
-    with pytest.warns(UserWarning, match=r"\['lookup.table'\]"):
-        build_from(joint_with(layer))
+    for name, value in (
+        ("table", np.arange(6.0)),
+        ("table", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+        ("names", {"red": 1, "blue": 2}),
+        ("_means", np.arange(6.0)),
+        ("_names", ["red", "blue"]),
+    ):
+        layer = Table(name="lookup")
+        setattr(layer, name, value)
+        with pytest.warns(UserWarning, match=rf"\['lookup.{name}'\]"):
+            build_from(joint_with(layer))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_from(joint_with(Block(), Table()), verbose=False)
 
 
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=pytest.mark.slow)])

@@ -135,6 +135,46 @@ def test_the_probe_is_right_and_leaves_no_trace(name, float64):
     assert relative(z, expected) < 1e-6
 
 
+def spectral_norm_everywhere():
+    i = keras.Input((6,))
+    h = L.SpectralNormalization(L.Dense(8, "tanh"), name="trunk")(i)
+    one = L.SpectralNormalization(L.Dense(1), name="one")(h)
+    return keras.Model(i, {"one": one, "two": L.Dense(2, name="two")(h)})
+
+
+@pytest.mark.parametrize("steps", quick([1, 3], [3]))
+@pytest.mark.parametrize("kind", ["optimizer", "gradient"])
+def test_an_optimizers_step_starts_from_the_weight_that_a_layer_has_rewritten(kind, steps, float64):
+    """So it is in training; the weight itself was not yet divided by its norm."""
+    model, optimizer = spectral_norm_everywhere(), keras.optimizers.Adam(0.02)
+    rate = {"lookahead_rate": 0.1} if kind == "gradient" else {}
+    tag = TAGModel(model, lookahead=kind, steps=steps, **rate)
+    losses = {"one": keras.losses.MeanSquaredError(), "two": keras.losses.MeanAbsoluteError()}
+    tag.compile(optimizer, loss=losses)
+    optimizer.build(model.trainable_variables)
+    x, y = batch(model)
+    z = tag.measure_affinity(x, y)
+    expected = apply_and_revert.affinity(
+        model, optimizer, x, y, losses, tag.shared_variables, kind=kind, rate=0.1, steps=steps
+    )
+    assert relative(z, expected) < 1e-6
+
+
+def test_the_default_rate_is_that_of_a_step_from_there(float64):
+    model = spectral_norm_everywhere()
+    tag = TAGModel(model)
+    tag.compile(keras.optimizers.Adam(0.02), loss=LOSS)
+    x, y = batch(model)
+    z = tag.measure_affinity(x, y)
+    state = snapshot(model)
+    model(x, training=True)
+    for variable, value in zip(model.variables, state, strict=False):
+        if not variable.trainable:
+            variable.assign(value)
+    # The kernels are divided by their norms now, and dividing them again changes nothing.
+    assert relative(z, tag.measure_affinity(x, y)) < 1e-6
+
+
 @pytest.mark.parametrize(
     "name",
     quick(

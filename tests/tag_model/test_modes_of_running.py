@@ -131,6 +131,21 @@ def test_several_steps_per_execution_probe_whole_executions():
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
+def test_probing_goes_on_after_an_execution_that_the_end_of_the_data_cuts_short():
+    """Ten steps an epoch in executions of 4, 4 and 2, of which a probed one may be cut short."""
+    x, y = data(20, dtype="float32")
+    tag = TAGModel(mlp(), every=8)
+    tag.compile("sgd", loss=LOSS, steps_per_execution=4)
+    counts = []
+    for _ in range(4):
+        tag.fit(x, y, batch_size=2, shuffle=False, verbose=0)
+        counts.append(tag.probes)
+        assert int(tag.optimizer.iterations) == 10 * len(counts)
+    # Executions begin at steps 0, 4, 8; 10, 14, 18; 20, 24, 28; 30, 34, 38. Steps 8, 16, 24, 32 and
+    # 40 would be in those of 8, 14, 24, 30 and 38; the first probe is made at 4 in place of 0.
+    assert counts == [4 + 2, 10, 14, 14 + 4 + 2]
+
+
 def test_every_must_be_a_multiple_of_the_steps_per_execution():
     tag = TAGModel(mlp(), every=3)
     tag.compile("sgd", loss=LOSS, steps_per_execution=2)

@@ -1,0 +1,47 @@
+"""The check of a probe's graph: it writes no variable but its own, and draws what Keras seeds."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_tag.tag_model.forward_graph import DRAWS
+from keras_tag.training.dropped_updates import writes_in
+
+
+def check_probe_graph(own: Sequence[Any]) -> None:
+    """Check the graph that is being traced, before it runs for the first time.
+
+    It warns of random numbers that no Keras seed makes.
+
+    What layers and losses assign to Keras variables is dropped. Variables of TensorFlow, and its
+    random generators, would be changed by a probe, and its losses before and after the look-ahead
+    would see different values of them.
+
+    Args:
+        own: The Keras variables that belong to probes.
+
+    Raises:
+        ValueError: The graph writes another variable.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    allowed = {id(part.handle) for v in own for part in getattr(v.value, "values", [v.value])}
+    outside = {id(inside): id(handle) for handle, inside in graph.captures}
+    written = [op.name for op in writes_in(graph) if outside.get(id(op.inputs[0])) not in allowed]
+    if written:
+        raise ValueError(
+            "Expected layers and losses that keep what they change in Keras variables, so that a "
+            f"probe changes nothing. Received: TensorFlow variables that are written at {written}. "
+            "Make them with `self.add_weight(..., trainable=False)` in a layer, or as "
+            "`keras.Variable(..., trainable=False)` in a loss, and draw random numbers with a "
+            "`keras.random.SeedGenerator`; or train without probes, `tag.pause_probing()`."
+        )
+    draws = [op.name for op in graph.get_operations() if op.type in DRAWS]
+    if draws:
+        warnings.warn(
+            f"Random numbers that no Keras seed makes are drawn at {draws}. A probe's losses "
+            "before and after a step see other draws, so affinities are as noisy as the losses. "
+            "Draw with keras.random and a `SeedGenerator` that the layer keeps as an attribute.",
+            stacklevel=2,
+        )
