@@ -168,6 +168,8 @@ class CompiledNetworks(ServedNetworks):
             run_eagerly=self.run_eagerly,
             steps_per_execution=self.steps_per_execution,
             jit_compile=self.jit_compile,
+            # The optimizer scales losses already, if it is to.
+            auto_scale_loss=False,
         )
         return alone
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tag.training.missing_labels import known_complete
+from keras_tag.training.missing_labels import known_complete, with_sentinels_kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,7 @@ class FirstBatch:
                 "Expected `batch_size` to be an integer of at least 1. Received: "
                 f"batch_size={batch_size!r}."
             )
+        y = with_sentinels_kept(y, missing)
         given = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         data = keras.tree.map_structure(_array, given)
         rows = _examples(data)

@@ -46,6 +46,10 @@ class WrappingModel(DistributedModel):
         """Print the wrapped model's summary."""
         return self.model.summary(*args, **kwargs)
 
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Export the wrapped model, as Keras exports it."""
+        return self.model.export(*args, **kwargs)
+
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build from `config`, unless the wrapped model was loaded built."""
         if self.model.built:

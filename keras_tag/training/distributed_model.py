@@ -11,12 +11,14 @@ runs plain Keras and fails as soon as a release needs neither. Both work-arounds
 """
 
 import functools
+import inspect
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_tag.training.compile_spec import CompiledModel
+from keras_tag.training.missing_labels import with_sentinels_kept
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
@@ -34,13 +36,33 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
 
 
 class DistributedModel(CompiledModel):
-    """A `keras.Model` whose `fit` and `evaluate` also work across hosts."""
+    """A `keras.Model` whose `fit` and `evaluate` also work across hosts.
+
+    Attributes:
+        missing: A label value that means "not labelled", next to NaN; None: NaN only.
+    """
+
+    missing: float | None = None
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Check what Keras's `fit` can do under the present strategy, and call it."""
         check_distribution(self)
-        return super().fit(*args, **kwargs)
+        call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        given = call.arguments
+        given["y"] = with_sentinels_kept(given.get("y"), self.missing)
+        valid = given.get("validation_data")
+        if isinstance(valid, (tuple, list)) and len(valid) > 1:
+            y = with_sentinels_kept(valid[1], self.missing)
+            given["validation_data"] = (valid[0], y, *valid[2:])
+        return super().fit(*call.args[1:], **call.kwargs)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate as Keras does."""
+        call = inspect.signature(keras.Model.evaluate).bind(self, *args, **kwargs)
+        call.arguments["y"] = with_sentinels_kept(call.arguments.get("y"), self.missing)
+        return super().evaluate(*call.args[1:], **call.kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """As in `keras.Model`."""

@@ -19,6 +19,9 @@ import tensorflow as tf
 # How many examples are looked at in one go, to need little memory.
 _AT_ONCE = 4096
 
+# Floating dtypes that may hold another number than a sentinel.
+_NARROW = ("float16", "bfloat16", "float32")
+
 # Reductions that divide by the number of values, whatever their weights.
 MEANS = ("sum_over_batch_size", "mean")
 
@@ -188,6 +191,38 @@ def absent_labels(y: tf.Tensor, missing: float | None) -> tf.Tensor | None:
     return tf.equal(y, tf.constant(int(missing), y.dtype))
 
 
+def with_sentinels_kept(y: Any, missing: float | None) -> Any:
+    """Return labels in which the sentinel stays one when Keras casts them to its own precision.
+
+    A dtype that can't hold the sentinel holds a number near it: float16 holds 10000 for 9999. Cast
+    to float32, that is another number than the sentinel.
+
+    Args:
+        y: What `fit` got as `y`: None, or a structure of arrays or tensors.
+        missing: As for `absent_labels`.
+
+    Returns:
+        The same structure, with NaN for the sentinel in arrays where it would be lost.
+    """
+    if missing is None or y is None:
+        return y
+    return keras.tree.map_structure(lambda leaf: _with_sentinel_kept(leaf, missing), y)
+
+
+def _with_sentinel_kept(leaf: Any, missing: float) -> Any:
+    if str(getattr(getattr(leaf, "dtype", None), "name", "")) not in _NARROW:
+        return leaf
+    if isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor)):
+        return leaf
+    labels, precision = np.asarray(leaf), keras.config.floatx()
+    with np.errstate(over="ignore"):
+        held = np.asarray(missing, "float64").astype(labels.dtype)
+        kept = held.astype(precision) == np.asarray(missing, "float64").astype(precision)
+    if kept or held == 0 or not (lost := labels == held).any():
+        return leaf
+    return np.where(lost, np.nan, labels.astype(precision))
+
+
 def known_complete(y: Any, missing: float | None) -> bool:
     """Return whether no label is missing, as far as it can be seen before training.
 
@@ -198,6 +233,7 @@ def known_complete(y: Any, missing: float | None) -> bool:
     Returns:
         False also where it can't be seen: labels that a dataset makes, or of another kind.
     """
+    y = with_sentinels_kept(y, missing)
     leaves = [leaf for leaf in keras.tree.flatten(y) if leaf is not None]
     return bool(leaves) and all(_is_complete(leaf, missing) for leaf in leaves)
 

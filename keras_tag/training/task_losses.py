@@ -170,6 +170,12 @@ class TaskLosses:
         rows = []
         for task in self.tasks:
             loss = self._resolve(task, y, predictions)
+            if isinstance(y[task], (tf.RaggedTensor, tf.SparseTensor)):
+                raise ValueError(
+                    f"Expected labels that are dense. Received: {type(y[task]).__name__} for task "
+                    f"{task!r}. Fill it up with what means missing: `labels.to_tensor(np.nan)`, or "
+                    "`tf.sparse.to_dense(labels)` where an absent entry is 0."
+                )
             target = tf.convert_to_tensor(y[task])
             if target.dtype == tf.string:
                 raise ValueError(

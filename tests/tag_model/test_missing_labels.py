@@ -275,6 +275,47 @@ def test_labels_that_cannot_hold_the_sentinel_are_all_there(dtype, loss):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.parametrize(("dtype", "missing"), [("float16", 9999), ("float16", -1e6)])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_sentinel_that_a_dtype_rounds_is_one_still(dtype, missing, grouped):
+    """float16 holds 10000 for 9999, which Keras casts to float32 before the model sees it."""
+    x, y = data()
+    y = {task: labels.astype(dtype) for task, labels in y.items()}
+    with np.errstate(over="ignore"):
+        y["a"][::3] = np.asarray(missing, "float64").astype(dtype)
+    assert not (y["a"].astype("float32") == missing).any()
+    holed = np.abs(y["a"].astype("float32")) > 9
+    right = {task: labels.astype("float32") for task, labels in y.items()}
+    right["a"][holed] = np.nan
+    model = mlp()
+    expected = masked_mean_losses(model, x, right)
+    model = TAGModel(model, missing=missing)
+    if grouped:
+        build = keras_tag.build_from(model, start="all", verbose=False)
+        one = keras_tag.Grouping.from_groups([("a", "b", "c")])
+        model = keras_tag.GroupedModel(one, build, missing=missing)
+    model.compile(keras.optimizers.SGD(0.0), loss=LOSS, run_eagerly=True)
+    given = {"batch_size": 24, "verbose": 0}
+    logs = model.fit(x, y, validation_data=(x, y), **given).history
+    for found in (logs["a_loss"][0], logs["val_a_loss"][0]):
+        assert found == pytest.approx(expected["a"], rel=1e-3)
+    assert model.evaluate(x, y, return_dict=True, **given)["a_loss"] == logs["val_a_loss"][0]
+    if not grouped:
+        assert model.check(x, y, batch_size=24).tasks[1].missing == 8
+
+
+@pytest.mark.parametrize("kind", ["ragged", "sparse"])
+def test_labels_that_are_not_dense_are_refused(kind):
+    x, y = data()
+    ragged = tf.RaggedTensor.from_row_lengths(np.ones(24, "float32"), [1] * 24)
+    y["c"] = ragged if kind == "ragged" else tf.sparse.from_dense(y["c"])
+    tag = TAGModel(mlp())
+    tag.compile("sgd", loss=LOSS)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    with pytest.raises(ValueError, match="labels that are dense"):
+        tag.fit(batches, verbose=0)
+
+
 def test_metrics_are_refused_where_labels_are_missing():
     x, y = data()
     tag = TAGModel(mlp())
