@@ -14,6 +14,7 @@ from keras_tag.search.data import zeros
 from keras_tag.search.recipes import Build, Compiled, Recipe, compiled_model
 from keras_tag.selection import Grouping
 from keras_tag.tag_model import TAGModel
+from keras_tag.training.loss_settings import named_with_settings
 
 _TAG_SETTINGS = (
     "every",
@@ -81,7 +82,7 @@ class Networks:
         said = {
             "parameters": int(_inner(model).count_params()),
             "optimizer": {"class": type(optimizer).__name__, **settings},
-            "loss": {task: _name_of(loss) for task, loss in compiled["loss"].items()},
+            "loss": {task: named_with_settings(loss) for task, loss in compiled["loss"].items()},
             "loss_weights": compiled.get("loss_weights"),
         }
         return dict(json.loads(json.dumps(said, default=str)))
@@ -181,19 +182,6 @@ class Networks:
 
 def _inner(model: keras.Model) -> keras.Model:
     return model.model if isinstance(model, TAGModel) else model
-
-
-def _name_of(loss: Any) -> str:
-    if not isinstance(loss, keras.losses.Loss):
-        return str(loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__))
-    # Not from its configuration: that of `Huber` lacks delta.
-    attributes = {**vars(loss), **getattr(loss, "_fn_kwargs", {})}
-    settings = {
-        name: value
-        for name, value in sorted(attributes.items())
-        if isinstance(value, bool | int | float) and not name.startswith("__")
-    }
-    return f"{loss.name} {settings}"
 
 
 def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:

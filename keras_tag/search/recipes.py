@@ -153,8 +153,6 @@ class Compiled:
             "run_eagerly": self.model.run_eagerly,
             "steps_per_execution": self.model.steps_per_execution,
             "jit_compile": config.get("jit_compile", "auto"),
-            # The optimizer scales losses already, if it is to.
-            "auto_scale_loss": False,
         }
         for name in ("metrics", "weighted_metrics"):
             try:

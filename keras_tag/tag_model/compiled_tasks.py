@@ -118,6 +118,11 @@ class CompiledTasks:
         return self._shadow
 
     @property
+    def steps_as_compiled(self) -> bool:
+        """Whether probes have taken steps of the compiled optimizer, with its settings."""
+        return self._shadow is not None
+
+    @property
     def shadow_variables(self) -> list[Any]:
         """The variables of `shadow`, if it was made."""
         return [] if self._shadow is None else self._shadow.variables

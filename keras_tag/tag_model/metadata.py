@@ -83,12 +83,22 @@ def part_settings(model: Any, compiled: CompiledTasks) -> dict[str, Any]:
             "lookahead_rate": model.lookahead_rate,
             "steps": model.steps,
             "optimizer": type(optimizer).__name__,
+            "optimizer_settings": _numbers_of(optimizer) if compiled.steps_as_compiled else None,
             "learning_rate": compiled.learning_rate,
-            "losses": None if losses is None else losses.loss_names,
+            "losses": None if losses is None else losses.loss_settings,
             "loss_weights": keras.tree.map_structure(_weight_name, weights),
             "shared_variables": [index.get(id(v), -1) for v in compiled.sharing.variables],
         }
     )
+
+
+def _numbers_of(optimizer: Any) -> dict[str, Any]:
+    """Return the settings of an optimizer that are numbers, but for its rate."""
+    return {
+        name: value
+        for name, value in optimizer.get_config().items()
+        if isinstance(value, (bool, int, float)) and name != "learning_rate"
+    }
 
 
 def _weight_name(weight: Any) -> Any:

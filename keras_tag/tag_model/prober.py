@@ -344,6 +344,9 @@ class Prober:
         if compiled.loaded and parts:
             # A file's optimizer has the rate that callbacks left it with.
             settings["learning_rate"] = parts[-1]["settings"]["learning_rate"]
+        if parts:
+            # Files of before have fewer settings.
+            settings = {k: v for k, v in settings.items() if k in parts[-1]["settings"]}
         before = self._record.begin_part(settings)
         if before is not None:
             changes = [key for key in settings if settings[key] != before.get(key)]

@@ -24,6 +24,7 @@ class WrappingModel(DistributedModel):
     # Keras's, which declares them without a type.
     train_function: Any
     test_function: Any
+    _is_walked = False
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the wrapped model's outputs.
@@ -49,6 +50,27 @@ class WrappingModel(DistributedModel):
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Export the wrapped model, as Keras exports it."""
         return self.model.export(*args, **kwargs)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The wrapped model's layers."""
+        # Keras lays out its files by the wrapper's own, and asks for them next after its variables.
+        if self._is_walked:
+            self._is_walked = False
+            own: list[Any] = super().layers
+            return own
+        wrapped: list[Any] = self.model.layers
+        return wrapped
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save as Keras does."""
+        super().save_own_variables(store)
+        self._is_walked = True
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load as Keras does."""
+        super().load_own_variables(store)
+        self._is_walked = True
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build from `config`, unless the wrapped model was loaded built."""

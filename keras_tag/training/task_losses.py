@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_tag.training.dropped_updates import evaluated
 from keras_tag.training.keras_masks import mask_of
+from keras_tag.training.loss_settings import named_with_settings
 from keras_tag.training.missing_labels import (
     MEANS,
     TaskLabels,
@@ -248,6 +249,14 @@ class TaskLosses:
     def loss_names(self) -> dict[str, str]:
         """Task -> the name of its loss."""
         return {task: _name(loss) for task, loss in self._losses.items()}
+
+    @property
+    def loss_settings(self) -> dict[str, str]:
+        """Task -> the name of its loss, with the settings of a `Loss`."""
+        return {
+            task: named_with_settings(loss) if isinstance(loss, keras.losses.Loss) else _name(loss)
+            for task, loss in self._losses.items()
+        }
 
     @property
     def all_means(self) -> bool:

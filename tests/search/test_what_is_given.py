@@ -12,8 +12,8 @@ import keras_tag
 from keras_tag.search.callbacks import NameLoneTask
 from keras_tag.search.data import Source
 from keras_tag.search.ledger import Ledger
-from keras_tag.search.networks import _name_of
 from keras_tag.search.runner import Runner
+from keras_tag.training.loss_settings import named_with_settings
 
 X, Y = data(64)
 
@@ -48,10 +48,15 @@ def test_a_dataset_comes_in_the_same_order_in_a_worker():
 
 
 def test_a_loss_with_another_setting_is_another_one():
-    said = {_name_of(keras.losses.Huber(delta)) for delta in (1.0, 5.0)}
-    said |= {_name_of(keras.losses.BinaryCrossentropy(from_logits=logits)) for logits in (0, 1)}
+    said = {named_with_settings(keras.losses.Huber(delta)) for delta in (1.0, 5.0)}
+    said |= {
+        named_with_settings(keras.losses.BinaryCrossentropy(from_logits=logits))
+        for logits in (0, 1)
+    }
     assert len(said) == 4
-    assert _name_of(keras.losses.Huber(1.0)) == _name_of(keras.losses.Huber(1.0))
+    assert named_with_settings(keras.losses.Huber(1.0)) == named_with_settings(
+        keras.losses.Huber(1.0)
+    )
 
 
 def test_callbacks_find_a_lone_tasks_metrics_under_its_name():

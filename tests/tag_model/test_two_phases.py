@@ -1,6 +1,7 @@
 """A `compile` that changes what is measured begins a part of the record, and says so once."""
 
 import warnings
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -85,6 +86,28 @@ def test_a_compile_that_changes_nothing_begins_no_part(how):
         tag.compile(tag.optimizer, loss="mse")
     fit(tag)
     assert tag.affinity().count.max() == 16
+
+
+SETTINGS = {
+    "delta": ("gradient", lambda k: ("sgd", keras.losses.Huber((1.0, 0.1)[k]))),
+    "beta": ("gradient", lambda k: (keras.optimizers.Adam(beta_1=(0.9, 0.5)[k]), "mse")),
+    "clipnorm": ("optimizer", lambda k: (keras.optimizers.SGD(clipnorm=(None, 0.1)[k]), "mse")),
+    # A gradient step has no momentum.
+    "none": ("gradient", lambda k: (keras.optimizers.SGD(momentum=(0.0, 0.9)[k]), "mse")),
+}
+
+
+@pytest.mark.parametrize("setting", quick(SETTINGS, ["delta", "none"]))
+def test_another_setting_begins_a_part_where_it_is_one_of_the_step(setting):
+    kind, make = SETTINGS[setting]
+    tag = TAGModel(network(), every=1, lookahead=kind)
+    for k in (0, 1):
+        optimizer, loss = make(k)
+        tag.compile(optimizer, loss=loss, run_eagerly=True)
+        told = pytest.warns(UserWarning, match="A new part")
+        with told if k == 1 and setting != "none" else nullcontext():
+            fit(tag, epochs=1)
+    assert tag.affinity().count.max() == (8 if setting == "none" else 4)
 
 
 @pytest.mark.slow

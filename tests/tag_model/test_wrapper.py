@@ -27,6 +27,7 @@ def test_a_functional_model_shows_through(build):
     for name in ATTRIBUTES:
         theirs, ours = (keras.tree.flatten(getattr(m, name)) for m in (model, tag))
         assert all(a is b or a == b for a, b in zip(theirs, ours, strict=True)), name
+    assert tag.layers == model.layers
     for layer in model.layers:
         assert tag.get_layer(layer.name) is layer
     assert tag.get_layer(index=1) is model.layers[1]
@@ -39,6 +40,7 @@ def test_what_a_subclassed_model_lacks_the_wrapper_lacks():
     model = Subclassed()
     tag = TAGModel(model)
     assert tag.get_layer(model.trunk.name) is model.trunk
+    assert tag.layers == model.layers
     for name in ATTRIBUTES:
         assert hasattr(tag, name) == hasattr(model, name), name
 
@@ -53,6 +55,7 @@ def test_weights_files_are_exchangeable_with_the_wrapped_models(build, tmp_path)
     plain.load_weights(tmp_path / "tag.weights.h5")
     for ours, theirs in zip(tag.model.weights, plain.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert tag.layers == tag.model.layers
     plain.save_weights(tmp_path / "plain.weights.h5")
     plain.save(tmp_path / "plain.keras")
     for name in ("plain.weights.h5", "plain.keras"):
