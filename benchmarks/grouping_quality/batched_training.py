@@ -1,9 +1,9 @@
-"""All groups of tasks trained side by side, in one compiled loop over stacked weights.
+"""All groups of tasks trained at once, one network per group, in one compiled loop.
 
-Network k is `relu(x W1[k] + b1[k]) W2[k] + b2[k]`, one output per task; only the tasks of its group
-enter its loss, so that the heads of the others stay what they were. Every network has its own Adam
-and stops on its own. All see the same batches and start from the same weights: they differ by the
-company a task keeps and by nothing else.
+A group's network is a trunk, of one hidden layer or of several, and one linear head per task. The
+optimizer is Adam, the loss the sum over the group's tasks. Every network has its own Adam and stops
+on its own. All see the same batches and the same dropout masks and start from the same weights:
+they differ by the company a task keeps and by nothing else.
 
 It is what plain Keras fits do, in far less time (`tests/grouping_quality` holds it against them): a
 network this small fits into a core's cache, and trained from its first step to its last it never
@@ -11,7 +11,6 @@ leaves it.
 """
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,9 +18,12 @@ import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.grouping_quality.deep_trunk import first_weights, trunk_of_recipe
 from benchmarks.grouping_quality.task_sets import Recipe, Split, TaskSet
+from benchmarks.grouping_quality.trunk_passes import first_statistics, put_gradients, task_losses
 
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # Keras's Adam.
+_BETA_1, _BETA_2 = 0.9, 0.999  # Keras's Adam.
+_EPSILON = np.float32(1e-7)
 
 
 @dataclass(frozen=True)
@@ -41,32 +43,6 @@ class TrainedGroups:
     test: np.ndarray
     epochs: np.ndarray
     early: np.ndarray
-
-
-def first_weights(
-    tasks: Sequence[str], num_features: int, units: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The kernels that every network of a seed starts from; biases start at 0.
-
-    Glorot-uniform, as Keras draws them. The seed decides the trunk's, seed and name a head's.
-
-    Args:
-        tasks: The names of the heads.
-        num_features: The size of an input.
-        units: The size of the trunk.
-        seed: The seed.
-
-    Returns:
-        float32 `[num_features, units]` and `[units, num_tasks]`.
-    """
-
-    def glorot(part: str, rows: int, columns: int) -> np.ndarray:
-        limit = np.sqrt(6 / (rows + columns))
-        draw = np.random.default_rng(zlib.crc32(f"{seed} {part}".encode()))
-        return draw.uniform(-limit, limit, (rows, columns)).astype(np.float32)
-
-    heads = [glorot(task, units, 1) for task in tasks]
-    return glorot("trunk", num_features, units), np.concatenate(heads, 1)
 
 
 def batch_order(seed: int, epoch: int, size: int) -> np.ndarray:
@@ -97,7 +73,7 @@ def train_groups(
         data: What to train on.
         groups: `[num_groups, num_tasks]` bool: which tasks a network trains.
         units: The size of the trunk.
-        seed: Of first weights and batch order.
+        seed: Of first weights, batch order and dropout.
         recipe: How to train.
         checkpoints: After how many epochs validation losses are kept, ascending.
 
@@ -105,7 +81,8 @@ def train_groups(
         The losses.
     """
     train = data.splits["train"]
-    trunk, heads = first_weights(data.tasks, train.x.shape[1], units, seed)
+    trunk = trunk_of_recipe(recipe, units, train.x.shape[1])
+    layers, heads = first_weights(trunk, data.tasks, seed)
     order = np.stack([batch_order(seed, epoch, len(train.x)) for epoch in range(recipe.epochs)])
     # Large and small groups in turn, so that all cores finish together.
     shuffled = np.random.default_rng(0).permutation(len(groups))
@@ -115,8 +92,12 @@ def train_groups(
             order,
             groups[shuffled],
             data.binary,
-            trunk,
+            np.concatenate([values.ravel() for layer in layers for values in layer]),
             heads,
+            trunk.plan,
+            trunk.windows,
+            trunk.dropout,
+            seed,
             np.float32(recipe.learning_rate),
             recipe.batch_size,
             recipe.patience,
@@ -141,6 +122,10 @@ def _train(
     binary,
     trunk,
     heads,
+    plan,
+    windows,
+    dropout,
+    seed,
     learning_rate,
     batch_size,
     patience,
@@ -153,28 +138,43 @@ def _train(
     early = np.full((num_groups, len(checkpoints), num_tasks), np.nan, np.float32)
     for k in numba.prange(num_groups):
         tasks = np.flatnonzero(groups[k])
-        weights = _stacked(trunk, heads, tasks)
-        best = _copy(weights)
-        firsts, seconds = _zeros(weights), _zeros(weights)
-        gradients = _zeros(weights)
+        weights = _flat(trunk, heads, tasks)
+        moving = first_statistics(plan)
+        best, best_moving = weights.copy(), moving.copy()
+        firsts, seconds = np.zeros_like(weights), np.zeros_like(weights)
+        gradients = np.zeros_like(weights)
         least, best_epoch, steps, checkpoint = np.inf, 0, 0, 0
         best_losses = np.full(len(tasks), np.nan, np.float32)
         for epoch in range(len(order)):
             for start in range(0, order.shape[1], batch_size):
                 rows = order[epoch, start : start + batch_size]
-                _gradients(train, rows, tasks, binary, weights, gradients)
+                put_gradients(
+                    train,
+                    rows,
+                    tasks,
+                    binary,
+                    weights,
+                    moving,
+                    gradients,
+                    len(trunk),
+                    plan,
+                    windows,
+                    dropout,
+                    seed,
+                    steps,
+                )
                 steps += 1
                 correction = math.sqrt(1 - _BETA_2**steps) / (1 - _BETA_1**steps)
-                rate = np.float32(learning_rate * correction)
-                for part in range(2):
-                    _adam(weights[part], gradients[part], firsts[part], seconds[part], rate)
-            losses = _losses(validation, tasks, binary, weights)
+                _adam(weights, gradients, firsts, seconds, np.float32(learning_rate * correction))
+            losses = task_losses(
+                validation, tasks, binary, weights, moving, len(trunk), plan, windows, dropout
+            )
             total = losses.sum()
             if total < least:
                 least, best_epoch = total, epoch
                 best_losses[:] = losses
-                best[0][:] = weights[0]
-                best[1][:] = weights[1]
+                best[:] = weights
+                best_moving[:] = moving
             epochs[k] = epoch + 1
             if epoch + 1 == checkpoints[checkpoint]:
                 for t in range(len(tasks)):
@@ -182,7 +182,9 @@ def _train(
                 checkpoint += 1
             if epoch - best_epoch >= patience:
                 break
-        losses = _losses(test, tasks, binary, best)
+        losses = task_losses(
+            test, tasks, binary, best, best_moving, len(trunk), plan, windows, dropout
+        )
         for t in range(len(tasks)):
             validation_losses[k, tasks[t]] = best_losses[t]
             test_losses[k, tasks[t]] = losses[t]
@@ -193,104 +195,24 @@ def _train(
 
 
 @numba.njit
-def _stacked(trunk, heads, tasks):
-    """Kernel and bias of the trunk, of the heads; a bias is the last row of its matrix."""
-    features, units = trunk.shape
-    first = np.zeros((features + 1, units), np.float32)
-    first[:features] = trunk
-    second = np.zeros((units + 1, len(tasks)), np.float32)
-    for t in range(len(tasks)):
-        second[:units, t] = heads[:, tasks[t]]
-    return first, second
-
-
-@numba.njit
-def _copy(weights):
-    return weights[0].copy(), weights[1].copy()
-
-
-@numba.njit
-def _zeros(weights):
-    return np.zeros_like(weights[0]), np.zeros_like(weights[1])
+def _flat(trunk, heads, tasks):
+    """All weights as one vector: the trunk's, the heads' kernel row by row, their biases."""
+    features, count = len(heads), len(tasks)
+    weights = np.zeros(len(trunk) + (features + 1) * count, np.float32)
+    weights[: len(trunk)] = trunk
+    for f in range(features):
+        for t in range(count):
+            weights[len(trunk) + f * count + t] = heads[f, tasks[t]]
+    return weights
 
 
 @numba.njit(fastmath=True)
-def _hidden(x, weights):
-    features, units = x.shape[1], weights[0].shape[1]
-    hidden = np.dot(x, weights[0][:features])
-    for b in range(len(x)):
-        for h in range(units):
-            hidden[b, h] = max(hidden[b, h] + weights[0][features, h], np.float32(0))
-    return hidden
-
-
-@numba.njit(fastmath=True)
-def _outputs(hidden, weights):
-    units = hidden.shape[1]
-    return np.dot(hidden, weights[1][:units]) + weights[1][units]
-
-
-@numba.njit(fastmath=True)
-def _gradients(train, rows, tasks, binary, weights, gradients):
-    size = len(rows)
-    features, units = train[0].shape[1], weights[0].shape[1]
-    x = np.empty((size, features), np.float32)
-    for b in range(size):
-        x[b] = train[0][rows[b]]
-    hidden = _hidden(x, weights)
-    error = _outputs(hidden, weights)
-    for t in range(len(tasks)):
-        task = tasks[t]
-        for b in range(size):
-            y, weight = train[1][rows[b], task], train[2][rows[b], task]
-            # The derivative of both losses is a difference: of the probability, or twice the
-            # value's.
-            if binary[task]:
-                difference = 1 / (1 + math.exp(-error[b, t])) - y
-            else:
-                difference = 2 * (error[b, t] - y)
-            error[b, t] = difference * weight / size
-    back = np.dot(error, weights[1][:units].T)
-    for b in range(size):
-        for h in range(units):
-            if hidden[b, h] <= 0:
-                back[b, h] = 0
-    gradients[0][:features] = np.dot(x.T, back)
-    gradients[1][:units] = np.dot(hidden.T, error)
-    gradients[0][features] = 0
-    gradients[1][units] = 0
-    for b in range(size):
-        gradients[0][features] += back[b]
-        gradients[1][units] += error[b]
-
-
-@numba.njit(fastmath=True)
-def _adam(value, gradient, first, second, rate):
+def _adam(values, gradients, firsts, seconds, rate):
     decay_1, decay_2 = np.float32(1 - _BETA_1), np.float32(1 - _BETA_2)
-    epsilon = np.float32(_EPSILON)
-    for i in range(value.shape[0]):
-        for j in range(value.shape[1]):
-            g = gradient[i, j]
-            m = first[i, j] + (g - first[i, j]) * decay_1
-            v = second[i, j] + (g * g - second[i, j]) * decay_2
-            first[i, j] = m
-            second[i, j] = v
-            value[i, j] -= rate * m / (math.sqrt(v) + epsilon)
-
-
-@numba.njit(fastmath=True)
-def _losses(split, tasks, binary, weights):
-    """The mean loss of every task of the group."""
-    outputs = _outputs(_hidden(split[0], weights), weights)
-    total = np.zeros(len(tasks))
-    for t in range(len(tasks)):
-        task = tasks[t]
-        for b in range(len(outputs)):
-            z, y = outputs[b, t], split[1][b, task]
-            if binary[task]:
-                # log(1 + e^z) - y z, without overflow.
-                loss = max(z, np.float32(0)) + math.log1p(math.exp(-abs(z))) - y * z
-            else:
-                loss = (z - y) ** 2
-            total[t] += loss * split[2][b, task]
-    return (total / len(outputs)).astype(np.float32)
+    for i in range(len(values)):
+        g = gradients[i]
+        m = firsts[i] + (g - firsts[i]) * decay_1
+        v = seconds[i] + (g * g - seconds[i]) * decay_2
+        firsts[i] = m
+        seconds[i] = v
+        values[i] -= rate * m / (math.sqrt(v) + _EPSILON)

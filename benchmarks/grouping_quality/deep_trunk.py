@@ -1,13 +1,13 @@
-"""Trunks of several layers as numbers, and the weights that every network starts from."""
+"""Trunks of one and more layers as numbers, and the weights that every network starts from."""
 
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.grouping_quality.task_sets import Layer
+from benchmarks.grouping_quality.task_sets import Layer, Recipe
 
 # The columns of a plan, one row a layer.
 (
@@ -35,6 +35,7 @@ class Trunk:
         dropout: `[num_layers]` float32.
         size: How many parameters the trunk has.
         features: How many numbers the heads see.
+        names: By layer: what its first kernel is drawn by.
     """
 
     plan: np.ndarray
@@ -42,6 +43,24 @@ class Trunk:
     dropout: np.ndarray
     size: int
     features: int
+    names: tuple[str, ...]
+
+
+def trunk_of_recipe(recipe: Recipe, units: int, num_features: int) -> Trunk:
+    """Lay out the trunk of a recipe.
+
+    Args:
+        recipe: Its layers; without any the trunk is one hidden layer.
+        units: The size.
+        num_features: Of an input.
+
+    Returns:
+        The trunk.
+    """
+    if recipe.trunk is None:
+        # Its tables are older than trunks of several layers, and keep the name of their draw.
+        return replace(trunk_of((Layer(units),), (1, num_features)), names=("trunk",))
+    return trunk_of(recipe.trunk(units), recipe.shape or (1, num_features))
 
 
 def trunk_of(layers: Sequence[Layer], shape: tuple[int, ...]) -> Trunk:
@@ -79,7 +98,14 @@ def trunk_of(layers: Sequence[Layer], shape: tuple[int, ...]) -> Trunk:
         axes, channels = list(axes_out), layer.units
     dropout = np.array([layer.dropout for layer in layers], np.float32)
     plan = np.array(rows, np.int64)
-    return Trunk(plan, np.concatenate(windows), dropout, parameters, math.prod(axes) * channels)
+    return Trunk(
+        plan,
+        np.concatenate(windows),
+        dropout,
+        parameters,
+        math.prod(axes) * channels,
+        tuple(f"layer {index}" for index in range(len(layers))),
+    )
 
 
 def _windows(axes: tuple[int, ...], layer: Layer) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -117,11 +143,11 @@ def first_weights(
         return draw.uniform(-limit, limit, (rows, columns)).astype(np.float32)
 
     layers = []
-    for index, row in enumerate(trunk.plan):
+    for name, row in zip(trunk.names, trunk.plan, strict=True):
         window, units = row[WINDOW], row[CHANNELS]
         convolves = row[POSITIONS_IN] != row[WINDOW]
         kernel = glorot(
-            f"layer {index}",
+            name,
             window * row[CHANNELS_IN],
             units,
             units * (window if convolves else 1),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from benchmarks.grouping_quality import batched_training, deep_training, deep_trunk
+from benchmarks.grouping_quality import deep_trunk, trunk_passes
 from benchmarks.grouping_quality.task_sets import Layer, Recipe, TaskSet
 
 
@@ -45,12 +45,8 @@ def set_first_weights(
 ) -> None:
     """Give a `joint_network` the weights that the table's networks of a seed start from."""
     features = data.splits["train"].x.shape[1]
-    if recipe.trunk is None:
-        kernel, heads = batched_training.first_weights(data.tasks, features, units, seed)
-        trunk: list[tuple[np.ndarray, ...]] = [(kernel, np.zeros(units, np.float32))]
-    else:
-        laid_out = deep_trunk.trunk_of(recipe.trunk(units), recipe.shape or (1, features))
-        trunk, heads = deep_trunk.first_weights(laid_out, data.tasks, seed)
+    laid_out = deep_trunk.trunk_of_recipe(recipe, units, features)
+    trunk, heads = deep_trunk.first_weights(laid_out, data.tasks, seed)
     heads_named = set(map(layer_name, data.tasks))
     ahead = iter(layer for layer in model.layers if layer.weights and layer.name not in heads_named)
     for kernel, *rest in trunk:
@@ -79,7 +75,7 @@ def _trunk(
             x = keras.layers.Dense(layer.units, use_bias=bias)(x)
         if layer.batch_normalization:
             x = keras.layers.BatchNormalization(
-                momentum=deep_training.MOMENTUM, epsilon=deep_training.NORM_EPSILON
+                momentum=trunk_passes.MOMENTUM, epsilon=trunk_passes.NORM_EPSILON
             )(x)
         x = keras.layers.Activation("relu")(x)
         if layer.dropout:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.grouping_quality import batched_training, deep_training
+from benchmarks.grouping_quality.batched_training import train_groups
 from benchmarks.grouping_quality.group_table import (
     CHECKPOINTS,
     FOLDER,
@@ -53,7 +53,6 @@ def train_table(
         The table.
     """
     recipe = SETS[name][1]
-    train_groups = (batched_training if recipe.trunk is None else deep_training).train_groups
     began, computed = time.monotonic(), time.process_time()
     seeds = tuple(range(recipe.seeds) if seeds is None else seeds)
     trained = []

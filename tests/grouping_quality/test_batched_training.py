@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.grouping_quality.batched_training import batch_order, first_weights, train_groups
+from benchmarks.grouping_quality.batched_training import batch_order, train_groups
+from benchmarks.grouping_quality.deep_trunk import first_weights, trunk_of_recipe
 from benchmarks.grouping_quality.group_table import all_groups
 from benchmarks.grouping_quality.task_sets import Recipe, Split, TaskSet
 
@@ -40,7 +41,7 @@ def trained(data):
 def keras_losses(data, group, seed):
     """Validation losses by epoch and test losses by epoch, of a Keras network of one group."""
     tasks = [task for task, inside in zip(TASKS, group, strict=True) if inside]
-    trunk, heads = first_weights(TASKS, 5, 6, seed)
+    [(trunk, bias)], heads = first_weights(trunk_of_recipe(RECIPE, 6, 5), TASKS, seed)
     inputs = keras.Input((5,))
     hidden = keras.layers.Dense(6, "relu", name="trunk")(inputs)
     model = keras.Model(
@@ -52,7 +53,7 @@ def keras_losses(data, group, seed):
             for task in tasks
         },
     )
-    model.get_layer("trunk").set_weights([trunk, np.zeros(6)])
+    model.get_layer("trunk").set_weights([trunk, bias])
     for task in tasks:
         model.get_layer(task).set_weights([heads[:, [TASKS.index(task)]], np.zeros(1)])
     model.compile(

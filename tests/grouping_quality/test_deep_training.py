@@ -4,16 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.grouping_quality.batched_training import batch_order
-from benchmarks.grouping_quality.deep_training import (
-    MOMENTUM,
-    NORM_EPSILON,
-    kept,
-    train_groups,
-)
+from benchmarks.grouping_quality.batched_training import batch_order, train_groups
 from benchmarks.grouping_quality.deep_trunk import first_weights, trunk_of
 from benchmarks.grouping_quality.group_table import all_groups
 from benchmarks.grouping_quality.task_sets import Layer, Recipe, Split, TaskSet
+from benchmarks.grouping_quality.trunk_passes import MOMENTUM, NORM_EPSILON, kept
 
 pytestmark = pytest.mark.slow
 TASKS = ("yes", "value")

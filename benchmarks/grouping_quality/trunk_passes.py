@@ -1,19 +1,15 @@
-"""All groups of tasks trained on deeper trunks: convolutions, BatchNormalization, dropout.
+"""The forward and backward pass of a trunk of layers and its heads, compiled.
 
-As `batched_training`, for a trunk of several layers. A layer is a matrix product over windows of
-positions: a convolution in one or two dimensions, or Dense where one window holds all positions.
-Then come BatchNormalization or a bias, relu, and dropout. All networks of a seed see the same
-batches and the same dropout masks. `tests/grouping_quality` holds it against plain Keras.
+A layer is a matrix product over windows of positions: a convolution in one or two dimensions, or
+Dense where one window holds all positions. Then come BatchNormalization or a bias, relu, and
+dropout. `batched_training` trains with these passes.
 """
 
 import math
-from collections.abc import Sequence
 
 import numba
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from benchmarks.grouping_quality.batched_training import TrainedGroups, batch_order
 from benchmarks.grouping_quality.deep_trunk import (
     CHANNELS,
     CHANNELS_IN,
@@ -24,66 +20,9 @@ from benchmarks.grouping_quality.deep_trunk import (
     STATISTICS,
     WINDOW,
     WINDOWS,
-    first_weights,
-    trunk_of,
 )
-from benchmarks.grouping_quality.task_sets import Recipe, Split, TaskSet
 
-_BETA_1, _BETA_2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
 MOMENTUM, NORM_EPSILON = 0.9, 1e-3  # Of BatchNormalization.
-
-
-def train_groups(
-    data: TaskSet,
-    groups: np.ndarray,
-    units: int,
-    seed: int,
-    recipe: Recipe,
-    checkpoints: Sequence[int] = (),
-) -> TrainedGroups:
-    """Train one network per group, as `batched_training.train_groups` does.
-
-    Args:
-        data: What to train on.
-        groups: `[num_groups, num_tasks]` bool: which tasks a network trains.
-        units: The capacity that `recipe.trunk` makes layers of.
-        seed: Of first weights, batch order and dropout.
-        recipe: How to train; it has a `trunk`.
-        checkpoints: After how many epochs validation losses are kept, ascending.
-
-    Returns:
-        The losses.
-    """
-    assert recipe.trunk is not None
-    train = data.splits["train"]
-    trunk = trunk_of(recipe.trunk(units), recipe.shape or (1, train.x.shape[1]))
-    layers, heads = first_weights(trunk, data.tasks, seed)
-    order = np.stack([batch_order(seed, epoch, len(train.x)) for epoch in range(recipe.epochs)])
-    shuffled = np.random.default_rng(0).permutation(len(groups))
-    with threadpool_limits(1, user_api="blas"):
-        results = _train(
-            *(_arrays(data.splits[split]) for split in ("train", "validation", "test")),
-            order,
-            groups[shuffled],
-            data.binary,
-            np.concatenate([values.ravel() for layer in layers for values in layer]),
-            heads,
-            trunk.plan,
-            trunk.windows,
-            trunk.dropout,
-            seed,
-            np.float32(recipe.learning_rate),
-            recipe.batch_size,
-            recipe.patience,
-            np.array([*checkpoints, recipe.epochs + 1]),
-        )
-    back = np.argsort(shuffled)
-    validation, test, epochs, early = (array[back] for array in results)
-    return TrainedGroups(validation, test, epochs, early.transpose(1, 0, 2)[: len(checkpoints)])
-
-
-def _arrays(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return split.x, split.y, split.weight
 
 
 @numba.njit(cache=True)
@@ -104,99 +43,8 @@ def kept(seed, layer, step, index):
     return np.float32(z >> np.uint64(40)) / np.float32(1 << 24)
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _train(
-    train,
-    validation,
-    test,
-    order,
-    groups,
-    binary,
-    trunk,
-    heads,
-    plan,
-    windows,
-    dropout,
-    seed,
-    learning_rate,
-    batch_size,
-    patience,
-    checkpoints,
-):
-    num_groups, num_tasks = groups.shape
-    validation_losses = np.full((num_groups, num_tasks), np.nan, np.float32)
-    test_losses = np.full((num_groups, num_tasks), np.nan, np.float32)
-    epochs = np.zeros(num_groups, np.int64)
-    early = np.full((num_groups, len(checkpoints), num_tasks), np.nan, np.float32)
-    for k in numba.prange(num_groups):
-        tasks = np.flatnonzero(groups[k])
-        weights = _flat(trunk, heads, tasks)
-        moving = _first_statistics(plan)
-        best, best_moving = weights.copy(), moving.copy()
-        firsts, seconds = np.zeros_like(weights), np.zeros_like(weights)
-        gradients = np.zeros_like(weights)
-        least, best_epoch, steps, checkpoint = np.inf, 0, 0, 0
-        best_losses = np.full(len(tasks), np.nan, np.float32)
-        for epoch in range(len(order)):
-            for start in range(0, order.shape[1], batch_size):
-                rows = order[epoch, start : start + batch_size]
-                _gradients(
-                    train,
-                    rows,
-                    tasks,
-                    binary,
-                    weights,
-                    moving,
-                    gradients,
-                    len(trunk),
-                    plan,
-                    windows,
-                    dropout,
-                    seed,
-                    steps,
-                )
-                steps += 1
-                correction = math.sqrt(1 - 0.999**steps) / (1 - 0.9**steps)
-                _adam(weights, gradients, firsts, seconds, np.float32(learning_rate * correction))
-            losses = _losses(
-                validation, tasks, binary, weights, moving, len(trunk), plan, windows, dropout
-            )
-            total = losses.sum()
-            if total < least:
-                least, best_epoch = total, epoch
-                best_losses[:] = losses
-                best[:] = weights
-                best_moving[:] = moving
-            epochs[k] = epoch + 1
-            if epoch + 1 == checkpoints[checkpoint]:
-                for t in range(len(tasks)):
-                    early[k, checkpoint, tasks[t]] = best_losses[t]
-                checkpoint += 1
-            if epoch - best_epoch >= patience:
-                break
-        losses = _losses(test, tasks, binary, best, best_moving, len(trunk), plan, windows, dropout)
-        for t in range(len(tasks)):
-            validation_losses[k, tasks[t]] = best_losses[t]
-            test_losses[k, tasks[t]] = losses[t]
-            for c in range(checkpoint, len(checkpoints)):
-                early[k, c, tasks[t]] = best_losses[t]
-    return validation_losses, test_losses, epochs, early
-
-
 @numba.njit
-def _flat(trunk, heads, tasks):
-    """All weights as one vector: the trunk's, the heads' kernel row by row, their biases."""
-    features, count = len(heads), len(tasks)
-    weights = np.zeros(len(trunk) + (features + 1) * count, np.float32)
-    weights[: len(trunk)] = trunk
-    for f in range(features):
-        for t in range(count):
-            weights[len(trunk) + f * count + t] = heads[f, tasks[t]]
-    return weights
-
-
-@numba.njit
-def _first_statistics(plan):
+def first_statistics(plan):
     """Moving means 0 and variances 1, layer by layer."""
     moving = np.zeros(2 * (plan[:, CHANNELS] * plan[:, NORM]).sum(), np.float32)
     for layer in range(len(plan)):
@@ -250,7 +98,7 @@ def _kernel(weights, row):
 
 
 @numba.njit(fastmath=True)
-def _gradients(
+def put_gradients(
     train,
     rows,
     tasks,
@@ -265,6 +113,23 @@ def _gradients(
     seed,
     step,
 ):
+    """Write the gradients of a batch's loss, the mean over `rows` summed over `tasks`.
+
+    Args:
+        train: The split: examples, labels, weights.
+        rows: Of the batch.
+        tasks: Of the group.
+        binary: `[num_tasks]`: cross-entropy where true, else squared error.
+        weights: All weights of the network, as `gradients`: the trunk's, the heads', their biases.
+        moving: The moving statistics, updated.
+        gradients: Where to.
+        trunk_size: How many weights are the trunk's.
+        plan: Of the trunk, as `windows` and `dropout`.
+        windows: Which positions a window holds.
+        dropout: Rates by layer.
+        seed: Of the dropout masks.
+        step: Which training step, from 0.
+    """
     size, count = len(rows), len(tasks)
     hidden = np.empty((size, train[0].shape[1]), np.float32)
     for b in range(size):
@@ -387,19 +252,7 @@ def _normalised_back(delta, unit, inverse, weights, gradients, end):
 
 
 @numba.njit(fastmath=True)
-def _adam(values, gradients, firsts, seconds, rate):
-    decay_1, decay_2 = 1 - _BETA_1, 1 - _BETA_2
-    for i in range(len(values)):
-        g = gradients[i]
-        m = firsts[i] + (g - firsts[i]) * decay_1
-        v = seconds[i] + (g * g - seconds[i]) * decay_2
-        firsts[i] = m
-        seconds[i] = v
-        values[i] -= rate * m / (math.sqrt(v) + _EPSILON)
-
-
-@numba.njit(fastmath=True)
-def _losses(split, tasks, binary, weights, moving, trunk_size, plan, windows, dropout):
+def task_losses(split, tasks, binary, weights, moving, trunk_size, plan, windows, dropout):
     """The mean loss of every task of the group, without dropout, by the moving statistics."""
     count = len(tasks)
     hidden = split[0]
