@@ -1,12 +1,13 @@
 """Fits the prior of `groups_to_train` to the tables by maximum likelihood, without a family."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
+from keras_tag.search.verdict import luck
 from keras_tag.selection.few_trainings.gain_model import (
     Cells,
     Prior,
@@ -49,14 +50,26 @@ def family_of(name: str) -> str:
     return _FAMILIES.get(name.partition("-")[0].rstrip("0123456789"), name)
 
 
-def samples(name: str, table: GroupTable, affinities: AffinityTable) -> list[Sample]:
-    """What a set says about the prior: every seed, by every kind of affinity it has."""
+def samples(
+    name: str, table: GroupTable, affinities: AffinityTable, joint_luck: bool = False
+) -> list[Sample]:
+    """What a set says about the prior: every seed, by every kind of affinity it has.
+
+    Args:
+        name: The set's.
+        table: Its groups.
+        affinities: Its joint runs.
+        joint_luck: Whether the joint run's luck is part of the noise; then its own ratios, 0 by
+            definition, say nothing.
+    """
     found = []
     size = table.groups.sum(1)
     rarity = 1 / np.bincount(size)[size]
     for seed in range(table.num_seeds):
         draw = np.random.default_rng(seed)
         rows = draw.choice(len(size), _GROUPS, replace=False, p=rarity / rarity.sum())
+        if joint_luck:
+            rows = rows[size[rows] < len(table.tasks)]
         losses = table.validation[seed]
         gains = np.log(losses[rows] / losses[-1])
         for kind in KINDS:
@@ -64,11 +77,17 @@ def samples(name: str, table: GroupTable, affinities: AffinityTable) -> list[Sam
                 continue
             affinity = affinities.means[kind][seed]
             shares = affinity / np.diag(affinity)
-            found.append(sample(family_of(name), shares, table.groups[rows], gains))
+            found.append(sample(family_of(name), shares, table.groups[rows], gains, joint_luck))
     return found
 
 
-def sample(family: str, shares: np.ndarray, groups: np.ndarray, gains: np.ndarray) -> Sample:
+def sample(
+    family: str,
+    shares: np.ndarray,
+    groups: np.ndarray,
+    gains: np.ndarray,
+    joint_luck: bool = False,
+) -> Sample:
     """What some trained groups say.
 
     Args:
@@ -76,6 +95,7 @@ def sample(family: str, shares: np.ndarray, groups: np.ndarray, gains: np.ndarra
         shares: `[num_tasks, num_tasks]`, rows source: Z[i, j] / Z[j, j].
         groups: `[num_groups, num_tasks]` bool.
         gains: As `groups`: log ratios of losses to those of the joint run, NaN outside a group.
+        joint_luck: Whether the joint run's luck is part of the noise.
 
     Returns:
         The sample.
@@ -85,7 +105,9 @@ def sample(family: str, shares: np.ndarray, groups: np.ndarray, gains: np.ndarra
         family,
         gains[cells.groups, cells.tasks],
         np.stack([cells.company, cells.affinity], 1),
-        np.stack([_part(spread, cells) for spread in _SPREADS]),
+        np.stack(
+            [_part(spread, cells, luck if joint_luck else noise_covariance) for spread in _SPREADS]
+        ),
     )
 
 
@@ -139,7 +161,7 @@ def fit_coefficients(chosen: Iterable[Sample]) -> np.ndarray:
     return np.concatenate([best[:count], np.exp(best[count:])])
 
 
-def _part(spread: str, cells: Cells) -> np.ndarray:
+def _part(spread: str, cells: Cells, noise: Callable[[Prior, Cells], np.ndarray]) -> np.ndarray:
     nothing = Prior(*[0.0] * len(fields(Prior)))
     only = replace(nothing, **{spread: 1.0})
-    return covariance(only, cells, cells) + noise_covariance(only, cells)
+    return covariance(only, cells, cells) + noise(only, cells)

@@ -6,8 +6,10 @@ python -m benchmarks.grouping_quality.left_out --tables  # print the committed r
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,22 @@ from benchmarks.grouping_quality.fit_prior import (
     samples,
 )
 from benchmarks.grouping_quality.group_table import GroupTable, all_groups, environment
-from benchmarks.grouping_quality.replayed_search import Variant, best_groups, choose, had, search
+from benchmarks.grouping_quality.replayed_search import (
+    Variant,
+    best_groups,
+    choose,
+    had,
+    predicted,
+    search,
+)
 from benchmarks.grouping_quality.rule import random_expectation
+from benchmarks.grouping_quality.untrained import WAYS, total_loss, with_ratio
 from keras_tag import Affinity
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.objectives import objectives_by_task
 from keras_tag.search.outlook import outlook
 from keras_tag.search.proposals import Problem, usable_affinity
-from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
+from keras_tag.selection.few_trainings.gain_model import Prior
 
 FILE = Path(__file__).with_suffix(".json")
 PER_NETWORK = (2, 3, 4)
@@ -83,7 +93,18 @@ SEARCHES = {
     "half posterior": Replay(variant=Variant(posterior=0.5)),
     "optimism 0.5": Replay(variant=Variant(optimism=0.5)),
     "own-step ratio": Replay(by_ratio=True),
+    "joint luck": Replay(variant=Variant(belief="joint luck")),
+    "sizes": Replay(variant=Variant(belief="sizes")),
 }
+# Whose intervals are held against the groups that were not trained.
+COVERED = {
+    "as shipped": Variant(),
+    "fitted noise": Variant(fitted_noise=True),
+    "joint luck": Variant(belief="joint luck"),
+    "sizes": Variant(belief="sizes"),
+}
+# Kinds of affinity by which groups are chosen before any training.
+UNTRAINED_KINDS = {"validation probes": _SHIPPED, "training batches": "gradient-10"}
 RANDOM = "random groups trained"
 
 
@@ -91,51 +112,97 @@ def measured(known_results: dict[str, Any] | None = None) -> dict[str, Any]:
     """Every search on every set, as JSON.
 
     Args:
-        known_results: What was measured before. Sets are left alone of which the affinities and
-            the priors are the same.
+        known_results: What was measured before. It is kept where the affinities and the priors are
+            the same.
     """
     loaded = {run: load_set_tables(*run) for run in available("affinities")}
-    known = [one for (name, _), pair in loaded.items() for one in samples(name, *pair)]
-    priors, slopes = {}, {}
-    ratios = [_own_step_ratio(loaded[run][1], seed) for run, seed in _seeds_of(loaded)]
-    for family in sorted({one.family for one in known}):
-        others = [k for k, one in enumerate(known) if one.family != family]
-        priors[family] = fit_prior(known[k] for k in others)
-        with_ratio = [
-            replace(
-                known[k],
-                features=np.column_stack([known[k].features, known[k].features[:, 0] * ratios[k]]),
-            )
-            for k in others
-        ]
-        slopes[family] = fit_coefficients(with_ratio)
-    given = {family: asdict(prior) for family, prior in priors.items()}
-    found: dict[str, Any] = {"sets": {}, "searches": {}, "coverage": {}, "outlook": {}}
-    if known_results and known_results["priors"] == given:
+    fits = _fitted(loaded)
+    priors = {family: asdict(fit.prior) for family, fit in fits.items()}
+    with_luck = {family: asdict(fit.with_luck) for family, fit in fits.items()}
+    found: dict[str, Any] = {"sets": {}}
+    if known_results and known_results["priors"] == priors:
         found = known_results
-    found |= {"budgets": list(BUDGETS), "priors": given, **environment()}
+    if found.get("priors with luck", with_luck) != with_luck:
+        raise ValueError(f"Expected the priors with luck of {FILE.name}. Remove it, or its entry.")
+    found |= {"budgets": list(BUDGETS), "priors": priors, "priors with luck": with_luck}
+    found |= environment()
     for (name, units), (table, affinities) in loaded.items():
         key, family = f"{name}-{units}", family_of(name)
         kinds = sorted(affinities.means)
-        if found["sets"].get(key, {}).get("kinds") == kinds:
-            continue
-        prior = priors[family]
-        found["sets"][key] = {"family": family, "kinds": kinds, **references(table)}
-        for label, replay in SEARCHES.items():
-            if replay.kind not in affinities.means:
-                continue
-            for per_network in PER_NETWORK:
-                fitted = slopes[family] if replay.by_ratio else None
-                entry = _searched(table, affinities, replay, prior, fitted, per_network)
-                by_count = found["searches"].setdefault(label, {})
-                by_count.setdefault(str(per_network), {})[key] = entry
-        for per_network in PER_NETWORK:
-            by_size = found["searches"].setdefault(RANDOM, {}).setdefault(str(per_network), {})
-            by_size[key] = _random(table, per_network)
-        found["coverage"][key] = _coverage(table, affinities, prior)
-        found["outlook"][key] = _outlooks(table, affinities, prior)
-        print(f"replayed on {key}", flush=True)
+        if found["sets"].get(key, {"kinds": kinds})["kinds"] != kinds:
+            raise ValueError(f"Expected the affinities of {key} that {FILE.name} has. Remove it.")
+        one = _Set(table, affinities, fits[family])
+        begun = time.process_time()
+        for path, measure in _measurements(key, family, one).items():
+            *parts, last = path
+            entry = found
+            for part in parts:
+                entry = entry.setdefault(part, {})
+            if last not in entry:
+                entry[last] = measure()
+        print(f"replayed on {key}: {time.process_time() - begun:.0f} s of CPU time", flush=True)
         FILE.write_text(json.dumps(rounded(found)) + "\n", "utf-8")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """What is believed of a family that was left out: priors, and what `fit_coefficients` gives."""
+
+    prior: Prior
+    with_luck: Prior
+    slopes: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Set:
+    """A set's tables, and what is believed of it."""
+
+    table: GroupTable
+    affinities: AffinityTable
+    fit: _Fit
+
+
+def _fitted(loaded: dict[Any, tuple[GroupTable, AffinityTable]]) -> dict[str, _Fit]:
+    known, lucky = (
+        [one for (name, _), pair in loaded.items() for one in samples(name, *pair, joint_luck)]
+        for joint_luck in (False, True)
+    )
+    ratios = [_own_step_ratio(loaded[run][1], seed) for run, seed in _seeds_of(loaded)]
+    with_ratio = [
+        replace(one, features=np.column_stack([one.features, one.features[:, 0] * ratio]))
+        for one, ratio in zip(known, ratios, strict=True)
+    ]
+    fits = {}
+    for family in sorted({one.family for one in known}):
+        others = [k for k, one in enumerate(known) if one.family != family]
+        fits[family] = _Fit(
+            fit_prior(known[k] for k in others),
+            fit_prior(lucky[k] for k in others),
+            fit_coefficients(with_ratio[k] for k in others),
+        )
+    return fits
+
+
+def _measurements(key: str, family: str, one: _Set) -> dict[tuple[str, ...], Callable[[], Any]]:
+    """Where in the result file something stands, and how it is measured."""
+    table, affinities = one.table, one.affinities
+    head = {"family": family, "kinds": sorted(affinities.means)}
+    found: dict[tuple[str, ...], Callable[[], Any]] = {
+        ("sets", key): lambda: {**head, **references(table)},
+        ("outlook", key): lambda: _outlooks(table, affinities, one.fit.prior),
+    }
+    for per_network in PER_NETWORK:
+        count = str(per_network)
+        for label, replay in SEARCHES.items():
+            if replay.kind in affinities.means:
+                found["searches", label, count, key] = partial(_searched, one, replay, per_network)
+        found["searches", RANDOM, count, key] = partial(_random, table, per_network)
+    for name, variant in COVERED.items():
+        found["coverage", key, name] = partial(_coverage, one, variant)
+    for label, kind in UNTRAINED_KINDS.items():
+        for way in WAYS:
+            found["untrained", f"{way}, {label}", key] = partial(_untrained, one, way, kind)
     return found
 
 
@@ -162,15 +229,10 @@ def _served(losses: np.ndarray, test: np.ndarray, rows: np.ndarray) -> float:
     return float(test[best, np.arange(losses.shape[1])].sum())
 
 
-def _searched(
-    table: GroupTable,
-    affinities: AffinityTable,
-    replay: Replay,
-    prior: Prior,
-    slopes: np.ndarray | None,
-    per_network: int,
-) -> dict[str, Any]:
+def _searched(one: _Set, replay: Replay, per_network: int) -> dict[str, Any]:
+    table, affinities = one.table, one.affinities
     means = affinities.means[replay.kind]
+    prior = _prior_of(one.fit, replay.variant)
     losses, trained = [], []
     for budget in BUDGETS:
         row = []
@@ -179,9 +241,8 @@ def _searched(
             if replay.shares is not None:
                 shares = replay.shares(shares, seed)
             own = prior
-            if slopes is not None:
-                stranger = slopes[0] + slopes[2] * _own_step_ratio(affinities, seed)
-                own = replace(prior, stranger=float(stranger), friend=float(slopes[1]))
+            if replay.by_ratio:
+                own = with_ratio(prior, one.fit.slopes, _own_step_ratio(affinities, seed))
             validation = table.validation[seed]
             most = per_network * budget
             rows, believed = search(validation, shares, own, budget, most, replay.variant)
@@ -190,6 +251,26 @@ def _searched(
             trained.append(len(rows) - 1)
         losses.append(row)
     return {"test": losses, "trained": float(np.mean(trained))}
+
+
+def _prior_of(fit: _Fit, variant: Variant) -> Prior:
+    return fit.prior if variant.belief == "gain model" else fit.with_luck
+
+
+def _untrained(one: _Set, way: str, kind: str) -> list[list[float]]:
+    table, affinities = one.table, one.affinities
+    choose_by, by_ratio = WAYS[way]
+    means = affinities.means[kind]
+    losses = []
+    for budget in BUDGETS:
+        row = []
+        for seed in range(min(len(means), table.num_seeds)):
+            shares, prior = shares_of(means[seed], table.tasks), one.fit.prior
+            if by_ratio:
+                prior = with_ratio(prior, one.fit.slopes, _own_step_ratio(affinities, seed))
+            row.append(total_loss(table, seed, shares, prior, budget, choose_by))
+        losses.append(row)
+    return losses
 
 
 def _random(table: GroupTable, per_network: int) -> dict[str, Any]:
@@ -229,24 +310,22 @@ def _seeds_of(loaded: dict[Any, tuple[GroupTable, AffinityTable]]) -> list[tuple
     ]
 
 
-def _coverage(table: GroupTable, affinities: AffinityTable, prior: Prior) -> dict[str, float]:
-    """The share of groups not trained whose losses are within the model's 90 % intervals."""
-    inside: dict[str, list[np.ndarray]] = {"as shipped": [], "fitted noise": []}
+def _coverage(one: _Set, variant: Variant) -> float:
+    """The share of groups not trained whose losses are within the 90 % intervals of a belief."""
+    table, inside = one.table, []
     groups = all_groups(len(table.tasks))
-    means = affinities.means[_SHIPPED]
+    means = one.affinities.means[_SHIPPED]
     for seed in range(min(len(means), table.num_seeds)):
         shares, losses = shares_of(means[seed], table.tasks), table.validation[seed]
-        for name, of in inside.items():
-            for budget in BUDGETS:
-                variant = Variant(fitted_noise=name == "fitted noise")
-                rows, believed = search(losses, shares, prior, budget, 3 * budget, variant)
-                gains = np.log(losses / losses[-1])
-                model = GainModel(shares, believed, groups[rows], gains[rows])
-                mean, spread = model.predict(groups)
-                off = np.abs(np.delete(gains - mean, rows, 0))
-                far = np.delete(_QUANTILE * spread, rows, 0)
-                of.append((off <= far)[np.isfinite(off)])
-    return {name: float(np.concatenate(of).mean()) for name, of in inside.items()}
+        for budget in BUDGETS:
+            prior = _prior_of(one.fit, variant)
+            rows, believed = search(losses, shares, prior, budget, 3 * budget, variant)
+            gains = np.log(losses / losses[-1])
+            mean, spread = predicted(shares, believed, groups[rows], gains[rows], variant)
+            off = np.abs(np.delete(gains - mean, rows, 0))
+            far = np.delete(_QUANTILE * spread, rows, 0)
+            inside.append((off <= far)[np.isfinite(off)])
+    return float(np.concatenate(inside).mean())
 
 
 def _outlooks(table: GroupTable, affinities: AffinityTable, prior: Prior) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         "families": family_table(results),
         "decisions": decision_table(results),
         "coverage": coverage_table(results),
+        "untrained": untrained_table(results),
         "outlook": outlook_table(results),
     }
 
@@ -144,8 +145,43 @@ def decision_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def untrained_table(results: dict[str, Any]) -> str:
+    """Recovery of choices without training where grouping matters, against "members"."""
+    families = _families(results)
+    lines = [
+        "| choice, by probes on | sets | mean | least | gain over members (standard error) | "
+        + " | ".join(families)
+        + " |",
+        "| --- | ---: | ---: | ---: | --- |" + " --- |" * len(families),
+    ]
+    reached: dict[str, dict[str, np.ndarray]] = {}
+    for label, by_set in results["untrained"].items():
+        reached[label] = {}
+        for key, losses in by_set.items():
+            test = np.array(losses)
+            random, optimum = _references(results["sets"][key], test.shape[1])
+            reached[label][key] = _recovery(random, optimum, test)
+    for label, by_set in reached.items():
+        default = reached[f"members (the default), {label.rpartition(', ')[2]}"]
+        keys = [key for keys in families.values() for key in keys]
+        values = np.array([by_set[key] for key in keys])
+        gains = values.mean(1) - np.array([default[key].mean() for key in keys])
+        error = gains.std(ddof=1) / np.sqrt(len(gains))
+        said = "" if by_set is default else f"{gains.mean():+.2f} ({error:.2f})"
+        cells = [
+            f"{np.mean([by_set[k] for k in own]):.2f}, least {np.min([by_set[k] for k in own]):.2f}"
+            for own in families.values()
+        ]
+        lines.append(
+            f"| {label} | {len(keys)} | {values.mean():.2f} | {values.min():.2f} | {said} | "
+            + " | ".join(cells)
+            + " |"
+        )
+    return "\n".join(lines)
+
+
 def coverage_table(results: dict[str, Any]) -> str:
-    """Shares of losses within 90 % intervals, by family."""
+    """Shares of losses within 90 % intervals, by family, and on the mean over families."""
     by_family: dict[str, list[str]] = {}
     for key, entry in results["sets"].items():
         by_family.setdefault(entry["family"], []).append(key)

@@ -5,24 +5,16 @@ trains what `groups_to_train` asks for. The solver is exact and takes a millisec
 so that hundreds of thousands of choices can be replayed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import numba
 import numpy as np
 
+from benchmarks.grouping_quality import beliefs
 from benchmarks.grouping_quality.group_table import all_groups
-from keras_tag.selection.few_trainings.gain_model import (
-    GainModel,
-    Prior,
-    cells_of,
-    covariance,
-    expected,
-    noise_covariance,
-)
-
-# What the noise may be, as a factor of the prior's, and the deviation of that factor's logarithm.
-_NOISES = np.geomspace(0.15, 6.0, 15)
-_SPREAD_OF_NOISES = 0.7
+from keras_tag.search.verdict import fitted_noise
+from keras_tag.selection.few_trainings.gain_model import GainModel, Prior, cells_of
 
 
 @dataclass(frozen=True)
@@ -34,11 +26,13 @@ class Variant:
         fitted_noise: Whether the noise is scaled to the trainings so far, round by round.
         posterior: The weight, in the final choice, of what the model believes of a network without
             noise; the rest is its own loss.
+        belief: The gain model, or what `beliefs` has in its place.
     """
 
     optimism: float = 1.0
     fitted_noise: bool = False
     posterior: float = 0.0
+    belief: Literal["gain model", "joint luck", "sizes"] = "gain model"
 
 
 @numba.njit(cache=True)
@@ -120,11 +114,11 @@ def search(
         gains = np.log(losses[rows] / losses[joint])
         believed = prior
         if variant.fitted_noise and len(rows) > 1:
-            believed = with_fitted_noise(prior, shares, groups[rows], gains)
+            believed = _with_fitted_noise(prior, shares, groups[rows], gains)
         left = trainings + 1 - len(rows)
         if left <= 0:
             return rows, believed
-        mean, spread = GainModel(shares, believed, groups[rows], gains).predict(groups)
+        mean, spread = predicted(shares, believed, groups[rows], gains, variant)
         plausible = had(losses[joint] * np.exp(mean - variant.optimism * spread))
         plausible[rows] = known[rows]
         new = [int(row) for row in best_groups(plausible, budget) if row not in rows]
@@ -167,28 +161,31 @@ def choose(
     return chosen[counted[chosen].argmin(0)], counted
 
 
-def with_fitted_noise(
-    prior: Prior, shares: np.ndarray, trained: np.ndarray, gains: np.ndarray
-) -> Prior:
-    """The prior with its noise scaled to what was trained: the likeliest factor.
+def predicted(
+    shares: np.ndarray, prior: Prior, trained: np.ndarray, gains: np.ndarray, variant: Variant
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of all groups' log ratios `[num_groups, num_tasks]`.
 
     Args:
-        prior: The prior.
         shares: As for `search`.
-        trained: `[num_trained, num_tasks]` bool.
+        prior: What is believed before.
+        trained: `[num_trained, num_tasks]` bool, the joint run first.
         gains: As `trained`: log ratios of losses to those of the joint run.
+        variant: By which belief.
     """
-    seen = cells_of(shares, trained, np.isfinite(gains))
-    surprise = gains[seen.groups, seen.tasks] - expected(prior, seen)
-    structure, noise = covariance(prior, seen, seen), noise_covariance(prior, seen)
+    groups = all_groups(len(shares))
+    if variant.belief == "gain model":
+        return GainModel(shares, prior, trained, gains).predict(groups)
+    return beliefs.predict(shares, prior, trained, gains, groups, variant.belief == "sizes")
 
-    def unlikely(factor: float) -> float:
-        whole = structure + factor**2 * noise
-        fit = np.linalg.slogdet(whole)[1] + surprise @ np.linalg.solve(whole, surprise)
-        return float(fit + (np.log(factor) / _SPREAD_OF_NOISES) ** 2)
 
-    best = min(_NOISES, key=unlikely)
-    return replace(prior, noise=prior.noise * best, network_noise=prior.network_noise * best)
+def _with_fitted_noise(
+    prior: Prior, shares: np.ndarray, trained: np.ndarray, gains: np.ndarray
+) -> Prior:
+    others = np.isfinite(gains)
+    others[0] = False  # The joint run's gains are 0 by definition.
+    seen = cells_of(shares, trained, others)
+    return fitted_noise(prior, seen, gains[seen.groups, seen.tasks])
 
 
 def had(losses: np.ndarray) -> np.ndarray:
