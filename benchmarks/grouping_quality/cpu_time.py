@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from benchmarks.grouping_quality.group_table import environment
-from benchmarks.grouping_quality.measure_affinities import _JointRun, _shuffled
+from benchmarks.grouping_quality.measure_affinities import JointRun, shuffled_batches
 from benchmarks.grouping_quality.task_sets import TASK_SETS
 from keras_tag.baselines import grouping_cost
 
@@ -33,15 +33,15 @@ def measure() -> dict[str, Any]:
     data = load(0)
     models: dict[str, keras.Model] = {}
     for name, (kind, every) in RUNS.items():
-        models[name] = _JointRun(data, UNITS, recipe, kind, every).tag
-    plain = _JointRun(data, UNITS, recipe, "gradient", 10).tag.model
+        models[name] = JointRun(data, UNITS, recipe, kind, every).tag
+    plain = JointRun(data, UNITS, recipe, "gradient", 10).tag.model
     plain.compile(
         keras.optimizers.Adam(recipe.learning_rate),
         loss=dict.fromkeys(data.tasks, "binary_crossentropy"),
     )
     models = {"plain": plain, **models}
     steps = -(-len(data.splits["train"].x) // recipe.batch_size)
-    batches = _shuffled(data, recipe, 0)
+    batches = shuffled_batches(data, recipe, 0)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for repeat in range(REPEATS + 1):
         for name, model in models.items():

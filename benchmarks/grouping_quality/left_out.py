@@ -197,7 +197,7 @@ def _measurements(key: str, family: str, one: _Set) -> dict[tuple[str, ...], Cal
         for label, replay in SEARCHES.items():
             if replay.kind in affinities.means:
                 found["searches", label, count, key] = partial(_searched, one, replay, per_network)
-        found["searches", RANDOM, count, key] = partial(_random, table, per_network)
+        found["searches", RANDOM, count, key] = partial(random_trainings, table, per_network)
     for name, variant in COVERED.items():
         found["coverage", key, name] = partial(_coverage, one, variant)
     for label, kind in UNTRAINED_KINDS.items():
@@ -273,7 +273,13 @@ def _untrained(one: _Set, way: str, kind: str) -> list[list[float]]:
     return losses
 
 
-def _random(table: GroupTable, per_network: int) -> dict[str, Any]:
+def random_trainings(table: GroupTable, per_network: int) -> dict[str, Any]:
+    """Groups drawn at random, trained, and chosen by their losses.
+
+    Args:
+        table: The set's.
+        per_network: How many per network of the budget.
+    """
     joint, losses = len(table.groups) - 1, []
     for budget in BUDGETS:
         row = []

@@ -181,7 +181,7 @@ def untrained_table(results: dict[str, Any]) -> str:
 
 
 def coverage_table(results: dict[str, Any]) -> str:
-    """Shares of losses within 90 % intervals, by family, and on the mean over families."""
+    """Shares of losses within 90 % intervals, by family."""
     by_family: dict[str, list[str]] = {}
     for key, entry in results["sets"].items():
         by_family.setdefault(entry["family"], []).append(key)

@@ -6,7 +6,7 @@ optimizer are set back between them.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,18 +49,36 @@ _SPARSER = 5
 SPARSER_TOO = ("gradient", "validation")
 
 
-class _JointRun:
-    """One compiled `TAGModel`, to be run for several seeds."""
+class JointRun:
+    """One compiled `TAGModel`, to be run for several seeds.
+
+    Args:
+        data: Features, tasks and which are binary.
+        units: The size of the trunk.
+        recipe: How to train.
+        lookahead: As in `RUNS`.
+        every: Probed every so many steps.
+        network: The network; None: `joint_network`.
+        set_weights: (network, seed) -> None sets the first weights; None: `set_first_weights`.
+    """
 
     def __init__(
-        self, data: TaskSet, units: int, recipe: Recipe, lookahead: str, every: int
+        self,
+        data: TaskSet,
+        units: int,
+        recipe: Recipe,
+        lookahead: str,
+        every: int,
+        network: keras.Model | None = None,
+        set_weights: Callable[[keras.Model, int], None] | None = None,
     ) -> None:
         self.recipe, self.units, self.every = recipe, units, every
+        self._set_weights = set_weights
         # One probing function serves all seeds: whose validation split it is, `run` says.
-        self.query = _keras_split(data, data.splits["validation"])
+        self.query = keras_split(data, data.splits["validation"])
         on_validation = lookahead == "validation"
         self.tag = TAGModel(
-            joint_network(data, units, recipe),
+            network or joint_network(data, units, recipe),
             every=every,
             lookahead="gradient" if on_validation else lookahead,
             probe_data=self._queries() if on_validation else None,
@@ -82,15 +100,15 @@ class _JointRun:
             "validation": losses `[num_epochs, num_tasks]`.
         """
         self._start(data, seed)
-        self.query = _keras_split(data, data.splits["validation"])
+        self.query = keras_split(data, data.splits["validation"])
         probes = _Probes(self.tag, self.every)
         stop = keras.callbacks.EarlyStopping(patience=self.recipe.patience)
         train = data.splits["train"]
         history = self.tag.fit(
-            _shuffled(data, self.recipe, seed),
+            shuffled_batches(data, self.recipe, seed),
             steps_per_epoch=-(-len(train.x) // self.recipe.batch_size),
             validation_data=tf.data.Dataset.from_tensors(
-                _keras_split(data, data.splits["validation"])
+                keras_split(data, data.splits["validation"])
             ),
             epochs=self.recipe.epochs,
             callbacks=[stop, probes],
@@ -115,7 +133,10 @@ class _JointRun:
         return tf.data.Dataset.from_generator(present, output_signature=signature)
 
     def _start(self, data: TaskSet, seed: int) -> None:
-        set_first_weights(self.tag.model, data, self.units, self.recipe, seed)
+        if self._set_weights is None:
+            set_first_weights(self.tag.model, data, self.units, self.recipe, seed)
+        else:
+            self._set_weights(self.tag.model, seed)
         for variable in self.tag.optimizer.variables:
             if variable is not self.tag.optimizer.learning_rate:
                 variable.assign(np.zeros(variable.shape))
@@ -143,10 +164,10 @@ class _Probes(keras.callbacks.Callback):
             self.tag.reset_affinity()
 
 
-def _shuffled(data: TaskSet, recipe: Recipe, seed: int) -> tf.data.Dataset:
+def shuffled_batches(data: TaskSet, recipe: Recipe, seed: int) -> tf.data.Dataset:
     """The training batches of all epochs, in the order that the table's networks saw."""
     train = data.splits["train"]
-    arrays = keras.tree.map_structure(tf.constant, _keras_split(data, train))
+    arrays = keras.tree.map_structure(tf.constant, keras_split(data, train))
     order = [batch_order(seed, epoch, len(train.x)) for epoch in range(recipe.epochs)]
 
     def epoch_batches(rows: tf.Tensor) -> tf.data.Dataset:
@@ -158,7 +179,8 @@ def _shuffled(data: TaskSet, recipe: Recipe, seed: int) -> tf.data.Dataset:
     ).prefetch(2)
 
 
-def _keras_split(data: TaskSet, split: Split) -> tuple[Any, ...]:
+def keras_split(data: TaskSet, split: Split) -> tuple[Any, ...]:
+    """What `fit` takes: features, labels by task, and weights by task if they are not all 1."""
     y = {layer_name(task): split.y[:, [t]] for t, task in enumerate(data.tasks)}
     if (split.weight == 1).all():
         return split.x, y
@@ -193,7 +215,7 @@ def measure_table(
     by_epoch, train, validation = [], [], []
     for kind, every, *most_seeds in missing_runs(name, units, known):
         chosen = seeds[: most_seeds[units != recipe.units[0]]]
-        joint = _JointRun(data[seeds[0]], units, recipe, kind, every)
+        joint = JointRun(data[seeds[0]], units, recipe, kind, every)
         runs = [joint.run(data[seed], seed) for seed in chosen]
         means[f"{kind}-{every}"] = np.stack([np.nanmean(run["probes"], 0) for run in runs])
         if kind in SPARSER_TOO and every == 10:

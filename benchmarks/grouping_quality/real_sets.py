@@ -36,19 +36,31 @@ def water_quality(seed: int, folder: Path) -> TaskSet:
     return _values(x.astype(np.float64), y[:, chosen], names[chosen], seed)
 
 
-def employment(seed: int, folder: Path) -> TaskSet:
-    """Eight of 16 professions in 334 cities, every second in the file. All are logarithms."""
+def employment(seed: int, folder: Path, step: int = 2) -> TaskSet:
+    """Eight of 16 professions in 334 cities, every second in the file. All are logarithms.
+
+    Args:
+        seed: Of the split.
+        folder: Where the file is.
+        step: 1: all 16 professions.
+    """
     with np.load(folder / "oes97.npz") as file:
         x, y, names = file["X"], file["Y"], file["names"]
-    chosen = slice(0, None, 2)
+    chosen = slice(0, None, step)
     return _values(np.log1p(x), np.log1p(y[:, chosen].astype(np.float64)), names[chosen], seed)
 
 
-def side_effects(seed: int, folder: Path) -> TaskSet:
-    """Eight of 27 side effects, from fingerprints folded to 256 bits."""
+def side_effects(seed: int, folder: Path, count: int = 8) -> TaskSet:
+    """Eight of 27 side effects, from fingerprints folded to 256 bits.
+
+    Args:
+        seed: Of the split.
+        folder: Where the file is.
+        count: How many side effects, those that most nearly half of the drugs have.
+    """
     with np.load(folder / "sider.npz") as file:
         bits = np.unpackbits(file["Xbits"], axis=1)
-        y, names = _even(file, 8)
+        y, names = even_side_effects(file, count)
     x = bits.reshape(len(bits), 4, 256).max(1).astype(np.float32)
     return split_examples(x, y, np.ones(y.shape, bool), np.ones(len(names), bool), names, seed)
 
@@ -137,7 +149,7 @@ def _standardised(
     return TaskSet(tasks, is_binary, made)
 
 
-def _even(file: np.lib.npyio.NpzFile, count: int) -> tuple[np.ndarray, np.ndarray]:
+def even_side_effects(file: np.lib.npyio.NpzFile, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels and names of the side effects of which most nearly half of the drugs have each."""
     y = file["Y"].astype(np.float64)
     chosen = np.sort(np.argsort(np.abs(y.mean(0) - 0.5), kind="stable")[:count])
