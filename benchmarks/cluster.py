@@ -27,6 +27,7 @@ from typing import Any
 
 from benchmarks.group_search import outcome, total_loss
 from benchmarks.grouping_quality.evaluate import RESULTS, available, load_set_tables
+from benchmarks.grouping_quality.fit_prior import family_of
 from benchmarks.grouping_quality.group_table import environment
 from benchmarks.grouping_quality.methods import Case, exhaustive, rows_of
 from benchmarks.grouping_quality.report import matters
@@ -93,7 +94,7 @@ def simulated() -> dict[str, Any]:
             table, affinities = load_set_tables(name, units)
             if not matters(known["sets"][full]) or len(table.tasks) <= budget:
                 continue
-            prior = replace(Prior(), **known["priors"][name])
+            prior = replace(Prior(), **known["priors"][family_of(name)])
             cases = [Case(table, affinities, seed, prior) for seed in range(SEEDS)]
             own: dict[str, Any] = {"random": [], "best": [], "searches": {}}
             for case in cases:

@@ -2,7 +2,7 @@
 
 There every group of every set was trained, so that a search can be replayed without training:
 `python -m benchmarks.group_search` writes `benchmarks/group_search.json` and prints the table of
-docs/group_search.md. The prior of the search is that fitted to the other sets.
+docs/group_search.md. The prior of the search is that fitted to the other families of sets.
 """
 
 import argparse
@@ -16,11 +16,13 @@ import numpy as np
 from benchmarks.grouping_quality.evaluate import BUDGETS, RESULTS, available, load_set_tables
 from benchmarks.grouping_quality.fit_prior import family_of
 from benchmarks.grouping_quality.group_table import environment
+from benchmarks.grouping_quality.left_out import shares_of
 from benchmarks.grouping_quality.methods import Case, rows_of
+from benchmarks.grouping_quality.replayed_search import Variant, search
 from benchmarks.grouping_quality.rule import complete, served_losses
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.objectives import objectives_by_task
-from keras_tag.search.proposals import Limits, Problem
+from keras_tag.search.proposals import Problem
 from keras_tag.selection.few_trainings.gain_model import Prior
 
 FILE = Path(__file__).with_suffix(".json")
@@ -62,18 +64,12 @@ def replay(case: Case, budget: int, kind: str, per_network: int, ask: str) -> li
         per_network: How many trainings per network.
         ask: "one" or "round".
     """
-    table = case.table
-    problem = Problem(table.tasks, budget, objectives_by_task(None, table.tasks), prior=case.prior)
     affinity = case.affinity(kind)
     assert affinity is not None
-    limits = Limits(per_network * budget)
-    joint = len(table.groups) - 1
-    outcomes = [outcome(case, 0, joint)]
-    while asked := problem.next_groups(affinity, outcomes, limits):
-        for group in asked[: 1 if ask == "one" else None]:
-            row = rows_of(table, [group])[0]
-            outcomes.append(outcome(case, len(outcomes), row))
-    return [rows_of(table, [o.group])[0] for o in outcomes]
+    losses = case.table.validation[case.seed]
+    variant = Variant(at_once=1 if ask == "one" else None)
+    shares = shares_of(affinity.mean, case.table.tasks)
+    return search(losses, shares, case.prior, budget, per_network * budget, variant)[0]
 
 
 def outcome(case: Case, number: int, row: int) -> Outcome:

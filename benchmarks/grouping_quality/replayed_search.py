@@ -27,12 +27,15 @@ class Variant:
         posterior: The weight, in the final choice, of what the model believes of a network without
             noise; the rest is its own loss.
         belief: The gain model, or what `beliefs` has in its place.
+        at_once: How many of the groups that are asked for are trained before asking again; None:
+            all of them.
     """
 
     optimism: float = 1.0
     fitted_noise: bool = False
     posterior: float = 0.0
     belief: Literal["gain model", "joint luck", "sizes"] = "gain model"
+    at_once: int | None = None
 
 
 @numba.njit(cache=True)
@@ -124,7 +127,8 @@ def search(
         new = [int(row) for row in best_groups(plausible, budget) if row not in rows]
         if not new:
             return rows, believed
-        rows += sorted(new, key=lambda row: -np.nansum(spread[row]))[:left]
+        ranked = sorted(new, key=lambda row: -np.nansum(spread[row]))
+        rows += ranked[:left][: variant.at_once]
 
 
 def choose(

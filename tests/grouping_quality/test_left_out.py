@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.group_search import outcome, replay
 from benchmarks.grouping_quality.evaluate import load_set_tables
 from benchmarks.grouping_quality.fit_prior import family_of
 from benchmarks.grouping_quality.left_out import FILE, shares_of
 from benchmarks.grouping_quality.left_out_report import tables
 from benchmarks.grouping_quality.methods import Case, by_trainings, rows_of
 from benchmarks.grouping_quality.replayed_search import Variant, best_groups, choose, had, search
+from keras_tag.search.objectives import objectives_by_task
+from keras_tag.search.proposals import Limits, Problem
 from keras_tag.selection.few_trainings.gain_model import Prior
 
 pytestmark = pytest.mark.slow
@@ -52,6 +55,21 @@ def test_the_replayed_search_trains_what_groups_to_train_asks_for(per_network):
         serving, _ = choose(losses, shares, believed, rows, budget, Variant())
         theirs = losses[rows_of(table, chosen.groupings[budget].groups)]
         assert losses[serving, range(len(serving))].sum() == pytest.approx(had(theirs).min(0).sum())
+
+
+@pytest.mark.parametrize("ask", ["round", "one"])
+def test_the_replayed_group_search_trains_what_the_package_proposes(ask):
+    table, affinities = load_set_tables(*SMALL)
+    case = Case(table, affinities, 1)
+    problem = Problem(table.tasks, 2, objectives_by_task(None, table.tasks), prior=case.prior)
+    affinity = case.affinity("validation-50")
+    rows = [len(table.groups) - 1]
+    outcomes = [outcome(case, 0, rows[0])]
+    while asked := problem.next_groups(affinity, outcomes, Limits(6)):
+        for group in asked[: 1 if ask == "one" else None]:
+            rows += rows_of(table, [group])
+            outcomes.append(outcome(case, len(outcomes), rows[-1]))
+    assert replay(case, 2, "validation-50", 3, ask) == rows
 
 
 def test_sets_of_the_same_data_are_one_family():
