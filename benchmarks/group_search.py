@@ -133,7 +133,7 @@ def measured() -> dict:
         # Affinities are measured for fewer seeds on some sets.
         num_seeds = min(table.num_seeds, len(affinities.means["validation-10"]))
         cases = [Case(table, affinities, seed, prior) for seed in range(num_seeds)]
-        for search, (kind, per_network, ask) in missing.items():
+        for label, (kind, per_network, ask) in missing.items():
             losses, trained = [], []
             for budget in BUDGETS:
                 rows = [replay(case, budget, kind, per_network, ask) for case in cases]
@@ -141,7 +141,7 @@ def measured() -> dict:
                     mean(total_loss(c, budget, r) for c, r in zip(cases, rows, strict=True))
                 )
                 trained.append(mean(len(r) for r in rows))
-            found[search][f"{name}-{units}"] = {
+            found[label][f"{name}-{units}"] = {
                 "test": losses,
                 "trainings": trained,
                 "seeds": num_seeds,
