@@ -112,8 +112,8 @@ def measured(known_results: dict[str, Any] | None = None) -> dict[str, Any]:
     """Every search on every set, as JSON.
 
     Args:
-        known_results: What was measured before. It is kept where the affinities and the priors are
-            the same.
+        known_results: What was measured before. It is kept if the priors, which depend on all
+            tables, are the same.
     """
     loaded = {run: load_set_tables(*run) for run in available("affinities")}
     fits = _fitted(loaded)
@@ -128,9 +128,6 @@ def measured(known_results: dict[str, Any] | None = None) -> dict[str, Any]:
     found |= environment()
     for (name, units), (table, affinities) in loaded.items():
         key, family = f"{name}-{units}", family_of(name)
-        kinds = sorted(affinities.means)
-        if found["sets"].get(key, {"kinds": kinds})["kinds"] != kinds:
-            raise ValueError(f"Expected the affinities of {key} that {FILE.name} has. Remove it.")
         one = _Set(table, affinities, fits[family])
         begun = time.process_time()
         for path, measure in _measurements(key, family, one).items():
@@ -187,9 +184,8 @@ def _fitted(loaded: dict[Any, tuple[GroupTable, AffinityTable]]) -> dict[str, _F
 def _measurements(key: str, family: str, one: _Set) -> dict[tuple[str, ...], Callable[[], Any]]:
     """Where in the result file something stands, and how it is measured."""
     table, affinities = one.table, one.affinities
-    head = {"family": family, "kinds": sorted(affinities.means)}
     found: dict[tuple[str, ...], Callable[[], Any]] = {
-        ("sets", key): lambda: {**head, **references(table)},
+        ("sets", key): lambda: {"family": family, **references(table)},
         ("outlook", key): lambda: _outlooks(table, affinities, one.fit.prior),
     }
     for per_network in PER_NETWORK:
