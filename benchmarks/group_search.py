@@ -13,7 +13,13 @@ from statistics import mean
 
 import numpy as np
 
-from benchmarks.grouping_quality.evaluate import BUDGETS, RESULTS, available, load_set_tables
+from benchmarks.grouping_quality.evaluate import (
+    BUDGETS,
+    RESULTS,
+    available,
+    load_set_tables,
+    rounded,
+)
 from benchmarks.grouping_quality.fit_prior import family_of
 from benchmarks.grouping_quality.group_table import environment
 from benchmarks.grouping_quality.left_out import shares_of
@@ -115,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", action="store_true", help="only print the committed result")
     if not parser.parse_args().table:
-        FILE.write_text(json.dumps(measured(), indent=1) + "\n", "utf-8")
+        FILE.write_text(json.dumps(rounded(measured())) + "\n", "utf-8")
     print(table_of(json.loads(FILE.read_text("utf-8"))))
 
 

@@ -95,6 +95,9 @@ SEARCHES = {
     "own-step ratio": Replay(by_ratio=True),
     "joint luck": Replay(variant=Variant(belief="joint luck")),
     "sizes": Replay(variant=Variant(belief="sizes")),
+    "sizes, optimism 0.7": Replay(variant=Variant(belief="sizes", optimism=0.7)),
+    "sizes, optimism 0.5": Replay(variant=Variant(belief="sizes", optimism=0.5)),
+    "sizes, optimism 0.3": Replay(variant=Variant(belief="sizes", optimism=0.3)),
 }
 # Whose intervals are held against the groups that were not trained.
 COVERED = {

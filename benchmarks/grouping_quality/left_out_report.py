@@ -10,8 +10,14 @@ from benchmarks.grouping_quality.report import MATTERS
 _DRAWS = 2000
 
 
+# Of which one is chosen on the other families, and what the choice is called.
+OPTIMISMS = ("sizes", "sizes, optimism 0.7", "sizes, optimism 0.5", "sizes, optimism 0.3")
+CHOSEN = "sizes, optimism of other families"
+
+
 def tables(results: dict[str, Any]) -> dict[str, str]:
     """Every table of the page that comes of `left_out.json`, by name."""
+    results = with_chosen_optimism(results)
     return {
         "searches": searches_table(results, matter=True),
         "searches where it hardly matters": searches_table(results, matter=False),
@@ -21,6 +27,27 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         "untrained": untrained_table(results),
         "outlook": outlook_table(results),
     }
+
+
+def with_chosen_optimism(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with one search more: for every family the optimism best on the others.
+
+    Args:
+        results: As in `left_out.json`.
+    """
+    families = _families(results)
+    chosen: dict[str, dict[str, Any]] = {}
+    for key, entry in results["sets"].items():
+        others = [k for family, keys in families.items() if family != entry["family"] for k in keys]
+
+        def mean_of(search: str, keys: list[str] = others) -> float:
+            found = [recoveries(results, search, count) for count in (2, 3)]
+            return float(np.mean([[of_count[k] for k in keys] for of_count in found]))
+
+        best = max(OPTIMISMS, key=mean_of)
+        for count, by_set in results["searches"][best].items():
+            chosen.setdefault(count, {})[key] = by_set[key]
+    return {**results, "searches": {**results["searches"], CHOSEN: chosen}}
 
 
 def recoveries(results: dict[str, Any], search: str, per_network: int) -> dict[str, np.ndarray]:
@@ -200,19 +227,25 @@ def outlook_table(results: dict[str, Any]) -> str:
         "| set | gain | " + " | ".join(rounds) + " |",
         "| --- | ---: |" + " --- |" * len(rounds),
     ]
-    inside: list[list[bool]] = [[] for _ in rounds]
+    inside: dict[str, list[list[bool]]] = {
+        name: [[] for _ in rounds] for name in ("all", "where grouping matters")
+    }
     for key, said in results["outlook"].items():
         cells = []
         for count in range(len(rounds)):
             rows = [one for one in said if one["rounds"] == count]
             low, middle, high = np.mean([one["said"] for one in rows], 0)
-            inside[count] += [r["said"][0] <= r["truth"] <= r["said"][2] for r in rows]
+            held = [r["said"][0] <= r["truth"] <= r["said"][2] for r in rows]
+            inside["all"][count] += held
+            if matters(results["sets"][key]):
+                inside["where grouping matters"][count] += held
             little = sum(one["little"] for one in rows)
             cells.append(f"{middle:.0%} ({low:.0%} to {high:.0%}), little {little}/{len(rows)}")
         truth = np.mean([one["truth"] for one in said])
         lines.append(f"| {key} | {truth:.0%} | " + " | ".join(cells) + " |")
-    shares = " | ".join(f"{np.mean(each):.0%} inside" for each in inside)
-    lines.append(f"| **all** | | {shares} |")
+    for name, by_round in inside.items():
+        shares = " | ".join(f"{np.mean(each):.0%} inside" for each in by_round)
+        lines.append(f"| **{name}** | | {shares} |")
     return "\n".join(lines)
 
 
