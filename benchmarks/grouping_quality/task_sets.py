@@ -98,7 +98,17 @@ class Recipe:
     shape: tuple[int, ...] | None = None
 
 
-def _overlaid(positions: int, properties: Sequence[str]) -> Callable[[int], TaskSet]:
+def overlaid(positions: int, properties: Sequence[str]) -> Callable[[int], TaskSet]:
+    """Questions about overlapping digits.
+
+    Args:
+        positions: How many digits.
+        properties: What is asked about each.
+
+    Returns:
+        A function of the seed.
+    """
+
     def load(seed: int) -> TaskSet:
         composed = compose_digits(positions, properties, seed)
         tasks = tuple(composed["train"].labels)
@@ -191,12 +201,12 @@ def _planted(make: Callable[[int], tuple]) -> Callable[[int], TaskSet]:
 # Name -> (how to load it for a seed, how to train on it).
 TASK_SETS = MappingProxyType(
     {
-        "overlaid2-odd-loop-prime": (_overlaid(2, ("odd", "loop", "prime")), Recipe()),
+        "overlaid2-odd-loop-prime": (overlaid(2, ("odd", "loop", "prime")), Recipe()),
         "overlaid3-loop-prime-composite": (
-            _overlaid(3, ("loop", "prime", "composite")),
+            overlaid(3, ("loop", "prime", "composite")),
             Recipe(),
         ),
-        "overlaid3-odd-loop-prime": (_overlaid(3, ("odd", "loop", "prime")), Recipe()),
+        "overlaid3-odd-loop-prime": (overlaid(3, ("odd", "loop", "prime")), Recipe()),
         "plain-digits": (plain_digits, Recipe()),
         "planted-values": (_planted(planted_values), Recipe()),
         "planted-classes": (_planted(planted_classes), Recipe()),
