@@ -42,7 +42,7 @@ _HOMES = {
 }
 _MODULES = ("baselines", "callbacks", "datasets", "plotting")
 # The modules that register classes with Keras.
-_REGISTERED = ("tag_model", "grouped_model", "training.output_columns", "datasets.dense")
+_REGISTERED = ("tag_model", "grouped_model", "training.output_columns")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -11,6 +11,7 @@ written in one place.
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from nbclient import NotebookClient
 REPOSITORY = "https://github.com/OWNER/keras_tag"
 FOLDER = Path(__file__).parent
 SOURCES = sorted((FOLDER / "source").glob("*.py"))
+# A package beside the notebooks that is no part of keras_tag; notebook 6 imports it.
+HELPER = "dense_rooms"
 
 
 def notebook(source: Path, repository: str = REPOSITORY) -> Any:
@@ -41,6 +44,12 @@ def notebook(source: Path, repository: str = REPOSITORY) -> Any:
         f"[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
         f"({colab}/{source.stem}.ipynb)"
     )
+    # On Colab there is nothing beside the notebook.
+    beside = (
+        f'\nif not os.path.exists("{HELPER}"):  # It is beside this notebook in the repository.\n'
+        f"    !git clone -q --depth 1 {repository} clone && mv clone/tutorials/{HELPER} ."
+    )
+    needs_helper = f"from {HELPER} import" in source.read_text("utf-8")
     install = nbformat.v4.new_code_cell(
         "import os\n\n"
         "# From the clone that this notebook is in, or, on Colab, from the repository.\n"
@@ -48,7 +57,7 @@ def notebook(source: Path, repository: str = REPOSITORY) -> Any:
         "next.\n"
         f'here = ".." if os.path.exists("../setup.py") else "git+{repository}"\n'
         'SOURCE = os.environ.get("KERAS_TAG_SOURCE", here)\n'
-        "%pip install -q {SOURCE}",
+        "%pip install -q {SOURCE}" + beside * needs_helper,
         metadata={"tags": ["install"]},
     )
     title, *cells = made.cells
@@ -83,6 +92,7 @@ def run(made: Any, folder: Path, *, install: bool = False, timeout: int = 900) -
     sources = [cell.source for cell in skipped]
     for cell in skipped:
         cell.source = "# not run"
+    shutil.copytree(FOLDER / HELPER, folder / HELPER, dirs_exist_ok=True)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(
         made, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False

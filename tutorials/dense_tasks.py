@@ -19,9 +19,9 @@ from pathlib import Path
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from dense_rooms import dense_model, write_scenes
 
 import keras_tag
-from keras_tag.datasets.dense import dense_model
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=30)
@@ -37,7 +37,7 @@ out.mkdir(parents=True, exist_ok=True)
 # 1. Rooms of several buildings. A whole building is in one split: test rooms have other colours,
 #    walls and sizes than any that was seen in training.
 rooms = tempfile.TemporaryDirectory()
-splits = keras_tag.datasets.write_scenes(
+splits = write_scenes(
     rooms.name,
     buildings=options.buildings,
     points=6,

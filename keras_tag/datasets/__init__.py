@@ -1,18 +1,13 @@
 """Data sets as `tf.data` with dict labels by task, and published tables of affinities.
 
-TensorFlow is imported when a data set is made, or `keras_tag.datasets.dense` (a network and losses
-for tasks with a label for every pixel) is first named.
+TensorFlow is imported when a data set is made.
 """
-
-import importlib
-from typing import Any
 
 from keras_tag.datasets.celeb_a_attributes import NINE_ATTRIBUTES, CelebA, celeb_a
 from keras_tag.datasets.celeb_a_files import prepare_celeb_a
 from keras_tag.datasets.digits import ComposedDigits, compose_digits
 from keras_tag.datasets.overlaid import OverlaidDigits, overlaid_digits
 from keras_tag.datasets.published_tables import PublishedTable, published
-from keras_tag.datasets.scene_files import write_scenes
 from keras_tag.datasets.taskonomy_views import FIVE_TASKS, Taskonomy, taskonomy
 
 __all__ = [
@@ -29,11 +24,4 @@ __all__ = [
     "prepare_celeb_a",
     "published",
     "taskonomy",
-    "write_scenes",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "dense":  # It imports Keras.
-        return importlib.import_module("keras_tag.datasets.dense")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -58,14 +58,15 @@ class Taskonomy:
     def losses(self) -> dict[str, Any]:
         """Return the paper's losses: cross-entropy of logits for classes, L1 for all else.
 
-        Pixels without a label are left out, also in a plain Keras model.
-
         Returns:
-            Task -> a Keras loss, for `compile(loss=...)`.
+            Task -> a Keras loss, for `compile(loss=...)`. `TAGModel`, `GroupedModel` and
+            `GroupSearch` leave pixels without a label out of it; in a plain Keras model's `fit` it
+            is NaN where one is missing.
         """
-        from keras_tag.datasets.dense import dense_loss
+        import keras
 
-        return {task: dense_loss(classes=task == SEGMENTATION) for task in self.tasks}
+        classes = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return {task: classes if task == SEGMENTATION else "mae" for task in self.tasks}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
@@ -94,7 +95,7 @@ def taskonomy(
     A pixel without a label is NaN, for its task alone: class "uncertain"; and for depth, normals
     and other tasks about geometry a pixel without geometry or farther away than `farthest` (as
     `depth_zbuffer` says, which therefore must be there). `TAGModel` and `GroupedModel` leave
-    missing labels out of means; for a plain Keras model, `losses()` does.
+    missing labels out of means.
 
     Labels are numbers around 0: `(pixel - mean) / scale` with the means and scales of Standley et
     al., for depth `(pixel - 1500) / 1000` (512 to the metre), for normals unit vectors. Depth,

@@ -4,10 +4,10 @@ import celeb_a_likeness as likeness
 import keras
 import numpy as np
 import pytest
+from dense_rooms import dense_model, write_scenes, xception_encoder
 
 import keras_tag
-from keras_tag.datasets import celeb_a, taskonomy, write_scenes
-from keras_tag.datasets.dense import dense_model, xception_encoder
+from keras_tag.datasets import celeb_a, taskonomy
 
 
 @pytest.mark.slow

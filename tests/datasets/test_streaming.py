@@ -3,8 +3,9 @@
 import celeb_a_likeness as likeness
 import psutil
 import pytest
+from dense_rooms import write_scenes
 
-from keras_tag.datasets import celeb_a, taskonomy, write_scenes
+from keras_tag.datasets import celeb_a, taskonomy
 
 MIB = 2**20
 

@@ -43,7 +43,12 @@ def run_all_here(pages):
 
 
 def run_here(page, before="", after=""):
+    import sys
+
     import keras
+
+    # A page may use what lies beside the notebooks; its reader is in a clone.
+    sys.path.append(str(Path(page).parents[1] / "tutorials"))
 
     keras.utils.set_random_seed(0)
     names: dict = {"__name__": "__page__"}

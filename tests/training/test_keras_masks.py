@@ -8,7 +8,6 @@ from quick import quick
 from tag_models import relative
 
 from keras_tag import GroupedModel, Grouping, TAGModel, build_from
-from keras_tag.datasets.dense import LabelledLoss
 from keras_tag.training.keras_masks import mask_of, with_mask
 
 L = keras.layers
@@ -257,17 +256,3 @@ def test_two_replicas_share_masked_batches_by_what_counts():
             np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
     """.replace("PATH", repr(__file__.rsplit("/", 1)[0]))
     )
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("float64")
-def test_a_labelled_loss_in_plain_keras_counts_the_same_positions():
-    x = tokens()
-    y, there = labels(x)
-    holed = blanked(y, there, np.nan)
-    model = tagger()
-    logs = []
-    for wrapped, loss in ((model, LabelledLoss("mse")), (TAGModel(model), "mse")):
-        wrapped.compile("sgd", loss={"a": loss, "b": loss})
-        logs.append(wrapped.evaluate(x, holed, batch_size=BATCH, verbose=0, return_dict=True))
-    assert logs[0] == pytest.approx(logs[1], rel=1e-9)

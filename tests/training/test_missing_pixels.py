@@ -1,11 +1,10 @@
-"""Labels that are missing inside one example are left out, in plain Keras as in `TAGModel`."""
+"""Labels that are missing inside one example, such as pixels, are left out of a task's loss."""
 
 import keras
 import numpy as np
 import pytest
 
 from keras_tag import GroupedModel, TAGModel
-from keras_tag.datasets.dense import LabelledLoss, dense_loss
 from keras_tag.selection import Grouping
 
 rng = np.random.default_rng(0)
@@ -23,11 +22,6 @@ GAPS = {
     "kind": np.where(ABSENT, np.nan, Y["kind"]),
 }
 LOSSES = {
-    "normal": dense_loss(classes=False),
-    "depth": dense_loss(classes=False),
-    "kind": dense_loss(classes=True),
-}
-PLAIN = {
     "normal": "mae",
     "depth": "mae",
     "kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -54,21 +48,19 @@ def by_hand(outputs):
     }
 
 
-def evaluated(model, losses):
-    model.compile(keras.optimizers.SGD(0.0), loss=losses)
+def evaluated(model):
+    model.compile(keras.optimizers.SGD(0.0), loss=LOSSES)
     logs = model.evaluate(X, GAPS, batch_size=6, verbose=0, return_dict=True)
     return {task: logs[f"{task}_loss"] for task in Y}
 
 
 @pytest.mark.slow
-def test_plain_keras_tag_model_and_grouped_model_mean_the_same_pixels():
+def test_tag_model_and_grouped_model_mean_the_labelled_pixels():
     model = network()
     expected = pytest.approx(by_hand(model.predict(X, verbose=0)), rel=1e-5)
-    assert evaluated(model, LOSSES) == expected
-    assert evaluated(TAGModel(model), LOSSES) == expected
-    assert evaluated(TAGModel(model), PLAIN) == expected
+    assert evaluated(TAGModel(model)) == expected
     grouping = Grouping.from_groups([("normal", "depth", "kind")])
-    assert evaluated(GroupedModel(grouping, lambda tasks: model), LOSSES) == expected
+    assert evaluated(GroupedModel(grouping, lambda tasks: model)) == expected
 
 
 def test_the_probe_is_that_of_the_labelled_pixels():
@@ -107,7 +99,7 @@ def test_the_probe_is_that_of_the_labelled_pixels():
 
 
 def test_gradients_of_missing_labels_are_zero_and_not_nan():
-    model = network()
+    model = TAGModel(network())
     model.compile("sgd", loss=LOSSES)
     model.fit(X, GAPS, verbose=0, epochs=2)
     assert all(np.isfinite(w).all() for w in model.get_weights())
@@ -118,28 +110,3 @@ def test_gradients_of_missing_labels_are_zero_and_not_nan():
     assert history.history["loss"] == [0.0]
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-
-
-@pytest.mark.parametrize("reduction", ["sum", None])
-def test_other_reductions_are_kerass(reduction):
-    y, y_pred = GAPS["depth"], np.zeros_like(Y["depth"])
-    values = np.where(ABSENT, 0, np.abs(Y["depth"][..., 0]))
-    loss = LabelledLoss("mae", reduction=reduction)(y, y_pred)
-    expected = values.sum() if reduction == "sum" else values
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-
-
-def test_losses_survive_saving_with_their_model(tmp_path):
-    model = network()
-    model.compile("sgd", loss=LOSSES)
-    before = model.evaluate(X, GAPS, verbose=0, return_dict=True)
-    model.save(tmp_path / "dense.keras")
-    loaded = keras.models.load_model(tmp_path / "dense.keras")
-    assert loaded.evaluate(X, GAPS, verbose=0, return_dict=True) == pytest.approx(before, rel=1e-6)
-
-
-def test_unusable_arguments_are_named():
-    with pytest.raises(ValueError, match="reduction='mean_with_sample_weight'"):
-        LabelledLoss("mae", reduction="mean_with_sample_weight")
-    with pytest.raises(ValueError, match="loss=None"):
-        LabelledLoss(None)

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from keras_tag.datasets.scene_files import encode_view
-from keras_tag.datasets.scenes import (
+from dense_rooms.scene_files import encode_view
+from dense_rooms.scenes import (
     BACKGROUND,
     UNCERTAIN,
     VASE,

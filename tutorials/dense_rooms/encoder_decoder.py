@@ -45,8 +45,7 @@ def dense_model(
 
     Example:
         >>> model = dense_model({"depth": 1, "normal": 3}, (64, 64, 3))
-        >>> from keras_tag.datasets.dense import dense_loss
-        >>> model.compile("adam", loss=dense_loss(classes=False))
+        >>> model.compile("adam", loss="mean_absolute_error")
 
     Reference:
         Standley et al., ICML 2020, arXiv:1905.07553, use such networks: a shared Xception encoder

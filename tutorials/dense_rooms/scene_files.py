@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_tag.datasets.scenes import View, furnish, place_camera, render
+from dense_rooms.scenes import View, furnish, place_camera, render
 
 NO_GEOMETRY = 65535  # Taskonomy's largest depth: nothing there.
 _DEPTH_UNITS = 512  # to the metre
@@ -49,7 +49,7 @@ def write_scenes(
         ValueError: A number out of its range.
 
     Example:
-        >>> splits = keras_tag.datasets.write_scenes("scenes", buildings=4, views=1)
+        >>> splits = write_scenes("scenes", buildings=4, views=1)
         >>> data = keras_tag.datasets.taskonomy("scenes", image_size=64, splits=splits)
 
     Reference:

@@ -15,13 +15,13 @@ EPOCHS, TRAININGS = (1, 1) if FAST else (12, 2)
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from dense_rooms import dense_model, write_scenes, xception_encoder
 
 import keras_tag
-from keras_tag.datasets.dense import dense_model, xception_encoder
 
 keras.utils.set_random_seed(0)
 side = 16 if FAST else 32
-splits = keras_tag.datasets.write_scenes(
+splits = write_scenes(
     "rooms", buildings=3 if FAST else 12, points=2 if FAST else 6, views=2, image_size=side
 )
 tasks = ("depth_zbuffer", "segment_semantic") if FAST else keras_tag.datasets.FIVE_TASKS
