@@ -49,8 +49,6 @@ class GroupedModel(CompiledNetworks):
         serve: The tasks to serve, at least one of every network. None: all of them. The others
             are trained as helpers only.
         missing: A label value that means "not labelled", such as -1. NaN means so without asking.
-        warm_start: Deprecated, for `build_from(model, start="all")`. A model whose weights and
-            state the networks begin with, wherever names and shapes fit.
         optimizers: One optimizer (or its name) per network, in the order of `grouping.groups`;
             None for a network that the compiled one is to train. None: that is every network.
         helper_losses: Whether to log, as `group_<index>/<task>_loss`, the losses of the helpers.
@@ -62,7 +60,6 @@ class GroupedModel(CompiledNetworks):
         serves: Served task -> the index of the network that serves it.
         networks: The groups' Keras models, in the order of `grouping.groups`.
         trained_networks: The indices of those that `fit` trains; see `train_only`.
-        warm_start: What was copied (a `WarmStart` that prints itself), or None.
 
     Raises:
         ValueError: `grouping` is no `Grouping`; `build_model` returns no Keras model, outputs
@@ -85,7 +82,6 @@ class GroupedModel(CompiledNetworks):
         *,
         serve: Iterable[str] | None = None,
         missing: float | None = None,
-        warm_start: keras.Model | None = None,
         optimizers: Iterable[keras.optimizers.Optimizer | str | None] | None = None,
         helper_losses: bool = False,
         **kwargs: Any,
@@ -94,7 +90,6 @@ class GroupedModel(CompiledNetworks):
             grouping,
             build_model,
             serve=serve,
-            warm_start=warm_start,
             missing=missing,
             optimizers=optimizers,
             **kwargs,

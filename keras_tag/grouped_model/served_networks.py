@@ -1,6 +1,5 @@
 """`ServedNetworks`: the networks of a grouping, served as one Keras model."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,6 @@ from keras_tag.grouped_model.network_outputs import (
     cut,
     served_by,
 )
-from keras_tag.grouped_model.warm_start import WarmStart
 from keras_tag.selection.grouping import Grouping
 from keras_tag.training.distributed_model import DistributedModel
 
@@ -29,7 +27,6 @@ class ServedNetworks(DistributedModel):
         grouping: As in `GroupedModel`.
         build_model: As in `GroupedModel`.
         serve: As in `GroupedModel`.
-        warm_start: As in `GroupedModel`.
         **kwargs: As in `keras.Model`.
     """
 
@@ -41,7 +38,6 @@ class ServedNetworks(DistributedModel):
         build_model: Callable[[tuple[str, ...]], keras.Model],
         *,
         serve: Iterable[str] | None = None,
-        warm_start: keras.Model | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(grouping, Grouping):
@@ -60,15 +56,6 @@ class ServedNetworks(DistributedModel):
         for group, network in zip(grouping.groups, self.networks, strict=True):
             check_network(network, group)
         check_nothing_shared(self.networks)
-        self.warm_start = None
-        if warm_start is not None:
-            warnings.warn(
-                "`GroupedModel(warm_start=model)` is deprecated. Use "
-                "`keras_tag.build_from(model, start='all')` for `build_model`, or start='trunk'.",
-                DeprecationWarning,
-                stacklevel=4,
-            )
-            self.warm_start = WarmStart.from_model(warm_start, self.networks)
         # Functions, so that Keras does not take the cut networks for layers of their own.
         self._serving = [
             cut(network, group, [task for task in group if self.serves.get(task) == index])

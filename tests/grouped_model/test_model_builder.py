@@ -1,4 +1,4 @@
-"""`build_from` cuts the joint model; the deprecated `warm_start` copies weights that fit."""
+"""`build_from` cuts the joint model into networks for some of its tasks."""
 
 import importlib
 import pkgutil
@@ -50,13 +50,9 @@ def test_weights_are_fresh_on_every_call():
 def test_cut_network_with_copied_weights_computes_what_the_joint_model_does(grouping, batch):
     joint = dict_network("abc", batch_norm=True)
     joint.get_layer("norm").moving_mean.assign(np.arange(6.0))
-    with pytest.warns(DeprecationWarning, match=r"start='all'"):
-        model = GroupedModel(grouping, build_from(joint), warm_start=joint)
+    model = GroupedModel(grouping, build_from(joint, start="all"))
     for task, output in joint(batch[0]).items():
         np.testing.assert_array_equal(model(batch[0])[task], output)
-    assert model.warm_start.fresh == ((), ())
-    assert "norm/moving_mean" in model.warm_start.copied[0]
-    assert "b/kernel" not in model.warm_start.copied[1]
 
 
 def test_keeps_inputs_that_a_group_does_not_need(batch):
@@ -79,40 +75,6 @@ def test_refuses_models_without_a_graph(model):
 def test_refuses_unknown_tasks():
     with pytest.raises(ValueError, match=r"unknown: \['z'\]"):
         build_from(dict_network("abc"))(("a", "z"))
-
-
-def test_warm_start_copies_only_where_names_and_shapes_fit(grouping):
-    joint = dict_network("abc")
-
-    def build_model(tasks):
-        inputs = keras.Input((5,))
-        hidden = keras.layers.Dense(6, name="trunk")(inputs)
-        wider = keras.layers.Dense(7, name="a")(hidden)
-        heads = {task: keras.layers.Dense(1, name=task)(wider) for task in tasks if task != "a"}
-        return keras.Model(inputs, {"a": wider, **heads})
-
-    with (
-        pytest.warns(DeprecationWarning, match=r"start='all'"),
-        pytest.warns(
-            UserWarning,
-            match=r"No network takes .*'b/kernel', 'c/kernel'\]",
-        ),
-    ):
-        model = GroupedModel(grouping, build_model, warm_start=joint)
-    assert set(model.warm_start.copied[1]) == {"trunk/kernel", "trunk/bias", "c/bias"}
-    assert set(model.warm_start.fresh[1]) == {"a/kernel", "a/bias", "c/kernel"}
-    np.testing.assert_array_equal(
-        model.networks[1].get_layer("trunk").kernel, joint.get_layer("trunk").kernel
-    )
-    assert "fresh: a/kernel" in str(model.warm_start)
-
-
-def test_warm_start_needs_weights(grouping):
-    with (
-        pytest.warns(DeprecationWarning, match=r"start='all'"),
-        pytest.raises(ValueError, match=r"Expected models that are built"),
-    ):
-        GroupedModel(grouping, SubclassedNetwork, warm_start=dict_network("abc"))
 
 
 def test_model_with_copied_weights_is_saved_and_loaded(tmp_path, grouping, batch):
