@@ -86,7 +86,7 @@ class CompiledNetworks(ServedNetworks):
         Returns:
             A scalar.
         """
-        losses = self.task_losses(y, y_pred, sample_weight)
+        losses, _ = self.task_losses(y, y_pred, sample_weight)
         return self.task_losses.weighted_sum(losses) + sum(map(regularisation, self.networks))
 
     def compute_metrics(
@@ -137,75 +137,47 @@ class CompiledNetworks(ServedNetworks):
         if self._optimizer is not None:
             self._optimizer.bind(lambda: [net.trainable_variables for net in self.networks])
 
-    def alone(self, index: int) -> "CompiledNetworks":
-        """Return one network as a compiled model of its own that serves what the network serves.
-
-        Network and optimizer are the same objects: training it trains them.
+    def compiled_like(
+        self,
+        grouping: Grouping,
+        networks: Iterable[keras.Model],
+        serve: Iterable[str],
+        optimizer: Any = None,
+    ) -> "CompiledNetworks":
+        """Return networks as a model that is compiled like this one.
 
         Args:
-            index: Of the network.
+            grouping: Of tasks of this model.
+            networks: One model per group; they may be this model's own.
+            serve: The tasks to serve.
+            optimizer: What trains them; None: they are only evaluated.
 
         Returns:
-            A model of one network, compiled like this one.
-
-        Raises:
-            ValueError: `metrics` were compiled otherwise than by task.
+            The model, with metrics of its own.
         """
-        group = self.grouping.groups[index]
-        alone = type(self)(
-            Grouping.from_groups([group]),
-            MadeNetworks([self.networks[index]], self.joint_outputs),
-            serve=[task for task in group if self.serves.get(task) == index],
-            missing=self.missing,
-        )
+        made = MadeNetworks(networks, self.joint_outputs)
+        model = type(self)(grouping, made, serve=serve, missing=self.missing)
         losses = self.task_losses
-        alone.compile(
-            None if self.optimizer is None else self.optimizer.by_network[index],
-            loss={task: losses.losses[task] for task in group},
-            loss_weights={task: losses.given_weights[task] for task in group},
-            metrics=self._metrics_of(alone.serves, "metrics"),
-            weighted_metrics=self._metrics_of(alone.serves, "weighted_metrics"),
+        model.compile(
+            optimizer,
+            loss={task: losses.losses[task] for task in grouping.tasks},
+            loss_weights={task: losses.given_weights[task] for task in grouping.tasks},
+            metrics=self._metrics_of(model.serves, "metrics"),
+            weighted_metrics=self._metrics_of(model.serves, "weighted_metrics"),
             run_eagerly=self.run_eagerly,
             steps_per_execution=self.steps_per_execution,
             jit_compile=self.jit_compile,
             # The optimizer scales losses already, if it is to.
             auto_scale_loss=False,
         )
-        return alone
+        return model
 
-    def compiled_beside(
-        self, grouping: Grouping, networks: Iterable[keras.Model]
-    ) -> "CompiledNetworks":
-        """Return other networks with the losses and metrics of this model, to be evaluated.
-
-        Args:
-            grouping: Of the same tasks.
-            networks: One model per group.
-
-        Returns:
-            A model without an optimizer that serves the same tasks.
-        """
-        made = MadeNetworks(networks, self.joint_outputs)
-        serve = [task for task in grouping.tasks if task in self.serves]
-        beside = type(self)(grouping, made, serve=serve, missing=self.missing)
-        beside.compile(
-            None,
-            loss={task: self.task_losses.losses[task] for task in grouping.tasks},
-            metrics=new_metrics(self, "metrics"),
-            weighted_metrics=new_metrics(self, "weighted_metrics"),
-            run_eagerly=self.run_eagerly,
-        )
-        return beside
-
-    def _metrics_of(self, tasks: Iterable[str], argument: str) -> dict[str, Any] | None:
-        """Return new metrics of some tasks."""
+    def _metrics_of(self, tasks: Iterable[str], argument: str) -> Any:
+        """Return new metrics of some tasks; a list is that of the only task."""
         given = new_metrics(self, argument)
-        if given is not None and not isinstance(given, Mapping):
-            raise ValueError(
-                f"Expected `{argument}` to have been compiled as a dict by task. "
-                f"Received: {argument}={given!r}."
-            )
-        return {task: given[task] for task in tasks if task in given} if given else None
+        if not isinstance(given, Mapping):
+            return given
+        return {task: given[task] for task in tasks if task in given} or None
 
     def get_config(self) -> dict[str, Any]:
         """Return the networks and the arguments of the constructor."""

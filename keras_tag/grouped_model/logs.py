@@ -7,8 +7,6 @@ import keras
 
 from keras_tag.grouped_model.network_losses import unscale
 
-ByNetwork = Sequence[Mapping[str, Any]]
-
 
 class LossLogs:
     """Means over an epoch, under the names that the logs give them.
@@ -41,18 +39,18 @@ class LossLogs:
         self.metrics = [*self._by_network.values(), self._optimized]
 
     def update(
-        self, losses: ByNetwork, sizes: ByNetwork, totals: Sequence[Any], batch_size: Any
+        self, losses: Sequence[Sequence[Any]], totals: Sequence[Any], batch_size: Any
     ) -> None:
         """Add one batch.
 
         Args:
-            losses: Per network, losses by task.
-            sizes: Per network, how much they weigh in a mean over batches, by task.
+            losses: Per network, what a `NetworkLosses` returned.
             totals: Per network, what it minimises.
             batch_size: How many examples.
         """
         for (index, task), mean in self._by_network.items():
-            mean.update_state(unscale(losses[index][task]), sizes[index][task])
+            loss, size = (by_task[task] for by_task in losses[index])
+            mean.update_state(unscale(loss), size)
         self._optimized.update_state(unscale(sum(totals)), batch_size)
 
     def served(self) -> dict[str, Any]:

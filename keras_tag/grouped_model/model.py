@@ -1,7 +1,7 @@
 """`GroupedModel`: the networks of a grouping, trained and served as one Keras model."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -133,10 +133,8 @@ class GroupedModel(CompiledNetworks):
                 "Expected an optimizer to train with. Received: optimizer=None. Call "
                 "`compile(optimizer, loss={...})` with one."
             )
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            outputs, losses = self._outputs_and_losses(x, y, sample_weight, self.trained_networks)
-            totals = self._totals(losses)
+            outputs, losses, totals = self._losses(data, self.trained_networks)
             scaled = self._optimizer.scale_losses(totals)
         # A target's gradient reaches only its own network, so one backward pass does for all.
         targets = [scaled[index] for index in self.trained_networks]
@@ -149,7 +147,7 @@ class GroupedModel(CompiledNetworks):
             self._optimizer.apply_gradients(
                 zip(tape.gradient(targets, variables), variables, strict=True)
             )
-        return self.reducible(self._logs(x, y, sample_weight, outputs, losses, totals))
+        return self._logs(data, outputs, losses, totals)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate one batch.
@@ -160,10 +158,7 @@ class GroupedModel(CompiledNetworks):
         Returns:
             The logs.
         """
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        outputs, losses = self._outputs_and_losses(x, y, sample_weight, ())
-        logs = self._logs(x, y, sample_weight, outputs, losses, self._totals(losses))
-        return self.reducible(logs)
+        return self._logs(data, *self._losses(data, ()))
 
     def indices(self, networks: Iterable[int] | None) -> tuple[int, ...]:
         """Return indices of networks, checked and sorted.
@@ -206,25 +201,20 @@ class GroupedModel(CompiledNetworks):
             # no backward pass.
             self.make_train_function(force=True)
 
-    def _outputs_and_losses(
-        self, x: Any, y: Any, sample_weight: Any, training: Iterable[int]
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Per network, outputs and losses by task."""
+    def _losses(self, data: Any, training: Iterable[int]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Per network: outputs by task; losses and their sizes by task; what it minimises."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not self.built:
             # Calling the networks one by one builds them, but not the whole.
             self(x, training=False)
         outputs = self.all_outputs(x, training)
         losses = [self.task_losses(y, predictions, sample_weight) for predictions in outputs]
-        self.task_losses.check_states(losses)
-        return outputs, losses
-
-    def _totals(self, losses: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Per network, what it minimises."""
-        compiled = self.task_losses
-        return [
-            compiled.weighted_sum(own) + regularisation(network)
-            for own, network in zip(losses, self.networks, strict=True)
+        self.task_losses.check_states(outputs)
+        totals = [
+            self.task_losses.weighted_sum(own) + regularisation(network)
+            for (own, _), network in zip(losses, self.networks, strict=True)
         ]
+        return outputs, losses, totals
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the logs: Keras's metrics, and the losses over all labels of the epoch.
@@ -241,18 +231,13 @@ class GroupedModel(CompiledNetworks):
         return logs
 
     def _logs(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any,
-        outputs: Sequence[Mapping[str, Any]],
-        losses: Sequence[Mapping[str, Any]],
-        totals: Sequence[Any],
+        self, data: Any, outputs: list[Any], losses: list[Any], totals: list[Any]
     ) -> dict[str, Any]:
-        sizes = [self.task_losses.sizes(y, own, sample_weight) for own in outputs]
+        """Return the logs with one batch added."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
-        self._loss_logs.update(losses, sizes, totals, batch_size)
-        return self.compute_metrics(x, y, self.served(outputs), sample_weight)
+        self._loss_logs.update(losses, totals, batch_size)
+        return self.reducible(self.compute_metrics(x, y, self.served(outputs), sample_weight))
 
     def fit_groups(
         self,
@@ -287,11 +272,22 @@ class GroupedModel(CompiledNetworks):
             (also with `helper_losses`). Empty for one that is neither done nor in `networks`.
 
         Raises:
-            ValueError: A folder of another grouping; an index of no network; `metrics` compiled
-                otherwise than by task.
+            ValueError: A folder of another grouping; an index of no network.
         """
+        alone = [
+            self.compiled_like(
+                Grouping.from_groups([group]),
+                [network],
+                [task for task in group if self.serves.get(task) == index],
+                # Network and optimizer are the same objects: training it trains them.
+                self.optimizer and self.optimizer.by_network[index],
+            )
+            for index, (group, network) in enumerate(
+                zip(self.grouping.groups, self.networks, strict=True)
+            )
+        ]
         return fit_groups(
-            [self.alone(index) for index in range(len(self.networks))],
+            alone,
             self.grouping,
             folder,
             x,
@@ -327,7 +323,7 @@ class GroupedModel(CompiledNetworks):
         rivals = {}
         if joint is not None:
             grouping = Grouping.from_groups([self.tasks])
-            rivals["joint"] = self.compiled_beside(grouping, [joint])
+            rivals["joint"] = self.compiled_like(grouping, [joint], self.serves)
         if single is not None:
             missing = [task for task in self.serves if task not in single]
             if missing:
@@ -336,7 +332,8 @@ class GroupedModel(CompiledNetworks):
                     f"Missing: {missing}."
                 )
             grouping = Grouping.from_groups([(task,) for task in self.serves])
-            rivals["single"] = self.compiled_beside(grouping, map(single.__getitem__, self.serves))
+            networks = [single[task] for task in self.serves]
+            rivals["single"] = self.compiled_like(grouping, networks, self.serves)
         return report(self, rivals, test)
 
     def get_config(self) -> dict[str, Any]:

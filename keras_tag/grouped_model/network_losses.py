@@ -10,7 +10,7 @@ from keras_tag.grouped_model.joint_outputs import by_name
 from keras_tag.training.compile_spec import all_labelled
 from keras_tag.training.output_columns import take_columns
 from keras_tag.training.replicas import num_replicas
-from keras_tag.training.task_losses import TaskLosses, factor
+from keras_tag.training.task_losses import Labels, TaskLosses, factor
 
 
 class NetworkLosses:
@@ -84,7 +84,9 @@ class NetworkLosses:
             )
         return {task: named[task] for task in self.tasks}
 
-    def __call__(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
+    def __call__(
+        self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the losses of some tasks on one batch. All losses of tasks are computed here.
 
         Args:
@@ -93,10 +95,16 @@ class NetworkLosses:
             sample_weight: None, one for all tasks, or a dict by task.
 
         Returns:
-            A scalar per task of `y_pred`, reduced as Keras does, before its loss weight.
+            Two scalars per task of `y_pred`: its loss, reduced as Keras does, before its loss
+            weight; and how much it weighs in a mean over several batches, see `TaskLosses.sizes`.
         """
-        losses, outputs, labels = self._read(y, y_pred, sample_weight)
-        return dict(zip(losses.tasks, losses(labels, outputs), strict=True))
+        losses, labels = self._read(y, y_pred, sample_weight)
+        values = losses(labels, dict(y_pred))
+        sizes = losses.sizes(labels)
+        return (
+            dict(zip(losses.tasks, values, strict=True)),
+            dict(zip(losses.tasks, sizes, strict=True)),
+        )
 
     def check_states(self, networks: Iterable[Iterable[str]]) -> None:
         """Check that no two networks change the variables of one loss.
@@ -120,20 +128,6 @@ class NetworkLosses:
                 "of the network."
             )
 
-    def sizes(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> dict[str, Any]:
-        """Return how much the losses of a batch weigh in their means over several batches.
-
-        Args:
-            y: As in a call.
-            y_pred: As in a call.
-            sample_weight: As in a call.
-
-        Returns:
-            A scalar per task of `y_pred`: see `TaskLosses.sizes`.
-        """
-        losses, _, labels = self._read(y, y_pred, sample_weight)
-        return dict(zip(losses.tasks, losses.sizes(labels), strict=True))
-
     def labels(
         self, model: Any, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -149,7 +143,7 @@ class NetworkLosses:
             Targets by task with nothing missing in them, and weights by task that are zero where
             a label was missing; None when there are none.
         """
-        losses, _, labels = self._read(y, y_pred, sample_weight)
+        losses, labels = self._read(y, y_pred, sample_weight)
         with tf.control_dependencies(all_labelled(model, losses.tasks, labels)):
             clean = [tf.identity(leaf) for leaf in labels.y]
         weights = dict(zip(losses.tasks, labels.metric_weight, strict=True))
@@ -169,28 +163,24 @@ class NetworkLosses:
             _weighted(loss, factor(self.given_weights[task])) for task, loss in losses.items()
         )
 
-    def _read(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any, Any]:
+    def _read(
+        self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
+    ) -> tuple[TaskLosses, Labels]:
+        """Return the losses and the labels of the tasks of `y_pred`."""
         y = take_columns(y, self._columns, "y", y_pred)
         sample_weight = take_columns(sample_weight, self._columns, "sample_weight", y_pred)
-        targets, sample_weight = self._targets(y), self._sample_weights(sample_weight, y)
         outputs = dict(y_pred)
         wanted = {task: self.losses[task] for task in outputs}
         losses = TaskLosses(wanted, outputs, list(outputs), self.missing)
         losses.stateful = self._stateful
-        labels = losses.labels(
-            {task: targets[task] for task in outputs},
-            outputs,
-            {task: sample_weight[task] for task in outputs},
-        )
-        return losses, outputs, labels
+        weights = self._sample_weights(sample_weight, y)
+        return losses, losses.labels(self._targets(y), outputs, weights)
 
     def _targets(self, y: Any) -> dict[str, Any]:
         if len(self.tasks) == 1 and not isinstance(y, (Mapping, list, tuple)):
             y = {self.tasks[0]: y}
-        named: Mapping[str, Any] = {}
-        if isinstance(y, Mapping):
-            named = y
-        elif isinstance(y, (list, tuple)):
+        named = y if isinstance(y, Mapping) else {}
+        if isinstance(y, (list, tuple)):
             named = by_name(y, "y", self.tasks, self._joint_outputs)
         absent = [task for task in self.tasks if named.get(task) is None]
         if absent:
