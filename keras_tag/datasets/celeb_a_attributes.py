@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_tag.datasets.celeb_a_files import import_tfds, prepared_celeb_a
+from keras_tag.datasets.checks import check_at_least_1, chosen_tasks
 from keras_tag.datasets.image_files import read_image
+from keras_tag.datasets.image_splits import ImageSplits
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,8 +29,7 @@ _SPLITS = ("train", "validation", "test")
 _SHUFFLE_BUFFER = 10_000
 
 
-@dataclass(frozen=True, repr=False)
-class CelebA:
+class CelebA(ImageSplits):
     """The three splits of CelebA and the names of the tasks.
 
     Args:
@@ -42,18 +42,6 @@ class CelebA:
         image_shape: `(size, size, 3)`.
         sizes: Split -> how many images it has.
     """
-
-    train: "tf.data.Dataset"
-    validation: "tf.data.Dataset"
-    test: "tf.data.Dataset"
-    tasks: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    sizes: dict[str, int]
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        side = self.image_shape[0]
-        return f"CelebA of {side} x {side} pixels ({counts}): {', '.join(self.tasks)}"
 
 
 def celeb_a(
@@ -97,19 +85,12 @@ def celeb_a(
     Reference:
         Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015.
     """
-    for name, value in (("image_size", image_size), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"Expected `{name}` >= 1. Received: {name}={value}.")
-    names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    check_at_least_1(image_size=image_size, batch_size=batch_size)
     folder = prepared_celeb_a(data_dir)
     tfds = import_tfds()
     # `tfds.builder("celeb_a")` may use the network; the files alone suffice.
     builder = tfds.builder_from_directory(folder)
-    known = list(builder.info.features["attributes"])
-    if not names or not set(names) <= set(known) or len(set(names)) != len(names):
-        raise ValueError(
-            f"Expected `tasks` to be one or more of {known}, each once. Received: tasks={tasks!r}."
-        )
+    names = chosen_tasks(tasks, builder.info.features["attributes"])
     splits = {
         split: _read(tfds, builder, split, names, image_size, batch_size, cache, seed)
         for split in _SPLITS

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_tag.datasets.checks import check_at_least_1, chosen_tasks
+
 # Property -> the digits that have it.
 PROPERTIES: dict[str, frozenset[int]] = {
     "loop": frozenset({0, 4, 6, 8, 9}),
@@ -71,12 +73,13 @@ def compose_digits(
     """
     sizes = dict(zip(_SPLITS, (train_size, validation_size, test_size), strict=True))
     names = task_names(positions, tasks)
-    for split, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"Expected `{split}_size` >= 1. Received: {split}_size={size}.")
+    check_at_least_1(**{f"{split}_size": size for split, size in sizes.items()})
     if seed < 0:
         raise ValueError(f"Expected `seed` >= 0. Received: seed={seed}.")
-    pixels, digits = _load()
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels, digits = (bunch.images / _INK).astype(np.float32), bunch.target
     # Every split has its own generator, so a longer training set does not change the test set.
     composed = {}
     for index, (split, pool) in enumerate(_split(len(digits)).items()):
@@ -98,25 +101,11 @@ def task_names(positions: int, tasks: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: No position, an unknown or repeated property.
     """
-    if positions < 1:
-        raise ValueError(f"Expected `positions` >= 1. Received: positions={positions}.")
-    properties = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    known = set(properties) <= set(PROPERTIES)
-    if not properties or not known or len(set(properties)) != len(properties):
-        raise ValueError(
-            f"Expected `tasks` to be one or more of {sorted(PROPERTIES)}, each once. Received: "
-            f"tasks={tasks!r}."
-        )
+    check_at_least_1(positions=positions)
+    properties = chosen_tasks(tasks, sorted(PROPERTIES))
     named = {2: ("left", "right"), 3: ("left", "middle", "right")}
     places = named.get(positions, tuple(f"p{k}" for k in range(1, positions + 1)))
     return tuple(f"{place}_{prop}" for place in places for prop in properties)
-
-
-def _load() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return (bunch.images / _INK).astype(np.float32), bunch.target
 
 
 def _split(num_digits: int) -> dict[str, np.ndarray]:

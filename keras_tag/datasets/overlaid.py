@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keras_tag.datasets.checks import check_at_least_1
 from keras_tag.datasets.digits import compose_digits
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def overlaid_digits(
         ('left_loop', 'left_odd', 'right_loop', 'right_odd')
         >>> model.fit(data.train, validation_data=data.validation)
     """
-    if batch_size < 1:
-        raise ValueError(f"Expected `batch_size` >= 1. Received: batch_size={batch_size}.")
+    check_at_least_1(batch_size=batch_size)
     splits = compose_digits(
         positions,
         tasks,

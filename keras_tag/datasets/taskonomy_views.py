@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_tag.datasets.checks import check_at_least_1, chosen_tasks
 from keras_tag.datasets.image_files import read_image
+from keras_tag.datasets.image_splits import ImageSplits
 from keras_tag.datasets.taskonomy_files import (
     DEPTH,
     DOMAINS,
@@ -30,7 +32,7 @@ FIVE_TASKS = (SEGMENTATION, DEPTH, "normal", "keypoints2d", "edge_texture")
 
 
 @dataclass(frozen=True, repr=False)
-class Taskonomy:
+class Taskonomy(ImageSplits):
     """The three splits of Taskonomy and the tasks.
 
     Args:
@@ -47,13 +49,7 @@ class Taskonomy:
         sizes: Split -> how many images it has.
     """
 
-    train: "tf.data.Dataset"
-    validation: "tf.data.Dataset"
-    test: "tf.data.Dataset"
-    tasks: tuple[str, ...]
     channels: dict[str, int]
-    image_shape: tuple[int, int, int]
-    sizes: dict[str, int]
 
     def losses(self) -> dict[str, Any]:
         """Return the paper's losses: cross-entropy of logits for classes, L1 for all else.
@@ -67,11 +63,6 @@ class Taskonomy:
 
         classes = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return {task: classes if task == SEGMENTATION else "mae" for task in self.tasks}
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        side = self.image_shape[0]
-        return f"Taskonomy of {side} x {side} pixels ({counts}): {', '.join(self.tasks)}"
 
 
 def taskonomy(
@@ -134,20 +125,10 @@ def taskonomy(
         github.com/StanfordVL/taskonomy, data/README.md. Losses and scales: Standley et al., ICML
         2020, arXiv:1905.07553, github.com/tstandley/taskgrouping.
     """
-    known = (SEGMENTATION, *DOMAINS)
-    names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    if not names or not set(names) <= set(known) or len(set(names)) != len(names):
-        raise ValueError(
-            f"Expected `tasks` to be one or more of {list(known)}, each once. Received: "
-            f"tasks={tasks!r}."
-        )
-    for name, value in (
-        ("image_size", image_size),
-        ("batch_size", batch_size),
-        ("views_per_building", 1 if views_per_building is None else views_per_building),
-    ):
-        if value < 1:
-            raise ValueError(f"Expected `{name}` >= 1. Received: {name}={value}.")
+    names = chosen_tasks(tasks, (SEGMENTATION, *DOMAINS))
+    check_at_least_1(image_size=image_size, batch_size=batch_size)
+    if views_per_building is not None:
+        check_at_least_1(views_per_building=views_per_building)
     if not farthest > 0:
         raise ValueError(f"Expected `farthest` > 0. Received: farthest={farthest}.")
     masked = any(task in DOMAINS and DOMAINS[task].masked for task in names)

@@ -1,0 +1,34 @@
+"""The splits of data sets of square images."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True, repr=False)
+class ImageSplits:
+    """The three splits of a data set and its tasks; see the data set's own class.
+
+    Args:
+        train: `tf.data.Dataset` of batches `(x, y)`.
+        validation: As `train`, never shuffled.
+        test: As `validation`.
+        tasks: The tasks.
+        image_shape: `(size, size, 3)`.
+        sizes: Split -> how many images it has.
+    """
+
+    train: "tf.data.Dataset"
+    validation: "tf.data.Dataset"
+    test: "tf.data.Dataset"
+    tasks: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    sizes: dict[str, int]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        side = self.image_shape[0]
+        name = type(self).__name__
+        return f"{name} of {side} x {side} pixels ({counts}): {', '.join(self.tasks)}"
