@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from benchmarks.demo_comparison.training import Recipe
 from keras_tag import TAGModel
 from keras_tag.datasets import OverlaidDigits, overlaid_digits
-from keras_tag.demo.network import Recipe, build_network
+from keras_tag.demo.network import build_network
 
 # Name -> (positions, properties).
 SETS = {

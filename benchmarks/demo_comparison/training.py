@@ -12,10 +12,29 @@ import keras
 from keras_tag.affinity import Affinity
 from keras_tag.callbacks import NetworkEarlyStopping
 from keras_tag.datasets import OverlaidDigits
-from keras_tag.demo.network import Recipe, build_network
+from keras_tag.demo.network import build_network
 from keras_tag.grouped_model import GroupedModel
 from keras_tag.selection.grouping import Grouping
 from keras_tag.tag_model import TAGModel
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for every network of the comparison.
+
+    Args:
+        units: The size of the trunk, one hidden layer.
+        learning_rate: Adam's.
+        epochs: The most epochs a network is trained.
+        patience: A network stops after so many epochs without a better validation loss.
+        every: The joint run is probed every so many steps.
+    """
+
+    units: int = 24
+    learning_rate: float = 0.005
+    epochs: int = 100
+    patience: int = 8
+    every: int = 10
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
 import keras_tag
 from keras_tag.command.plot import add_plot
@@ -69,6 +70,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     add("--trainings", type=int, default=defaults.trainings, help="how many groups are trained")
     add(
         "--tasks",
+        type=lambda text: tuple(name.strip() for name in text.split(",")),
         default=",".join(defaults.tasks),
         help="properties of a digit: loop, prime, composite, odd, ge5; odd,loop,prime is harder",
     )
@@ -83,16 +85,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _run_demo(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
-        settings = DemoSettings(
-            budget=options.budget,
-            trainings=options.trainings,
-            tasks=tuple(name.strip() for name in options.tasks.split(",")),
-            positions=options.positions,
-            epochs=options.epochs,
-            train_size=options.train_size,
-            seed=options.seed,
-            single=options.single,
-        )
+        settings = DemoSettings(**{f.name: getattr(options, f.name) for f in fields(DemoSettings)})
     except ValueError as error:
         parser.error(str(error))
     # A folder that can't be made shall not be found out after minutes.

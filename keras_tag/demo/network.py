@@ -2,28 +2,8 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import keras
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is the same for every network of the demo.
-
-    Args:
-        units: The size of the trunk, one hidden layer.
-        learning_rate: Adam's.
-        epochs: The most epochs a network is trained.
-        patience: A network stops after so many epochs without a better validation loss.
-        every: The joint run is probed every so many steps.
-    """
-
-    units: int = 24
-    learning_rate: float = 0.005
-    epochs: int = 100
-    patience: int = 8
-    every: int = 10
 
 
 def build_network(

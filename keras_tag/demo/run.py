@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keras_tag.datasets.checks import check_at_least_1
 from keras_tag.datasets.digits import compose_digits, task_names
 
 if TYPE_CHECKING:
     from keras_tag.search.group_search import GroupSearch
 
-_BATCH = 64
+_UNITS = 24
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,7 @@ def check_settings(settings: Any, counts: Sequence[str]) -> None:
     Raises:
         ValueError: A setting out of range.
     """
-    for name in counts:
-        if getattr(settings, name) < 1:
-            raise ValueError(f"Expected `{name}` >= 1. Received: {name}={getattr(settings, name)}.")
+    check_at_least_1(**{name: getattr(settings, name) for name in counts})
     num_tasks = len(task_names(settings.positions, settings.tasks))
     if num_tasks < 2:
         raise ValueError(
@@ -86,39 +85,35 @@ def run_demo(
     """
     import keras
 
-    from keras_tag.demo.network import Recipe, build_network
+    from keras_tag.demo.network import build_network
     from keras_tag.search.group_search import GroupSearch
 
     settings = settings or DemoSettings()
-    recipe = Recipe()
     digits = compose_digits(
         settings.positions, settings.tasks, settings.seed, train_size=settings.train_size
     )
     train, valid = digits["train"], digits["validation"]
-    tasks = task_names(settings.positions, settings.tasks)
-    model = build_network(tasks, train.images.shape[1:], recipe.units, settings.seed)
-    model.compile(
-        keras.optimizers.Adam(recipe.learning_rate),
-        loss=dict.fromkeys(tasks, "binary_crossentropy"),
-    )
+    model = build_network(list(train.labels), train.images.shape[1:], _UNITS, settings.seed)
+    model.compile(keras.optimizers.Adam(0.005), loss="binary_crossentropy")
+    directory, name = os.path.split(os.path.abspath(folder))
     search = GroupSearch(
         model,
         settings.budget,
         trainings=settings.trainings,
         baselines="single" if settings.single else None,
         seed=settings.seed,
-        directory=os.path.dirname(os.path.abspath(folder)),
-        project_name=os.path.basename(os.path.abspath(folder)),
+        directory=directory,
+        project_name=name,
     )
     if verbose:
         search.search_space_summary()
     search.search(
         train.images,
         train.labels,
-        batch_size=_BATCH,
+        batch_size=64,
         epochs=settings.epochs,
         validation_data=(valid.images, valid.labels),
-        callbacks=[keras.callbacks.EarlyStopping(patience=recipe.patience)],
+        callbacks=[keras.callbacks.EarlyStopping(patience=8)],
         verbose=verbose,
     )
     search.report(os.path.join(folder, "report.html"))

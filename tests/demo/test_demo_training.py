@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.demo_comparison.training import train_groups, train_joint
+from benchmarks.demo_comparison.training import Recipe, train_groups, train_joint
 from keras_tag.baselines import all_in_one
 from keras_tag.datasets import overlaid_digits
-from keras_tag.demo.network import Recipe, build_network
+from keras_tag.demo.network import build_network
 
 SHAPE = (8, 13)
 

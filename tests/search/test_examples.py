@@ -11,7 +11,7 @@ import keras_tag
 from keras_tag.command import main as cli
 from keras_tag.datasets.digits import compose_digits
 from keras_tag.demo import DemoSettings, run_demo
-from keras_tag.demo.network import Recipe, build_network
+from keras_tag.demo.network import build_network
 
 pytestmark = pytest.mark.slow
 
@@ -85,9 +85,8 @@ def test_the_overlaid_digits_by_the_command(tmp_path, capsys):
     assert "networks for 4 tasks" in printed
     assert "left_odd" in (folder / "report.html").read_text("utf-8")
     x = compose_digits(2, ("loop", "odd"), 0, train_size=130)["train"].images[:8]
-    own = Recipe()
     assert_serves_the_chosen_networks(
-        search, x, lambda tasks: build_network(tasks, x.shape[1:], own.units, 0)
+        search, x, lambda tasks: build_network(tasks, x.shape[1:], 24, 0)
     )
 
 
