@@ -63,8 +63,10 @@ class AffinityLogger(keras.callbacks.Callback):
         """Open the file."""
         check_tag_model(self.model, "AffinityLogger")
         # All workers measure the same; one writes it.
-        create = tf.summary.create_file_writer if is_chief() else _no_writer
-        self._writer = create(self.log_dir)
+        if is_chief():
+            self._writer = tf.summary.create_file_writer(self.log_dir)
+        else:
+            self._writer = tf.summary.create_noop_writer()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin to count."""
@@ -107,30 +109,20 @@ class AffinityLogger(keras.callbacks.Callback):
 
     def _write_affinity(self, run: Affinity, epoch: Affinity) -> None:
         every = len(run.tasks) <= self.scalars_up_to
-        for i, source in enumerate(run.tasks):
-            for j, target in enumerate(run.tasks):
-                if not every and i != j:
-                    continue
-                if np.isfinite(epoch.mean[i, j]):
-                    tf.summary.scalar(f"affinity/{source}/{target}", epoch.mean[i, j])
-                if np.isfinite(run.standard_error[i, j]):
-                    tf.summary.scalar(f"standard_error/{source}/{target}", run.standard_error[i, j])
+        for name, values in (("affinity", epoch.mean), ("standard_error", run.standard_error)):
+            for (i, j), value in np.ndenumerate(values):
+                if (every or i == j) and np.isfinite(value):
+                    tf.summary.scalar(f"{name}/{run.tasks[i]}/{run.tasks[j]}", value)
         if self.images:
             for name, affinity in (("epoch", epoch), ("run", run)):
                 tf.summary.image(f"affinity/{name}", _heatmap(affinity)[None])
 
 
-def _no_writer(_: str) -> Any:
-    return tf.summary.create_noop_writer()
-
-
 def _heatmap(affinity: Affinity) -> np.ndarray:
     """Draw `[height, width, 3]` uint8 pixels. Drawn without pyplot, which would keep the figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=affinity_size(len(affinity.tasks)), layout="constrained")
-    FigureCanvasAgg(figure)
     plot_affinity(affinity, figure.add_subplot())
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)

@@ -79,7 +79,7 @@ class Backup(keras.callbacks.Callback):
         unfinished = self._own / _UNFINISHED
         for file in unfinished.iterdir():
             sync(file)
-        final = self._own / _name(epoch + 1)
+        final = self._own / f"epoch_{epoch + 1:06d}"
         # There is one of this name if its epoch was trained before another worker lost it.
         if final.exists():
             _remove(final)
@@ -112,10 +112,6 @@ class Backup(keras.callbacks.Callback):
                 "worker's folder to those without, or delete all of them to start anew."
             )
         return next((b for b in readable if _epoch(b) == newest), None)
-
-
-def _name(epochs: int) -> str:
-    return f"epoch_{epochs:06d}"
 
 
 def _epoch(backup: Path) -> int:

@@ -156,14 +156,16 @@ class StopWhenStable(keras.callbacks.Callback):
         probes = int(history.probes.sum())
         key = (len(set(history.row.tolist())), probes)
         if key not in self._found:
-            told = probes >= self.min_probes and _can_be_told(affinity, self._score)
-            self._found[key] = self._resampled(affinity) if told else None
+            self._found[key] = None
+            if probes >= self.min_probes and _can_be_told(affinity, self._score):
+                self._found[key] = stability(
+                    affinity,
+                    self.budget,
+                    replicates=self.replicates,
+                    seed=self.seed,
+                    **self._choice,
+                )
         return self._found[key]
-
-    def _resampled(self, affinity: Affinity) -> Stability:
-        return stability(
-            affinity, self.budget, replicates=self.replicates, seed=self.seed, **self._choice
-        )
 
 
 def _can_be_told(affinity: Affinity, score: str) -> bool:

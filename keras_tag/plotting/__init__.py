@@ -3,7 +3,8 @@
 from keras_tag.plotting.budgets import plot_budget_curve
 from keras_tag.plotting.dynamics import plot_dynamics
 from keras_tag.plotting.groups import groups_size, plot_groups
-from keras_tag.plotting.heatmap import affinity_size, plot_affinity
+from keras_tag.plotting.heatmap import plot_affinity
+from keras_tag.plotting.style import affinity_size
 from keras_tag.plotting.together import plot_stability
 
 __all__ = [

@@ -9,25 +9,20 @@ from keras_tag.affinity import Affinity
 from keras_tag.plotting.style import (
     MOST_TASKS_WITH_NUMBERS,
     UNMEASURED,
+    affinity_size,
     cell_points,
-    matrix_size,
     name_tasks,
     new_axes,
+    write_cells,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
 
 # A number such as -0.12 in 8 points needs a cell this wide, in points (1/72 inch), and a line of
 # text is this high.
 _LEAST_CELL_WITH_NUMBER = 26.0
 _LINE = 10.0
-
-
-def affinity_size(num_tasks: int) -> tuple[float, float]:
-    """Return the size, in inches, of the figure that `plot_affinity` makes for this many tasks."""
-    return matrix_size(num_tasks)
 
 
 def plot_affinity(
@@ -56,6 +51,7 @@ def plot_affinity(
     Example:
         >>> keras_tag.plotting.plot_affinity(tag.affinity()).figure.savefig("affinity.png")
     """
+    import matplotlib as mpl
     from matplotlib.patches import Rectangle
 
     if errors and not np.isfinite(affinity.standard_error).any():
@@ -70,8 +66,9 @@ def plot_affinity(
     exponent, limit = _scale(affinity.mean)
     unit = 10.0**exponent
     values = affinity.mean / unit
-    # The middle of the map is white; grey is left for pairs that were not measured.
-    colours = _diverging().with_extremes(bad=UNMEASURED)
+    # From red over white to blue, which every kind of colour vision tells apart; grey is left for
+    # pairs that were not measured.
+    colours = mpl.colormaps["RdBu"].with_extremes(bad=UNMEASURED)
     image = ax.imshow(values, colours, vmin=-limit, vmax=limit)
     named = f" in units of $10^{{{exponent}}}$" if exponent else ""
     ax.figure.colorbar(
@@ -92,7 +89,8 @@ def plot_affinity(
             lines.append(np.vectorize(_error)(affinity.standard_error / unit))
         if counts:
             lines.append(np.vectorize("n={}".format)(affinity.count))
-        _write(ax, values, limit, lines)
+        texts = np.vectorize(lambda *of_cell: "\n".join(of_cell))(*lines)
+        write_cells(ax, texts, np.vectorize(_ink)(values, limit), 8 if len(lines) == 1 else 6.5)
     if errors:
         _mark_unsure(ax, affinity, values, limit, cell)
     name_tasks(ax, affinity.tasks, cell)
@@ -100,13 +98,6 @@ def plot_affinity(
     ax.set_xlabel(f"target: which task's loss{dots}")
     ax.set_ylabel("source: which task's step")
     return ax
-
-
-def _diverging() -> "Colormap":
-    """Return the map from red over white to blue, which every kind of colour vision tells apart."""
-    import matplotlib as mpl
-
-    return mpl.colormaps["RdBu"]
 
 
 def _scale(mean: np.ndarray) -> tuple[int, float]:
@@ -125,9 +116,7 @@ def _scale(mean: np.ndarray) -> tuple[int, float]:
 def _extend(values: np.ndarray, limit: float) -> Literal["neither", "min", "max", "both"]:
     """Return which ends of the colour bar have values beyond them."""
     above, below = np.nanmax(values, initial=0.0) > limit, np.nanmin(values, initial=0.0) < -limit
-    if above and below:
-        return "both"
-    return "max" if above else "min" if below else "neither"
+    return ("neither", "min", "max", "both")[below + 2 * above]
 
 
 def _number(value: float) -> str:
@@ -136,19 +125,6 @@ def _number(value: float) -> str:
 
 def _error(value: float) -> str:
     return "±?" if np.isnan(value) else f"±{value:.2g}" if value < 0.01 else f"±{value:.2f}"
-
-
-def _write(ax: "Axes", values: np.ndarray, limit: float, lines: list[np.ndarray]) -> None:
-    for (source, target), value in np.ndenumerate(values):
-        ax.text(
-            target,
-            source,
-            "\n".join(str(line[source, target]) for line in lines),
-            ha="center",
-            va="center",
-            fontsize=8 if len(lines) == 1 else 6.5,
-            color=_ink(value, limit),
-        )
 
 
 def _ink(value: float, limit: float) -> str:

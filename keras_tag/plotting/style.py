@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -31,8 +33,8 @@ def new_axes(size: tuple[float, float]) -> "Axes":
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def matrix_size(num_tasks: int) -> tuple[float, float]:
-    """Return the size, in inches, at which a matrix of this many tasks can be read."""
+def affinity_size(num_tasks: int) -> tuple[float, float]:
+    """Return the size, in inches, of the figure that `plot_affinity` makes for this many tasks."""
     cell = 0.62 if num_tasks <= MOST_TASKS_WITH_NUMBERS else 0.26
     side = max(cell * num_tasks, 2.0)
     return side + 2.8, side + 1.8
@@ -60,6 +62,13 @@ def name_tasks(ax: "Axes", tasks: Sequence[str], cell: float) -> None:
     ax.set_yticks(range(len(tasks)), names, fontsize=size)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
+
+
+def write_cells(ax: "Axes", texts: np.ndarray, colours: np.ndarray, size: float) -> None:
+    """Write a text into every cell of a matrix."""
+    for (row, column), text in np.ndenumerate(texts):
+        colour = colours[row, column]
+        ax.text(column, row, text, color=colour, ha="center", va="center", fontsize=size)
 
 
 def plain_frame(ax: "Axes") -> None:

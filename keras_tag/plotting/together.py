@@ -6,10 +6,11 @@ import numpy as np
 
 from keras_tag.plotting.style import (
     MOST_TASKS_WITH_NUMBERS,
+    affinity_size,
     cell_points,
-    matrix_size,
     name_tasks,
     new_axes,
+    write_cells,
 )
 from keras_tag.resampling import Stability
 
@@ -49,7 +50,7 @@ def plot_stability(stability: Stability, ax: "Axes | None" = None) -> "Axes":
     together = np.array(stability.together)[np.ix_(order, order)]
     np.fill_diagonal(together, np.nan)  # A task is always with itself.
     n = len(tasks)
-    ax = ax if ax is not None else new_axes(matrix_size(n))
+    ax = ax if ax is not None else new_axes(affinity_size(n))
     cell = cell_points(ax, n)
     colours = mpl.colormaps["Blues"].with_extremes(bad=_ITSELF)
     image = ax.imshow(100 * together, colours, vmin=0, vmax=100)
@@ -61,11 +62,8 @@ def plot_stability(stability: Stability, ax: "Axes | None" = None) -> "Axes":
             )
             ax.add_patch(frame)
     if n <= MOST_TASKS_WITH_NUMBERS and cell >= _LEAST_CELL_WITH_NUMBER:
-        for (i, j), share in np.ndenumerate(together):
-            if i != j:
-                colour = "white" if share > 0.6 else "black"
-                text = f"{100 * share:.0f}"
-                ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+        texts = np.where(np.eye(n, dtype=bool), "", np.vectorize("{:.0f}".format)(100 * together))
+        write_cells(ax, texts, np.where(together > 0.6, "white", "black"), 8)
     name_tasks(ax, tasks, cell)
     ax.set_xlabel("orange frame: chosen to train together")
     ax.set_title(
