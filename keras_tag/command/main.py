@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import keras_tag
 from keras_tag.command.plot import add_plot
-from keras_tag.command.search import add_report, add_status
+from keras_tag.command.search import add_report_and_status
 from keras_tag.command.select import add_select
 from keras_tag.command.startup import import_keras
 from keras_tag.demo.run import DemoSettings, run_demo
@@ -47,8 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     add_select(commands)
     add_plot(commands)
-    add_report(commands)
-    add_status(commands)
+    add_report_and_status(commands)
     return parser
 
 

@@ -3,33 +3,29 @@
 import argparse
 
 
-def add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `report` to the commands of a parser."""
+def add_report_and_status(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    """Add `report` and `status` to the commands of a parser."""
     report = commands.add_parser(
         "report",
         help="an HTML report of a search's folder",
         description="Writes one HTML file with pictures about a GroupSearch, finished or not.",
     )
-    _add_folder(report)
     report.add_argument(
         "--out", metavar="FILE", help="the report (default: report.html in the folder)"
     )
     report.set_defaults(run=_report)
-
-
-def add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `status` to the commands of a parser."""
     status = commands.add_parser(
         "status",
         help="how far a search is",
         description="Says how far a GroupSearch is, also while it runs in another process.",
     )
-    _add_folder(status)
     status.set_defaults(run=_status)
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="directory/project_name of the search")
+    for command in (report, status):
+        command.add_argument(
+            "folder", metavar="FOLDER", help="directory/project_name of the search"
+        )
 
 
 def _report(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from keras_tag.affinity.text_files import read_affinity
 
@@ -137,23 +138,20 @@ _LEGEND = {
 
 @contextmanager
 def plain_warnings(prog: str) -> Iterator[None]:
-    """Print warnings of the package on standard error, as errors are: without a place in the code.
+    """Print warnings on standard error as errors are: without a place in the code.
 
     Args:
         prog: The name of the command.
     """
     from keras_tag.selection import UncertainGroupsWarning
 
-    with warnings.catch_warnings(record=True) as caught:
+    def show(message: Warning | str, *_: Any) -> None:
+        print(f"{prog}: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", UncertainGroupsWarning)
+        warnings.showwarning = show
         yield
-    for warning in caught:
-        if issubclass(warning.category, UncertainGroupsWarning):
-            print(f"{prog}: warning: {warning.message}", file=sys.stderr)
-        else:
-            warnings.showwarning(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
 
 
 def _alone(text: str) -> str | float:

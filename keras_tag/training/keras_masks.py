@@ -11,9 +11,3 @@ from typing import Any
 def mask_of(tensor: Any) -> Any:
     """Return the mask of a tensor, 1 or True where a position counts; None if it has none."""
     return getattr(tensor, "_keras_mask", None)
-
-
-def with_mask(tensor: Any, mask: Any) -> Any:
-    """Return the tensor, with a mask that Keras's losses and metrics see."""
-    tensor._keras_mask = mask
-    return tensor

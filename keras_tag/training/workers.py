@@ -24,11 +24,9 @@ def worker_name() -> str | None:
 
 def is_chief() -> bool:
     """Return whether this process's files are kept: those of the chief, or else of worker 0."""
-    name = worker_name()
-    if name is None:
-        return True
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    return name == ("chief_0" if "chief" in resolver.cluster_spec().as_dict() else "worker_0")
+    chief = "chief_0" if "chief" in resolver.cluster_spec().as_dict() else "worker_0"
+    return worker_name() in (None, chief)
 
 
 def worker_path(path: str | os.PathLike[str]) -> str:
