@@ -80,7 +80,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["keras_tag", "keras_tag.*"]),
-    package_data={"keras_tag": ["py.typed", "datasets/tables/*.json", "search/*.j2"]},
+    package_data={
+        "keras_tag": ["py.typed", "__init__.pyi", "datasets/tables/*.json", "search/*.j2"]
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["keras-tag=keras_tag.command.main:main"]},

@@ -14,70 +14,32 @@ Reference:
 """
 
 import importlib
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name -> the module that defines it. Modules are public names of their own.
+# Public name -> the module that defines it, from the lines that type checkers read.
 _HOMES = {
-    "TAGModel": "keras_tag.tag_model",
-    "ModelCheck": "keras_tag.tag_model",
-    "Affinity": "keras_tag.affinity",
-    "select_groups": "keras_tag.selection",
-    "Grouping": "keras_tag.selection",
-    "GroupScores": "keras_tag.selection",
-    "budget_curve": "keras_tag.selection",
-    "groups_to_train": "keras_tag.selection",
-    "stability": "keras_tag.resampling",
-    "UncertainGroupsWarning": "keras_tag.selection",
-    "Stability": "keras_tag.resampling",
-    "GroupedModel": "keras_tag.grouped_model",
-    "build_from": "keras_tag.grouped_model",
-    "GroupSearch": "keras_tag.search.group_search",
-    "Objective": "keras_tag.search.objectives",
-    "RayExecutor": "keras_tag.search.ray_executor",
-    "split_outputs": "keras_tag.training.output_columns",
-    "worker_path": "keras_tag.training.workers",
+    name: module
+    for module, name in re.findall(
+        r"^from (\S+) import (\w+)", Path(__file__).with_suffix(".pyi").read_text("utf-8"), re.M
+    )
 }
-_MODULES = ("baselines", "callbacks", "datasets", "plotting")
 # The modules that register classes with Keras.
 _REGISTERED = ("tag_model", "grouped_model", "training.output_columns")
 
-__all__ = ["__version__", *_HOMES, *_MODULES]
-
-# The same for type checkers; `tests/test_public_names.py` holds that it is.
-if TYPE_CHECKING:
-    from keras_tag import baselines as baselines
-    from keras_tag import callbacks as callbacks
-    from keras_tag import datasets as datasets
-    from keras_tag import plotting as plotting
-    from keras_tag.affinity import Affinity as Affinity
-    from keras_tag.grouped_model import GroupedModel as GroupedModel
-    from keras_tag.grouped_model import build_from as build_from
-    from keras_tag.resampling import Stability as Stability
-    from keras_tag.resampling import stability as stability
-    from keras_tag.search.group_search import GroupSearch as GroupSearch
-    from keras_tag.search.objectives import Objective as Objective
-    from keras_tag.search.ray_executor import RayExecutor as RayExecutor
-    from keras_tag.selection import Grouping as Grouping
-    from keras_tag.selection import GroupScores as GroupScores
-    from keras_tag.selection import UncertainGroupsWarning as UncertainGroupsWarning
-    from keras_tag.selection import budget_curve as budget_curve
-    from keras_tag.selection import groups_to_train as groups_to_train
-    from keras_tag.selection import select_groups as select_groups
-    from keras_tag.tag_model import ModelCheck as ModelCheck
-    from keras_tag.tag_model import TAGModel as TAGModel
-    from keras_tag.training.output_columns import split_outputs as split_outputs
-    from keras_tag.training.workers import worker_path as worker_path
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _MODULES:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'keras_tag' has no attribute {name!r}")
+    if _HOMES[name] == "keras_tag":
         return importlib.import_module(f"keras_tag.{name}")
-    raise AttributeError(f"module 'keras_tag' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
