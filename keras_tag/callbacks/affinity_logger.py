@@ -15,6 +15,8 @@ from keras_tag.callbacks.tag_models import check_tag_model
 from keras_tag.plotting import affinity_size, plot_affinity
 from keras_tag.training.workers import is_chief
 
+_MOST_TASKS_WITH_PAIRS = 12
+
 
 class AffinityLogger(keras.callbacks.Callback):
     """Writes what was measured to TensorBoard after every epoch.
@@ -25,14 +27,13 @@ class AffinityLogger(keras.callbacks.Callback):
     the median time of the steps with and without a probe; `probes/share_of_time`, what probing
     adds to this epoch's steps. Times are those that the host sees.
 
+    With more than 12 tasks only the diagonals are written as scalars: n * n curves help nobody.
+
     Images: `affinity/epoch` and `affinity/run`, heatmaps of this epoch's means and the run's.
 
     Args:
         log_dir: TensorBoard's folder; files go into its subfolder `affinity`. `{log_dir}` of a
             `keras.callbacks.TensorBoard` is fine.
-        images: Whether to draw heatmaps.
-        scalars_up_to: With more tasks than this, only the diagonal is written as scalars: n * n
-            curves help nobody.
 
     Raises:
         ImportError: TensorBoard is not installed.
@@ -43,9 +44,7 @@ class AffinityLogger(keras.callbacks.Callback):
         >>> tag.fit(train, epochs=10, callbacks=[log])  # then: tensorboard --logdir logs
     """
 
-    def __init__(
-        self, log_dir: str | os.PathLike[str], *, images: bool = True, scalars_up_to: int = 12
-    ) -> None:
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         super().__init__()
         if find_spec("tensorboard") is None:
             raise ImportError(
@@ -53,8 +52,6 @@ class AffinityLogger(keras.callbacks.Callback):
                 'pip install "keras_tag[tensorboard]".'
             )
         self.log_dir = os.path.join(os.fspath(log_dir), "affinity")
-        self.images = images
-        self.scalars_up_to = scalars_up_to
         self._writer: Any = None
         self._seconds: dict[bool, list[float]] = {True: [], False: []}
         self._begun = 0.0
@@ -108,14 +105,13 @@ class AffinityLogger(keras.callbacks.Callback):
             tf.summary.scalar("probes/share_of_time", max(0.0, extra) / whole)
 
     def _write_affinity(self, run: Affinity, epoch: Affinity) -> None:
-        every = len(run.tasks) <= self.scalars_up_to
+        every = len(run.tasks) <= _MOST_TASKS_WITH_PAIRS
         for name, values in (("affinity", epoch.mean), ("standard_error", run.standard_error)):
             for (i, j), value in np.ndenumerate(values):
                 if (every or i == j) and np.isfinite(value):
                     tf.summary.scalar(f"{name}/{run.tasks[i]}/{run.tasks[j]}", value)
-        if self.images:
-            for name, affinity in (("epoch", epoch), ("run", run)):
-                tf.summary.image(f"affinity/{name}", _heatmap(affinity)[None])
+        for name, affinity in (("epoch", epoch), ("run", run)):
+            tf.summary.image(f"affinity/{name}", _heatmap(affinity)[None])
 
 
 def _heatmap(affinity: Affinity) -> np.ndarray:

@@ -145,7 +145,7 @@ def plain_warnings(prog: str) -> Iterator[None]:
     """
     from keras_tag.selection import UncertainGroupsWarning
 
-    def show(message: Warning | str, *_: Any) -> None:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"{prog}: warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():

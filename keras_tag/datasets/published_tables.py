@@ -121,9 +121,6 @@ def published(name: str, *, rows: Literal["source", "target"] | None = None) -> 
         tasks=tuple(table["tasks"]),
         affinity=affinity,
         scores=scores,
-        quantity=table["quantity"],
-        orientation=table["orientation"],
         rows=rows,
-        doubt=table["doubt"],
-        citation=table["citation"],
+        **{key: table[key] for key in ("quantity", "orientation", "doubt", "citation")},
     )

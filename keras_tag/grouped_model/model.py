@@ -134,7 +134,7 @@ class GroupedModel(CompiledNetworks):
                 "`compile(optimizer, loss={...})` with one."
             )
         with tf.GradientTape() as tape:
-            outputs, losses, totals = self._losses(data, self.trained_networks)
+            outputs, losses, totals = self._batch_losses(data, self.trained_networks)
             scaled = self._optimizer.scale_losses(totals)
         # A target's gradient reaches only its own network, so one backward pass does for all.
         targets = [scaled[index] for index in self.trained_networks]
@@ -158,7 +158,7 @@ class GroupedModel(CompiledNetworks):
         Returns:
             The logs.
         """
-        return self._logs(data, *self._losses(data, ()))
+        return self._logs(data, *self._batch_losses(data, ()))
 
     def indices(self, networks: Iterable[int] | None) -> tuple[int, ...]:
         """Return indices of networks, checked and sorted.
@@ -201,7 +201,9 @@ class GroupedModel(CompiledNetworks):
             # no backward pass.
             self.make_train_function(force=True)
 
-    def _losses(self, data: Any, training: Iterable[int]) -> tuple[list[Any], list[Any], list[Any]]:
+    def _batch_losses(
+        self, data: Any, training: Iterable[int]
+    ) -> tuple[list[Any], list[Any], list[Any]]:
         """Per network: outputs by task; losses and their sizes by task; what it minimises."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not self.built:

@@ -82,6 +82,7 @@ def plot_affinity(
         ax.add_patch(
             Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.5)
         )
+    ink = np.where(np.abs(values) > 0.6 * limit, "white", "black")
     room = max(_LEAST_CELL_WITH_NUMBER, _LINE * (1 + errors + counts))
     if n <= MOST_TASKS_WITH_NUMBERS and cell >= room:
         lines = [np.vectorize(_number)(values)]
@@ -90,9 +91,9 @@ def plot_affinity(
         if counts:
             lines.append(np.vectorize("n={}".format)(affinity.count))
         texts = np.vectorize(lambda *of_cell: "\n".join(of_cell))(*lines)
-        write_cells(ax, texts, np.vectorize(_ink)(values, limit), 8 if len(lines) == 1 else 6.5)
+        write_cells(ax, texts, ink, 8 if len(lines) == 1 else 6.5)
     if errors:
-        _mark_unsure(ax, affinity, values, limit, cell)
+        _mark_unsure(ax, affinity, ink, cell)
     name_tasks(ax, affinity.tasks, cell)
     dots = "\ndot: the 95% interval contains 0" * errors
     ax.set_xlabel(f"target: which task's loss{dots}")
@@ -127,13 +128,7 @@ def _error(value: float) -> str:
     return "±?" if np.isnan(value) else f"±{value:.2g}" if value < 0.01 else f"±{value:.2f}"
 
 
-def _ink(value: float, limit: float) -> str:
-    return "white" if abs(value) > 0.6 * limit else "black"
-
-
-def _mark_unsure(
-    ax: "Axes", affinity: Affinity, values: np.ndarray, limit: float, cell: float
-) -> None:
+def _mark_unsure(ax: "Axes", affinity: Affinity, ink: np.ndarray, cell: float) -> None:
     lower, upper = affinity.interval()
     for source, target in zip(*np.nonzero((lower <= 0) & (upper >= 0)), strict=True):
         ax.plot(
@@ -141,6 +136,6 @@ def _mark_unsure(
             source - 0.36,
             marker="o",
             markersize=max(1.5, 0.1 * cell),
-            color=_ink(values[source, target], limit),
+            color=ink[source, target],
             linestyle="none",
         )

@@ -2,8 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,17 +12,6 @@ from keras_tag.training.kept_attributes import lost_attributes
 from keras_tag.training.task_losses import Labels
 
 
-@dataclass(frozen=True, eq=False)
-class CompileArguments:
-    """Arguments of `compile`, where Keras tracks no variable or metric in them as the model's.
-
-    Args:
-        arguments: By name.
-    """
-
-    arguments: dict[str, Any]
-
-
 class CompiledModel(keras.Model):
     """A `keras.Model` that keeps what `compile` was given, as it was given.
 
@@ -31,7 +19,8 @@ class CompiledModel(keras.Model):
     can't be saved raises.
     """
 
-    _compiled_with: CompileArguments | None = None
+    # A function, so that Keras tracks no variable or metric in the arguments as the model's.
+    _compiled_with: Callable[[], dict[str, Any]] = dict
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile with the arguments of `keras.Model.compile`."""
@@ -39,7 +28,7 @@ class CompiledModel(keras.Model):
         given = {name: value for name, value in call.arguments.items() if name != "self"}
         given = self.keras_arguments(given)
         super().compile(**given)
-        self._compiled_with = CompileArguments(given)
+        self._compiled_with = lambda: given
 
     def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for Keras's `compile`, of those given to this model's."""
@@ -70,8 +59,8 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     Args:
         model: A model of this package, compiled.
     """
-    given = getattr(model, "_compiled_with", None)
-    return {} if given is None else given.arguments
+    given: dict[str, Any] = getattr(model, "_compiled_with", dict)()
+    return given
 
 
 def compile_config(model: keras.Model) -> dict[str, Any]:

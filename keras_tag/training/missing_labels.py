@@ -117,16 +117,18 @@ def _none_absent(y: tf.Tensor, absent: tf.Tensor | None, loss: Any) -> tf.Tensor
     """Return the targets of a loss that gives one number for a batch, and so can leave none out."""
     if absent is None:
         return y
-    there = tf.debugging.assert_equal(
-        tf.reduce_any(absent),
-        False,
-        message=(
-            f"Expected a label for every example: the loss {loss.name!r} returns one number for "
-            "the whole batch, and can't leave out the ones that are missing. Received missing "
-            "labels. Use a loss that returns a number per example."
-        ),
+    message = (
+        f"Expected a label for every example: the loss {loss.name!r} returns one number for the "
+        "whole batch, and can't leave out the ones that are missing. Received missing labels. Use "
+        "a loss that returns a number per example."
     )
-    with tf.control_dependencies([there] if there is not None else []):
+    return _if_equal(y, tf.reduce_any(absent), False, message)
+
+
+def _if_equal(y: tf.Tensor, one: Any, other: Any, message: str) -> tf.Tensor:
+    """Return the targets after an assertion."""
+    equal = tf.debugging.assert_equal(one, other, message)
+    with tf.control_dependencies([] if equal is None else [equal]):
         return tf.identity(y)
 
 
@@ -145,17 +147,12 @@ def whole_labels(y: tf.Tensor, missing: float | None, task: str, rank: int) -> t
     if absent is None:
         return y
     axes = list(range(rank, len(y.shape)))
-    whole = tf.debugging.assert_equal(
-        tf.reduce_any(absent, axes),
-        tf.reduce_all(absent, axes),
-        message=(
-            f"Expected labels of task {task!r} with as many axes as its output, where single ones "
-            f"are missing. Received: y of shape {tuple(y.shape)}, whose last axis the loss takes "
-            "for one label. Give y[..., None]."
-        ),
+    message = (
+        f"Expected labels of task {task!r} with as many axes as its output, where single ones are "
+        f"missing. Received: y of shape {tuple(y.shape)}, whose last axis the loss takes for one "
+        "label. Give y[..., None]."
     )
-    with tf.control_dependencies([whole] if whole is not None else []):
-        return tf.identity(y)
+    return _if_equal(y, tf.reduce_any(absent, axes), tf.reduce_all(absent, axes), message)
 
 
 def without_missing(y: tf.Tensor, missing: float | None) -> tf.Tensor:
