@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import keras_tag
-from keras_tag.baselines import extrapolate_pairs
 
 # They need files that nobody has without asking (tests in tests/datasets read generated ones), or a
 # cluster (tests/search/test_on_workers.py has one).
@@ -72,7 +71,6 @@ def plain_names(tasks):
         "grouping": keras_tag.Grouping.from_groups([tasks[:2], tasks[2:]]), "affinity": affinity,
         "Affinity": keras_tag.Affinity, "Grouping": keras_tag.Grouping,
         "GroupScores": keras_tag.GroupScores, "select_groups": keras_tag.select_groups,
-        "extrapolate_pairs": extrapolate_pairs,
     }  # fmt: skip
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from benchmarks.grouping_quality.affinity_table import AffinityTable
 from benchmarks.grouping_quality.group_table import GroupTable
+from benchmarks.grouping_quality.powers_of_size import shared_step, shortlist
 from benchmarks.grouping_quality.predicted_gain import predicted_gain
+from benchmarks.grouping_quality.trained_pairs import extrapolate_pairs
 from keras_tag import Affinity, GroupScores, budget_curve, select_groups
-from keras_tag.baselines import extrapolate_pairs, shared_step, shortlist
 from keras_tag.selection import Grouping, groups_to_train
 from keras_tag.selection.few_trainings.gain_model import Prior
 

@@ -28,16 +28,8 @@ class UncertainGroupsWarning(UserWarning):
 
 
 def affinity_read(affinity: Affinity | GroupScores, choice: Choice) -> Affinity | None:
-    """Return the affinity that a choice reads, if any.
-
-    Args:
-        affinity: What `select_groups` was given.
-        choice: What was asked. A score function made of an affinity, as `baselines.shared_step` is,
-            has it as its attribute `affinity`; any other one is taken to read none.
-    """
-    if isinstance(affinity, GroupScores):
-        return None
-    return affinity if isinstance(choice.score, str) else getattr(choice.score, "affinity", None)
+    """Return the affinity that a choice reads; None if it reads trained groups or a function."""
+    return None if isinstance(affinity, GroupScores) or callable(choice.score) else affinity
 
 
 def sorted_draws(
@@ -80,7 +72,7 @@ def with_frequency(
     errors = affinity.errors
     if errors is None or _unknown(affinity, choice).any():
         return grouping
-    if grouping.status != "optimal" or not isinstance(choice.score, str):
+    if grouping.status != "optimal":
         return replace(grouping, replicates=0)
     judge = DrawnChoice(problem, choice, budget)
     if not judge.listed:

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 import numpy as np
 import pytest
 
-from keras_tag import Affinity, baselines, budget_curve, groups_to_train, select_groups, stability
+from keras_tag import Affinity, budget_curve, groups_to_train, select_groups, stability
 from keras_tag.selection import Choice
 from keras_tag.selection.arguments.choice import ChoiceArguments, GroupArguments
 
@@ -17,9 +17,8 @@ CALLS = {
     budget_curve: lambda **choice: budget_curve(AFFINITY, [2], **choice),
     stability: lambda **choice: stability(AFFINITY, 2, **choice),
     groups_to_train: lambda **choice: groups_to_train(AFFINITY, JOINT, 2, **choice),
-    baselines.shortlist: lambda **choice: baselines.shortlist(AFFINITY, 2, **choice),
 }
-LISTED = {groups_to_train: GroupArguments, baselines.shortlist: GroupArguments}
+LISTED = {groups_to_train: GroupArguments}
 named = pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__name__)
 
 

@@ -281,15 +281,6 @@ def test_measured_groups_and_functions_have_none():
     assert "(optimal for these measurements)" in str(quiet(select_groups, measured, 2))
 
 
-def test_a_function_of_few_probes_is_warned_about_and_one_of_many_not_resampled():
-    few, many = (probed(CLEAR, 0.01, n) for n in (2, 40))
-    with warned():
-        select_groups(few, 2, score=keras_tag.baselines.shared_step(few))
-    grouping = quiet(select_groups, many, 2, score=keras_tag.baselines.shared_step(many))
-    assert grouping.replicates == 0
-    assert "(optimal for these scores; not resampled)" in str(grouping)
-
-
 def test_two_probes_on_random_labels_are_warned_about():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 8)).astype("float32")

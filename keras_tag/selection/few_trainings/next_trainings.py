@@ -66,8 +66,8 @@ def groups_to_train(
 
     Raises:
         ValueError: The joint run is missing, a task of a group has no loss, a loss is not
-            positive, tasks that the affinity does not know, or see `shared_step` and
-            `select_groups`.
+            positive, tasks that the affinity does not know, a diagonal that is not positive, or
+            see `select_groups`.
 
     Example:
         >>> affinity = Affinity.from_array(

@@ -1,22 +1,15 @@
 """Group scores by a power of the group's size, and the groups that several powers choose.
 
 The scores are functions for `select_groups(affinity, budget, score=...)`, for up to 15 tasks.
-This module knows arrays only. It never imports TensorFlow.
 """
 
 import contextlib
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any
 
-from keras_tag.affinity import Affinity
-from keras_tag.selection import budget_curve
+from keras_tag import Affinity, budget_curve
 from keras_tag.selection.arguments.affinities import affinity_shares
-from keras_tag.selection.arguments.choice import (
-    Choice,
-    GroupArguments,
-    ScoreFunction,
-    lists_arguments,
-)
+from keras_tag.selection.arguments.choice import ScoreFunction
 
 
 def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
@@ -44,12 +37,6 @@ def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
     Raises:
         ValueError: Unmeasured pairs, a diagonal that is not positive, or a power outside 0..1.
 
-    Example:
-        >>> affinity = Affinity.from_array(
-        ...     [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]], ["a", "b", "c"], rows="source")
-        >>> select_groups(affinity, budget=2, score=shared_step(affinity)).groups
-        (('a', 'b'), ('c',))
-
     Reference:
         Fifty et al., NeurIPS 2021, arXiv:2109.04617, section 3.1, for Z.
     """
@@ -62,19 +49,16 @@ def shared_step(affinity: Affinity, power: float = 0.5) -> ScoreFunction:
         members = [index[name] for name in group]
         return float(shares[members, index[task]].sum() / len(members) ** power)
 
-    # `select_groups` warns where the affinities may be noise.
-    score.affinity = affinity  # type: ignore[attr-defined]
     return score
 
 
-@lists_arguments(GroupArguments)
 def shortlist(
     affinity: Affinity,
     budget: int,
     *,
     powers: Sequence[float] = (1.0, 0.75, 0.5, 0.25, 0.0),
     time_limit: float | None = None,
-    **constraints: Unpack[GroupArguments],
+    **constraints: Any,
 ) -> tuple[tuple[str, ...], ...]:
     """List the few groups worth training, to choose among them by the losses they reach.
 
@@ -100,14 +84,7 @@ def shortlist(
 
     Raises:
         ValueError: See `shared_step` and `select_groups`.
-
-    Example:
-        >>> affinity = Affinity.from_array(
-        ...     [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]], ["a", "b", "c"], rows="source")
-        >>> shortlist(affinity, budget=2)
-        (('a',), ('b',), ('c',), ('a', 'b'), ('a', 'b', 'c'))
     """
-    Choice.of("shortlist", constraints, GroupArguments)
     found: set[frozenset[str]] = set()
     for power in powers:
         score = shared_step(affinity, power)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_tag import GroupScores, baselines, select_groups
+from benchmarks.grouping_quality.trained_pairs import extrapolate_pairs
+from keras_tag import GroupScores, select_groups
 
 STANDLEY = Path(__file__).parents[1] / "reference_tables" / "standley_results.json"
 
@@ -21,7 +22,7 @@ def standley():
 
 
 def test_a_larger_group_is_the_mean_of_its_pairs(standley):
-    predicted = baselines.extrapolate_pairs(table(standley))
+    predicted = extrapolate_pairs(table(standley))
     assert len(predicted.entries) == 31
     for entry in predicted.entries:
         for task, value in entry.scores.items():
@@ -36,14 +37,14 @@ def test_a_larger_group_is_the_mean_of_its_pairs(standley):
 
 def test_what_larger_groups_achieved_is_not_looked_at(standley):
     few = {group: losses for group, losses in standley.items() if len(group) <= 2}
-    full = {entry.tasks: entry.scores for entry in baselines.extrapolate_pairs(table(few)).entries}
-    again = baselines.extrapolate_pairs(table(standley)).entries
+    full = {entry.tasks: entry.scores for entry in extrapolate_pairs(table(few)).entries}
+    again = extrapolate_pairs(table(standley)).entries
     assert {entry.tasks: entry.scores for entry in again} == full
 
 
 def test_the_pairwise_grouping_is_the_optimum_of_the_predictions(standley):
-    predicted = baselines.extrapolate_pairs(table(standley))
-    grouping = baselines.pairwise_groups(table(standley), 2)
+    predicted = extrapolate_pairs(table(standley))
+    grouping = select_groups(predicted, 2)
     losses = {frozenset(entry.tasks): entry.scores for entry in predicted.entries}
     everything = set(predicted.tasks)
     best = min(
@@ -57,8 +58,8 @@ def test_the_pairwise_grouping_is_the_optimum_of_the_predictions(standley):
 def test_exhaustive_is_at_least_as_good_on_what_it_chose_by(standley):
     measured = table(standley)
     for budget in (1, 2, 3, 4):
-        best = baselines.exhaustive_groups(measured, budget)
-        chosen = baselines.pairwise_groups(measured, budget)
+        best = select_groups(measured, budget)
+        chosen = select_groups(extrapolate_pairs(measured), budget)
         got = sum(
             min(standley[g][t] for g in standley if t in g and set(g) in map(set, chosen.groups))
             for t in measured.tasks
@@ -68,7 +69,7 @@ def test_exhaustive_is_at_least_as_good_on_what_it_chose_by(standley):
 
 def test_missing_pairs_and_lone_tasks_are_named():
     with pytest.raises(ValueError, match=r"Missing or incomplete: \[\('b',\), \('a', 'c'\)"):
-        baselines.extrapolate_pairs(
+        extrapolate_pairs(
             table({"a": {"a": 1}, "c": {"c": 1}, ("a", "b"): {"a": 1, "b": 1}, ("a", "c"): {"a": 1},
                    ("b", "c"): {"b": 1, "c": 2}})
         )  # fmt: skip
@@ -76,21 +77,10 @@ def test_missing_pairs_and_lone_tasks_are_named():
 
 def test_a_group_that_is_listed_twice_is_refused():
     with pytest.raises(ValueError, match="every group once"):
-        baselines.extrapolate_pairs(GroupScores([("a", {"a": 1.0}), ("a", {"a": 2.0})]))
+        extrapolate_pairs(GroupScores([("a", {"a": 1.0}), ("a", {"a": 2.0})]))
 
 
 def test_more_than_fifteen_tasks_are_refused():
     lone = {(f"t{k}",): {f"t{k}": 1.0} for k in range(16)}
     with pytest.raises(ValueError, match="at most 15 tasks"):
-        baselines.extrapolate_pairs(table(lone))
-
-
-def test_published_tag_and_cosine_leave_nobody_alone_and_ours_may():
-    from keras_tag import Affinity
-
-    affinity = Affinity.from_array(
-        [[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]], ["a", "b", "c"], rows="source"
-    )
-    assert min(map(len, baselines.tag_groups(affinity, 2).groups)) == 2
-    assert min(map(len, baselines.cosine_groups(affinity, 2).groups)) == 2
-    assert ("c",) in select_groups(affinity, 2).groups
+        extrapolate_pairs(table(lone))

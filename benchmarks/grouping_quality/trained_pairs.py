@@ -3,7 +3,7 @@
 from itertools import combinations
 from statistics import fmean
 
-from keras_tag.selection import Grouping, GroupScores, select_groups
+from keras_tag import GroupScores
 
 # 2**n - 1 groups are written out.
 _MOST_TASKS = 15
@@ -26,13 +26,6 @@ def extrapolate_pairs(measured: GroupScores) -> GroupScores:
     Raises:
         ValueError: A pair or a lone task was not measured, a group is there twice, or there are
             more than 15 tasks.
-
-    Example:
-        >>> measured = GroupScores({
-        ...     "a": {"a": 3.0}, "b": {"b": 2.0}, "c": {"c": 1.0}, ("a", "b"): {"a": 2.0, "b": 2.5},
-        ...     ("a", "c"): {"a": 4.0, "c": 1.0}, ("b", "c"): {"b": 2.0, "c": 1.5}}, sense="min")
-        >>> extrapolate_pairs(measured).entries[-1].scores["a"]
-        3.0
 
     Reference:
         Standley et al., "Which Tasks Should Be Learned Together in Multi-task Learning?", ICML
@@ -74,22 +67,3 @@ def extrapolate_pairs(measured: GroupScores) -> GroupScores:
                 for task in group
             }
     return GroupScores(predicted, sense=measured.sense)
-
-
-def pairwise_groups(measured: GroupScores, budget: int) -> Grouping:
-    """Choose the groups that HOA chooses: the optimum of `extrapolate_pairs`.
-
-    Args:
-        measured: See `extrapolate_pairs`.
-        budget: b, the number of networks.
-
-    Returns:
-        The best `Grouping`, by prediction, of at most b groups.
-
-    Raises:
-        ValueError: See `extrapolate_pairs` and `select_groups`.
-
-    Reference:
-        Standley et al., ICML 2020, arXiv:1905.07553, section 5.
-    """
-    return select_groups(extrapolate_pairs(measured), budget)

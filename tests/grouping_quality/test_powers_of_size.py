@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.grouping_quality.powers_of_size import shared_step, shortlist
 from keras_tag import Affinity, select_groups
-from keras_tag.baselines import shared_step, shortlist
 
 TASKS = ("a", "b", "c", "d", "e")
 
