@@ -1,8 +1,8 @@
 """Exact selection of groups. It knows arrays only and never imports TensorFlow.
 
 - `select`: `select_groups` and `budget_curve`. `problem` translates the affinities and a `Choice`,
-  `grouping` is the result, `verification` recomputes its scores. `draws` chooses again for
-  resampled affinities, `frequency` says how often a grouping comes out of them.
+  `grouping` is the result. `draws` chooses again for resampled affinities, `frequency` says how
+  often a grouping comes out of them.
 - `arguments/`: one module per argument, and `choice`, which puts them together.
 - `scores/`: the value of a group, in closed form or measured.
 - `solver/`: the proof. `column_generation` runs it over the networks of a `ColumnSource`: either
@@ -18,7 +18,6 @@ from keras_tag.selection.frequency import UncertainGroupsWarning
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.select import budget_curve, select_groups
-from keras_tag.selection.verification import verify
 
 __all__ = [
     "Choice",
@@ -29,5 +28,4 @@ __all__ = [
     "budget_curve",
     "groups_to_train",
     "select_groups",
-    "verify",
 ]

@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from recomputed_scores import verify
 
 from keras_tag.affinity import Affinity
 from keras_tag.selection import problem as selection_problem
-from keras_tag.selection import select_groups, verify
+from keras_tag.selection import select_groups
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.searched_groups import ServedSets
 from keras_tag.selection.scores.closed_form import GroupScore

@@ -1,4 +1,4 @@
-"""`verify`: recomputation of a grouping's scores, independent of the solver."""
+"""A recomputation of a grouping's scores that shares no arithmetic with the solver; for tests only."""
 
 import math
 from collections.abc import Mapping
@@ -38,10 +38,6 @@ def verify(
     Raises:
         ValueError: A score, the objective or the bound is not what it should be; or the grouping
             has no scores to check.
-
-    Example:
-        >>> verify(select_groups(affinity, budget=2), affinity)
-        2.7
     """
     weight = {task: Fraction((weights or {}).get(task, 1.0)) for task in grouping.tasks}
     smaller_is_better = False
