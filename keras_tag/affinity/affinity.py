@@ -15,7 +15,7 @@ from keras_tag.affinity.checks import Rows, check_square, check_tasks, source_ro
 from keras_tag.affinity.history import AffinityHistory
 from keras_tag.affinity.measurement import Measurement
 from keras_tag.affinity.standard_errors import t_quantile
-from keras_tag.affinity.tables import epoch_frame, html_table, long_frame, square_frame
+from keras_tag.affinity.tables import epoch_frame, long_frame, square_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -363,4 +363,5 @@ class Affinity(Measurement):
         return f"{self._describe()}\n{self.to_frame().to_string()}"
 
     def _repr_html_(self) -> str:
-        return html_table(self, caption=self._describe())
+        table: str = self.to_frame().to_html(na_rep="-")
+        return f"<p>{self._describe()}</p>{table}"

@@ -5,12 +5,10 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, SupportsIndex
 
 from keras_tag.atomic_files import write_atomically
-from keras_tag.notebook_html import NUMBER, TEXT, table
 from keras_tag.task_names import is_task_name
 
 _FORMAT = "keras_tag.Grouping"
@@ -254,21 +252,6 @@ class Grouping:
         return "\n".join(lines)
 
     __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        rows = []
-        for index in range(len(self.groups)):
-            served = []
-            for task in self.served(index):
-                score = self.task_scores[task]
-                served.append(f"<b>{escape(task)}</b>" + f" {score:.3g}" * (not math.isnan(score)))
-            helpers = escape(", ".join(self.helpers(index)))
-            rows.append(
-                f'<td style="{NUMBER}">{index}</td><td style="{TEXT}">{", ".join(served)}</td>'
-                f'<td style="{TEXT}">{helpers}</td>'
-            )
-        head = "<th>network</th><th>serves (score)</th><th>helped by</th>"
-        return table(str(self).split("\n", 1)[0], head, rows)
 
     def _describe_objective(self) -> str:
         if self.status == "given":

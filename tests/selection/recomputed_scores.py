@@ -1,4 +1,4 @@
-"""A recomputation of a grouping's scores that shares no arithmetic with the solver; for tests only."""
+"""A recomputation of a grouping's scores without the solver's arithmetic; for tests only."""
 
 import math
 from collections.abc import Mapping
