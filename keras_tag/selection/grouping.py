@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, SupportsIndex
 
@@ -88,7 +88,8 @@ class Grouping:
                     f"Expected every trained task to be served. No group serves "
                     f"{sorted(set(group) - set(serves))} of group {group}."
                 )
-        scores = {task: float(self.task_scores.get(task, math.nan)) for task in serves}
+        known = {task: score for task, score in self.task_scores.items() if score is not None}
+        scores = {task: float(known.get(task, math.nan)) for task in serves}
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "serves", MappingProxyType(serves))
         object.__setattr__(self, "task_scores", MappingProxyType(scores))
@@ -116,11 +117,9 @@ class Grouping:
         """
         named = _check_groups(groups)
         if serves is None:
-            first: dict[str, int] = {}
-            for index, group in enumerate(named):
-                for task in group:
-                    first.setdefault(task, index)
-            serves = first
+            pairs = [(task, index) for index, group in enumerate(named) for task in group]
+            first = dict(reversed(pairs))
+            serves = {task: first[task] for task, _ in pairs}
         return cls(named, serves)
 
     @property
@@ -143,22 +142,8 @@ class Grouping:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the grouping as plain JSON types (NaN as None), for `from_dict`."""
-        return {
-            "format": _FORMAT,
-            "format_version": _FORMAT_VERSION,
-            "groups": [list(group) for group in self.groups],
-            "serves": dict(self.serves),
-            "task_scores": {task: _none_if_nan(s) for task, s in self.task_scores.items()},
-            "objective": _none_if_nan(self.objective),
-            "bound": _none_if_nan(self.bound),
-            "status": self.status,
-            "score": self.score,
-            "cost": self.cost,
-            "statistics": dict(self.statistics),
-            "metadata": dict(self.metadata),
-            "frequency": _none_if_nan(self.frequency),
-            "replicates": self.replicates,
-        }
+        values = {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        return {"format": _FORMAT, "format_version": _FORMAT_VERSION, **values}
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> "Grouping":
@@ -177,34 +162,22 @@ class Grouping:
             raise ValueError(
                 f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
             )
-        # Not in groupings that were saved before there were any.
-        later: dict[str, Any] = {"cost": None, "statistics": {}, "metadata": {}, "frequency": None}
-        mapping = {**later, "replicates": None, **mapping}
-        wrong = [name for name, fits in _FIELDS.items() if not fits(mapping.get(name, ...))]
+        # Fields that a grouping of an earlier version lacks have their defaults.
+        given = {name: value for name, value in mapping.items() if name in _FIELDS}
+        wrong = [name for name, value in given.items() if not _FIELDS[name](value)]
+        wrong += [name for name in ("format_version", "groups", "serves") if name not in given]
         if wrong:
             raise ValueError(
                 f"Expected the mapping of a grouping, as `to_dict` gives it. Received one in which "
                 f"{wrong} are missing or of another kind: {mapping!r}."
             )
-        if mapping["format_version"] > _FORMAT_VERSION:
+        if given.pop("format_version") > _FORMAT_VERSION:
             raise ValueError(
                 f"The grouping is of format {mapping['format_version']}; this keras_tag reads up "
                 f"to {_FORMAT_VERSION}. Update keras_tag to read it."
             )
-        return cls(
-            groups=mapping["groups"],
-            serves=mapping["serves"],
-            task_scores={t: _nan_if_none(s) for t, s in mapping["task_scores"].items()},
-            objective=_nan_if_none(mapping["objective"]),
-            bound=_nan_if_none(mapping["bound"]),
-            status=mapping["status"],
-            score=mapping["score"],
-            cost=_nan_if_none(mapping["cost"]),
-            statistics=mapping["statistics"],
-            metadata=mapping["metadata"],
-            frequency=_nan_if_none(mapping["frequency"]),
-            replicates=mapping["replicates"],
-        )
+        numbers = {name: math.nan for name, value in given.items() if value is None}
+        return cls(**{**given, **numbers, "replicates": given.get("replicates")})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the grouping as JSON, atomically.
@@ -212,9 +185,9 @@ class Grouping:
         Args:
             path: Where to. The name is taken as it is.
         """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
         def write(file: BinaryIO) -> None:
+            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
             file.write(text.encode("utf-8"))
 
         write_atomically(path, write)
@@ -331,9 +304,10 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _nan_if_none(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _plain(value: Any) -> Any:
+    """Return a field as plain JSON types."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
