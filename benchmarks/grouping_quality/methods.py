@@ -4,7 +4,7 @@ A method is asked for one seed of one set; it sees what it would have measured, 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -96,8 +96,8 @@ def by_affinity(kind: str, score: str | float, min_size: int = 1) -> Method:
 def by_prediction(kind: str) -> Method:
     """TAG with the losses that the prior of `groups_to_train` predicts; nothing is trained.
 
-    The losses before the probes are taken for the joint run's means over its epochs: of training,
-    or of the validation split where probes look at it.
+    The losses are the joint run's means over its epochs: of training, or of the validation split
+    where probes look at it.
     """
 
     def choose(case: Case, budgets: Sequence[int]) -> Choice | None:
@@ -105,8 +105,7 @@ def by_prediction(kind: str) -> Method:
         if affinity is None or (np.diag(affinity.mean) <= 0).any():
             return None
         by_epoch = case.affinities.validation if "validation" in kind else case.affinities.train
-        affinity = replace(affinity, losses=np.nanmean(by_epoch[case.seed], 0))
-        score = predicted_gain(affinity, case.prior)
+        score = predicted_gain(affinity, np.nanmean(by_epoch[case.seed], 0), case.prior)
         predicted = np.full(case.table.groups.shape, np.nan)
         for row, group in enumerate(case.table.groups):
             members = tuple(

@@ -8,7 +8,9 @@ from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.arguments.choice import ScoreFunction
 
 
-def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunction:
+def predicted_gain(
+    affinity: Affinity, losses: np.ndarray, prior: Prior | None = None
+) -> ScoreFunction:
     """Score a group by how much lower the losses are predicted to be than in the joint run.
 
     With A[i, j] = Z[i, j] / Z[j, j] and T[i, j] = `prior.stranger` + `prior.friend` A[i, j] for
@@ -22,8 +24,8 @@ def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunct
     size is uncertain.
 
     Args:
-        affinity: As a `TAGModel` measured it; every pair, with a positive diagonal, and with
-            `affinity.losses`. With `probe_data` these are of the validation data.
+        affinity: As a `TAGModel` measured it; every pair, with a positive diagonal.
+        losses: `[num_tasks]`, the tasks' losses in the joint run, all positive.
         prior: The expected effect of tasks on each other; None: what was fitted to the sets of
             this benchmark.
 
@@ -32,15 +34,9 @@ def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunct
         score=...)` with up to 15 tasks.
 
     Raises:
-        ValueError: Unmeasured pairs, a diagonal that is not positive, or losses that are unknown
-            or not positive.
-
-    Example:
-        >>> score = predicted_gain(tag.affinity())
-        >>> grouping = keras_tag.select_groups(tag.affinity(), budget=2, score=score)
+        ValueError: Unmeasured pairs, or a diagonal that is not positive.
     """
     shares = affinity_shares(affinity)
-    losses = _positive_losses(affinity)
     prior = prior or Prior()
     effect = prior.stranger + prior.friend * shares
     np.fill_diagonal(effect, 0.0)
@@ -52,26 +48,4 @@ def predicted_gain(affinity: Affinity, prior: Prior | None = None) -> ScoreFunct
         ratio = np.exp(effect[members, target].mean() - in_joint_run[target])
         return float(losses[target] * (1.0 - ratio))
 
-    # `select_groups` warns where the affinities may be noise.
-    score.affinity = affinity  # type: ignore[attr-defined]
     return score
-
-
-def _positive_losses(affinity: Affinity) -> np.ndarray:
-    if affinity.losses is None:
-        raise ValueError(
-            "Expected an affinity with the tasks' losses, as tag.affinity() has after fit. "
-            "Received: one without. Tables have none, nor do files of earlier versions. Set them "
-            "with dataclasses.replace(affinity, losses=[...]), or choose by score='members'."
-        )
-    bad = {
-        task: float(loss)
-        for task, loss in zip(affinity.tasks, affinity.losses, strict=True)
-        if not loss > 0
-    }
-    if bad:
-        raise ValueError(
-            "Expected every task's loss to be known and positive: ratios of losses are predicted. "
-            f"Received: {bad}. Choose by score='members'."
-        )
-    return affinity.losses

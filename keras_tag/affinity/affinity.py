@@ -43,8 +43,6 @@ class Affinity(Measurement):
         metadata: What it was measured with, as far as that is known: "versions", "seed" and
             "settings" (see `docs/trust.md`); of several runs "runs", a list of these. Plain JSON
             types.
-        losses: `[num_tasks]`, the mean loss of each task before the look-aheads (with `probe_data`,
-            on these data); NaN where it is unknown. None if no loss is known (a table).
 
     Raises:
         ValueError: Names that are not unique, shapes that do not fit, infinite values, or counts
@@ -176,11 +174,10 @@ class Affinity(Measurement):
             None if self.errors is None else self.errors.take(index),
             self.between_runs,
             self.metadata,
-            None if self.losses is None else self.losses[index],
         )
 
-    def over(self, epochs: slice = slice(None), *, half_life: float | None = None) -> "Affinity":
-        """Return the affinity over some of the epochs, or with the latest ones weighing most.
+    def over(self, epochs: slice) -> "Affinity":
+        """Return the affinity over some of the epochs.
 
         Affinities change while a model learns. The paper takes the mean over the whole run. It is
         not known which mean predicts the gain of a grouping best.
@@ -189,15 +186,12 @@ class Affinity(Measurement):
             epochs: Which epochs, as a slice of the trained epochs in the order of time (over all
                 calls of `fit`): `slice(5)` the first five, `slice(-5, None)` the last five. If
                 several runs were pooled, the slice is taken of each run.
-            half_life: A probe that was made this number of epochs before the last one weighs half
-                as much. None: all weigh the same.
 
         Returns:
-            An `Affinity` that keeps the history of these epochs. `count` counts probes, whatever
-            they weigh.
+            An `Affinity` that keeps the history of these epochs.
 
         Raises:
-            ValueError: No history, no epoch left, or a half-life that is not positive.
+            ValueError: No history, or no epoch left.
 
         Example:
             >>> late = tag.affinity().over(slice(-10, None))
@@ -209,12 +203,8 @@ class Affinity(Measurement):
             )
         if not isinstance(epochs, slice):
             raise ValueError(f"Expected `epochs` to be a slice. Received: epochs={epochs!r}.")
-        if half_life is not None and not 0 < half_life < np.inf:
-            raise ValueError(
-                f"Expected `half_life` to be a positive number of epochs. Received: {half_life!r}."
-            )
         part = pooling.mean_of_history(
-            self.tasks, self.history, epochs, half_life, between_runs=self.between_runs
+            self.tasks, self.history, epochs, between_runs=self.between_runs
         )
         return self._of(replace(part, metadata=self.metadata))
 

@@ -118,32 +118,6 @@ def check_fit(name: str, matrices: np.ndarray, tasks: tuple[str, ...]) -> None:
         )
 
 
-def check_losses(losses: Any, tasks: tuple[str, ...]) -> np.ndarray:
-    """Return a read-only copy of one loss per task.
-
-    Args:
-        losses: Whatever the caller passed.
-        tasks: The task names.
-
-    Returns:
-        `[num_tasks]` float64.
-
-    Raises:
-        ValueError: Another shape, or values that are infinite or no numbers.
-    """
-    try:
-        array = np.array(losses, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"Expected `losses` to be numbers. Received: {losses!r}.") from error
-    if array.shape != (len(tasks),) or np.isinf(array).any():
-        raise ValueError(
-            f"Expected `losses` to hold a finite number (or NaN where it is unknown) for each of "
-            f"the {len(tasks)} tasks {list(tasks)}, in this order. Received: {losses!r}."
-        )
-    array.setflags(write=False)
-    return array
-
-
 def source_rows(matrix: np.ndarray, rows: Rows) -> np.ndarray:
     """Return the matrix with rows = source.
 

@@ -9,7 +9,7 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ import numpy as np
 MOST_BLOCKS = 16
 # The number of an epoch outside of `fit` (`train_on_batch`).
 NO_EPOCH = -1
+# The arrays of a run's history that are saved.
+_STORED = ("row", "epoch", "total", "count", "probes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +36,6 @@ class AffinityHistory:
         probes: `[num_blocks]` int64, how many probes a block is of; at least every `count`.
         run: `[num_blocks]` int64, which of several pooled runs a block is of, 0, 1, ...; by
             default all are of one.
-        loss_total: `[num_blocks, num_tasks]` float64, the sum of the tasks' losses before the
-            look-aheads; by default none was measured.
-        loss_count: `[num_blocks, num_tasks]` int64, how many losses were measured.
     """
 
     row: np.ndarray
@@ -45,15 +44,10 @@ class AffinityHistory:
     count: np.ndarray
     probes: np.ndarray
     run: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
-    loss_total: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    loss_count: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), "int64"))
 
     def __post_init__(self) -> None:
         if len(self.run) != len(self.row):
             object.__setattr__(self, "run", np.zeros(len(self.row), "int64"))
-        if self.loss_count.shape != self.total.shape[:2]:
-            object.__setattr__(self, "loss_total", np.zeros(self.total.shape[:2]))
-            object.__setattr__(self, "loss_count", np.zeros(self.total.shape[:2], "int64"))
 
     @property
     def num_runs(self) -> int:
@@ -66,26 +60,12 @@ class AffinityHistory:
         Args:
             blocks: A mask or an index.
         """
-        return AffinityHistory(
-            self.row[blocks],
-            self.epoch[blocks],
-            self.total[blocks],
-            self.count[blocks],
-            self.probes[blocks],
-            self.run[blocks],
-            self.loss_total[blocks],
-            self.loss_count[blocks],
-        )
+        return AffinityHistory(*(getattr(self, part.name)[blocks] for part in fields(self)))
 
     def take(self, index: np.ndarray) -> "AffinityHistory":
         """Return the history of some of the tasks, in this order."""
-        return replace(
-            self,
-            total=self.total[:, index][:, :, index],
-            count=self.count[:, index][:, :, index],
-            loss_total=self.loss_total[:, index],
-            loss_count=self.loss_count[:, index],
-        )
+        total, count = (part[:, index][:, :, index] for part in (self.total, self.count))
+        return replace(self, total=total, count=count)
 
     @classmethod
     def empty(cls, num_tasks: int) -> "AffinityHistory":
@@ -94,39 +74,16 @@ class AffinityHistory:
         shape = (0, num_tasks, num_tasks)
         return cls(none, none, np.zeros(shape), np.zeros(shape, "int64"), none)
 
-    def mean(self, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def mean(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean over all probes, and their number.
-
-        Args:
-            weight: `[num_blocks]`, what a probe in each block weighs; None: all weigh the same.
 
         Returns:
             Means (NaN where nothing was measured) and counts, `[num_tasks, num_tasks]` each.
         """
-        return _mean(self.total, self.count, weight)
-
-    def mean_loss(self, weight: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the mean loss of every task before the look-aheads.
-
-        Args:
-            weight: `[num_blocks]`, what a probe in each block weighs; None: all weigh the same.
-
-        Returns:
-            `[num_tasks]`, NaN for a task without a measured loss; None if no task has one.
-        """
-        mean, count = _mean(self.loss_total, self.loss_count, weight)
-        return mean if count.any() else None
-
-
-def _mean(
-    total: np.ndarray, count: np.ndarray, weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean over blocks (NaN without a count) and the sum of the counts."""
-    weight = np.ones(len(total)) if weight is None else weight
-    whole = np.tensordot(weight, count, axes=1)
-    mean = np.full(whole.shape, np.nan)
-    np.divide(np.tensordot(weight, total, axes=1), whole, out=mean, where=count.sum(axis=0) > 0)
-    return mean, count.sum(axis=0)
+        count = self.count.sum(axis=0)
+        mean = np.full(count.shape, np.nan)
+        np.divide(self.total.sum(axis=0), count, out=mean, where=count > 0)
+        return mean, count
 
 
 class HistoryRecorder:
@@ -178,36 +135,21 @@ class HistoryRecorder:
         self._open_epoch = None
         self.block_size = 1
 
-    def add(
-        self,
-        total: np.ndarray,
-        count: np.ndarray,
-        probes: int | None = None,
-        loss_total: np.ndarray | float = 0.0,
-        loss_count: np.ndarray | int = 0,
-    ) -> None:
+    def add(self, total: np.ndarray, count: np.ndarray, probes: int | None = None) -> None:
         """Add a block to the epoch in progress. A full block is of `block_size` probes.
 
         Args:
             total: `[num_tasks, num_tasks]` float64, sums of the measured affinities.
             count: `[num_tasks, num_tasks]` int64, how many were measured.
             probes: How many probes were made; None: as many as the largest count.
-            loss_total: `[num_tasks]` float64, sums of the losses before the look-aheads.
-            loss_count: `[num_tasks]` int64, how many losses were measured.
         """
         probes = int(np.max(count) if probes is None else probes)
-        block = (
-            np.array(total, "float64"),
-            np.array(count, "int64"),
-            probes,
-            np.zeros(self.num_tasks) + loss_total,
-            np.zeros(self.num_tasks, "int64") + loss_count,
-        )
+        block = np.array(total, "float64"), np.array(count, "int64"), probes
         # A new list, set in one step: after an interrupt it is the old one or the new one.
         blocks = [*self._open_blocks, block]
         if len(blocks) == MOST_BLOCKS:
             pairs = zip(blocks[::2], blocks[1::2], strict=True)
-            blocks = [_added(one, two) for one, two in pairs]
+            blocks = [(a[0] + b[0], a[1] + b[1], a[2] + b[2]) for a, b in pairs]
             self.block_size *= 2
         self._open_blocks = blocks
 
@@ -255,7 +197,7 @@ class HistoryRecorder:
             blocks.append(present)
         if not blocks:
             return closed
-        total, count, probes, loss_total, loss_count = zip(*blocks, strict=True)
+        total, count, probes = zip(*blocks, strict=True)
         epoch = NO_EPOCH if self._open_epoch is None else self._open_epoch
         return AffinityHistory(
             np.append(closed.row, [self._row] * len(blocks)),
@@ -263,8 +205,6 @@ class HistoryRecorder:
             np.concatenate([closed.total, total]),
             np.concatenate([closed.count, count]),
             np.append(closed.probes, probes),
-            loss_total=np.concatenate([closed.loss_total, loss_total]),
-            loss_count=np.concatenate([closed.loss_count, loss_count]),
         )
 
     def state(self) -> dict[str, np.ndarray]:
@@ -272,13 +212,7 @@ class HistoryRecorder:
         epoch = self._open_epoch
         history = self.history()
         return {
-            "row": history.row,
-            "epoch": history.epoch,
-            "total": history.total,
-            "count": history.count,
-            "probes": history.probes,
-            "loss_total": history.loss_total,
-            "loss_count": history.loss_count,
+            **{name: getattr(history, name) for name in _STORED},
             # The number of blocks of the open epoch (they are the last ones), whether that epoch
             # has a number, this number, and the block size.
             "open": np.array(
@@ -293,36 +227,17 @@ class HistoryRecorder:
             state: Arrays by name.
         """
         self.clear()
-        whole = AffinityHistory(
-            **{
-                name: np.asarray(state[name])
-                for name in ("row", "epoch", "total", "count", "probes", "loss_total", "loss_count")
-                if name in state  # Files of earlier versions have no losses.
-            }
-        )
+        whole = AffinityHistory(*(np.asarray(state[name]) for name in _STORED))
         num_open, in_epoch, epoch, block_size = (int(v) for v in np.asarray(state["open"]))
         closed = len(whole.row) - num_open
         self._closed = whole.part(np.arange(closed))
         rest = whole.part(np.arange(closed, len(whole.row)))
-        self._open_blocks = list(
-            zip(
-                rest.total,
-                rest.count,
-                rest.probes.tolist(),
-                rest.loss_total,
-                rest.loss_count,
-                strict=True,
-            )
-        )
+        self._open_blocks = list(zip(rest.total, rest.count, rest.probes.tolist(), strict=True))
         self._row = int(self._closed.row.max(initial=-1)) + 1
         self._open_epoch = epoch if in_epoch else None
         self._restored = True
         self.block_size = block_size
 
 
-# Total, count, probes, total and count of the losses.
-_Block = tuple[np.ndarray, np.ndarray, int, np.ndarray, np.ndarray]
-
-
-def _added(one: _Block, two: _Block) -> _Block:
-    return one[0] + two[0], one[1] + two[1], one[2] + two[2], one[3] + two[3], one[4] + two[4]
+# Total, count and probes.
+_Block = tuple[np.ndarray, np.ndarray, int]

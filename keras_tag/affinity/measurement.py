@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_tag.affinity.checks import (
     check_fit,
-    check_losses,
     check_metadata,
     check_square,
     check_tasks,
@@ -29,7 +28,7 @@ class Measurement:
     take and return measurements, so they need no `Affinity`.
 
     Args:
-        tasks, mean, count, history, errors, between_runs, metadata, losses: See `Affinity`.
+        tasks, mean, count, history, errors, between_runs, metadata: See `Affinity`.
 
     Raises:
         ValueError: See `Affinity`.
@@ -42,7 +41,6 @@ class Measurement:
     errors: SamplingErrors | None = None
     between_runs: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    losses: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         tasks = check_tasks(self.tasks)
@@ -64,8 +62,6 @@ class Measurement:
             check_fit("history", self.history.total, tasks)
         if self.errors is not None:
             check_fit("errors", self.errors.pieces, tasks)
-        if self.losses is not None:
-            object.__setattr__(self, "losses", check_losses(self.losses, tasks))
         mean.setflags(write=False)
         count.setflags(write=False)
         object.__setattr__(self, "tasks", tasks)

@@ -16,10 +16,7 @@ from keras_tag.atomic_files import write_atomically
 _FORMAT = "keras_tag.Affinity"
 # 1: tasks, mean and count. 2: also history and errors, where there are any, and metadata.
 _FORMAT_VERSION = 2
-_HISTORY = ("row", "epoch", "total", "count", "probes", "run")
-# Not in files of earlier versions, which ignore them.
-_HISTORY_OF_LOSSES = ("loss_total", "loss_count")
-_ERRORS = ("standard_error", "freedom", "pieces")
+_PARTS = {"history": AffinityHistory, "errors": SamplingErrors}
 # Array -> kind of its dtype, and its axes: n tasks, b blocks, p pieces of time; t, m bytes of text.
 _AXES = {
     "format_version": ("i", ""),
@@ -34,9 +31,6 @@ _AXES = {
     "history_count": ("i", "bnn"),
     "history_probes": ("i", "b"),
     "history_run": ("i", "b"),
-    "history_loss_total": ("f", "bn"),
-    "history_loss_count": ("i", "bn"),
-    "losses": ("f", "n"),
     "errors_standard_error": ("f", "nn"),
     "errors_freedom": ("f", "nn"),
     "errors_pieces": ("f", "pnn"),
@@ -54,13 +48,10 @@ def save(measurement: Measurement, path: str | os.PathLike[str]) -> None:
         "between_runs": np.array(measurement.between_runs),
         "metadata": _json_bytes(measurement.metadata),
     }
-    if measurement.history is not None:
-        names = (*_HISTORY, *_HISTORY_OF_LOSSES)
-        arrays |= {f"history_{name}": getattr(measurement.history, name) for name in names}
-    if measurement.errors is not None:
-        arrays |= {f"errors_{name}": getattr(measurement.errors, name) for name in _ERRORS}
-    if measurement.losses is not None:
-        arrays["losses"] = measurement.losses
+    for part in _PARTS:
+        values = getattr(measurement, part)
+        if values is not None:
+            arrays |= {f"{part}_{name}": array for name, array in vars(values).items()}
 
     def write(file: BinaryIO) -> None:
         np.savez_compressed(
@@ -74,6 +65,11 @@ def load(path: str | os.PathLike[str]) -> Measurement:
     """Read what `save` wrote; see `Affinity.load`."""
     try:
         arrays = _read(path)
+        texts = {
+            name: json.loads(arrays[name].tobytes())
+            for name in ("tasks", "metadata")
+            if name in arrays
+        }
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -91,16 +87,29 @@ def load(path: str | os.PathLike[str]) -> Measurement:
             f"{str(path)!r} is of affinity format {version}; this keras_tag reads up to "
             f"{_FORMAT_VERSION}. Update keras_tag to read it."
         )
-    lost = [name for name in ("tasks", "mean", "count") if name not in arrays]
-    for part, names in (("history", _HISTORY), ("errors", _ERRORS)):
-        if any(name.startswith(f"{part}_") for name in arrays):
-            lost += [f"{part}_{name}" for name in names if f"{part}_{name}" not in arrays]
+    present = [part for part in _PARTS if any(name.startswith(f"{part}_") for name in arrays)]
+    needed = [name for name in _AXES if name.split("_")[0] in ("tasks", "mean", "count", *present)]
+    lost = [name for name in needed if name not in arrays]
     if lost:
         raise _no_affinity(path, f"lacks {lost}")
     wrong = _misshapen(arrays)
     if wrong:
         raise _no_affinity(path, f"has other shapes or dtypes in {wrong}")
-    return _measurement(path, arrays)
+    made: dict[str, Any] = {
+        part: kind(**{name: arrays[f"{part}_{name}"] for name in kind.__annotations__})
+        for part, kind in _PARTS.items()
+        if part in present
+    }
+    return Measurement(
+        texts["tasks"],
+        arrays["mean"],
+        arrays["count"],
+        made.get("history"),
+        made.get("errors"),
+        bool(arrays.get("between_runs", False)),
+        # Files of earlier versions have none.
+        texts.get("metadata", {}),
+    )
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -133,51 +142,10 @@ def _misshapen(arrays: Mapping[str, np.ndarray]) -> list[str]:
             fits = fits and sizes.setdefault(axis, size) == size
         if not fits:
             wrong.append(name)
-    runs = arrays.get("history_run")
-    if (
-        not wrong
-        and runs is not None
-        and runs.size
-        and not 0 <= runs.min() <= runs.max() < len(runs)
-    ):
+    runs = arrays.get("history_run", np.zeros(0, "int64"))
+    if not wrong and runs.size and not 0 <= runs.min() <= runs.max() < len(runs):
         wrong.append("history_run")
     return wrong
-
-
-def _measurement(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> Measurement:
-    history = errors = None
-    if "history_row" in arrays:
-        has_losses = all(f"history_{name}" in arrays for name in _HISTORY_OF_LOSSES)
-        names = _HISTORY + _HISTORY_OF_LOSSES * has_losses
-        history = AffinityHistory(**{name: arrays[f"history_{name}"] for name in names})
-    if "errors_freedom" in arrays:
-        errors = SamplingErrors(*(arrays[f"errors_{name}"] for name in _ERRORS))
-    try:
-        tasks = json.loads(arrays["tasks"].tobytes())
-    except (ValueError, RecursionError) as error:
-        raise _no_affinity(path, f"has no list of task names ({error})") from error
-    return Measurement(
-        tasks,
-        arrays["mean"],
-        arrays["count"],
-        history,
-        errors,
-        bool(arrays.get("between_runs", False)),
-        _metadata(path, arrays),
-        arrays.get("losses"),
-    )
-
-
-def _metadata(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    if "metadata" not in arrays:  # Files of earlier versions have none.
-        return {}
-    try:
-        metadata = json.loads(arrays["metadata"].tobytes())
-    except (ValueError, RecursionError) as error:
-        raise _no_affinity(path, f"has no metadata that can be read ({error})") from error
-    if not isinstance(metadata, dict):
-        raise _no_affinity(path, f"has metadata that are no mapping: {metadata!r}")
-    return metadata
 
 
 def _json_bytes(value: Any) -> np.ndarray:

@@ -14,8 +14,8 @@ from keras_tag.affinity.history import AffinityHistory
 from keras_tag.affinity.measurement import Measurement
 from keras_tag.affinity.standard_errors import SamplingErrors
 
-# Affinities that differ in one of these settings are different quantities.
-_QUANTITY = ("lookahead",)
+# Affinities that differ in this setting are different quantities.
+_QUANTITY = "lookahead"
 # Affinities that differ in one of these are the same quantity, but differ in size.
 _SIZE = ("lookahead_rate", "steps", "learning_rate", "optimizer", "batch_size", "missing")
 
@@ -24,7 +24,6 @@ def mean_of_history(
     tasks: tuple[str, ...],
     history: AffinityHistory,
     epochs: slice = slice(None),
-    half_life: float | None = None,
     *,
     between_runs: bool = False,
 ) -> Measurement:
@@ -34,7 +33,6 @@ def mean_of_history(
         tasks: The task names, in the order of the history's rows and columns.
         history: Sums over blocks of probes.
         epochs: Which epochs of each run, see `Affinity.over`.
-        half_life: In epochs, see `Affinity.over`.
         between_runs: Whether the runs are pooled by `combine`; otherwise by `merge`.
 
     Returns:
@@ -44,7 +42,7 @@ def mean_of_history(
         ValueError: The slice leaves no probe.
     """
     parts = [
-        _mean_of_run(tasks, history.part(history.run == run), epochs, half_life)
+        _mean_of_run(tasks, history.part(history.run == run), epochs)
         for run in range(history.num_runs)
     ]
     if len(parts) == 1:
@@ -65,11 +63,7 @@ def merge(measurements: Sequence[Measurement]) -> Measurement:
     if all(part.history is not None and not part.between_runs for part in parts):
         history = _as_runs([part.history for part in parts])
     errors = _independent(parts, shares)
-    # A task's loss is measured in the probes that measure what others do to it.
-    losses = _mean_losses(parts, [part.count.max(axis=0) for part in parts])
-    return Measurement(
-        parts[0].tasks, mean, count, history, errors, metadata=metadata, losses=losses
-    )
+    return Measurement(parts[0].tasks, mean, count, history, errors, metadata=metadata)
 
 
 def combine(measurements: Sequence[Measurement]) -> Measurement:
@@ -96,53 +90,19 @@ def combine(measurements: Sequence[Measurement]) -> Measurement:
     history = None
     if all(part.history is not None and part.history.num_runs == 1 for part in parts):
         history = _as_runs([part.history for part in parts])
-    return Measurement(
-        parts[0].tasks,
-        mean,
-        count,
-        history,
-        errors,
-        between_runs=True,
-        metadata=metadata,
-        losses=_mean_losses(parts, [np.ones(len(part.tasks)) for part in parts]),
-    )
+    return Measurement(parts[0].tasks, mean, count, history, errors, True, metadata)
 
 
-def _mean_of_run(
-    tasks: tuple[str, ...], history: AffinityHistory, epochs: slice, half_life: float | None
-) -> Measurement:
-    rows = np.unique(history.row)[epochs]
-    part = history.part(np.isin(history.row, rows))
+def _mean_of_run(tasks: tuple[str, ...], history: AffinityHistory, epochs: slice) -> Measurement:
+    rows = np.unique(history.row)
+    part = history.part(np.isin(history.row, rows[epochs]))
     if not part.count.any():
         raise ValueError(
-            f"Expected some of the {len(np.unique(history.row))} epochs with probes. Received: "
-            f"epochs={epochs}, which leaves none."
+            f"Expected some of the {len(rows)} epochs with probes. Received: epochs={epochs}, "
+            "which leaves none."
         )
-    weight = np.ones(len(part.row))
-    if half_life is not None:
-        weight = 0.5 ** ((rows.max() - part.row) / half_life)
-    mean, count = part.mean(weight)
-    return Measurement(
-        tasks,
-        mean,
-        count,
-        replace(part, run=np.zeros_like(part.run)),
-        SamplingErrors.of_run(part, weight),
-        losses=part.mean_loss(weight),
-    )
-
-
-def _mean_losses(parts: list[Measurement], weights: list[np.ndarray]) -> np.ndarray | None:
-    """Return the weighted mean of the known losses; NaN where none is known."""
-    known = [(p.losses, w) for p, w in zip(parts, weights, strict=True) if p.losses is not None]
-    if not known:
-        return None
-    weight = np.array([np.where(np.isnan(losses), 0.0, w) for losses, w in known])
-    total = np.sum(
-        [np.nan_to_num(losses) * w for (losses, _), w in zip(known, weight, strict=True)], axis=0
-    )
-    whole = weight.sum(axis=0)
-    return np.divide(total, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    alone = replace(part, run=np.zeros_like(part.run))
+    return Measurement(tasks, *part.mean(), alone, SamplingErrors.of_run(part))
 
 
 def _spread_of_probes(parts: list[Measurement], runs: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -197,11 +157,6 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
         return measurement
     index = np.array([tasks.index(task) for task in measurement.tasks])
 
-    def spread_tasks(array: np.ndarray, empty: float) -> np.ndarray:
-        wide = np.full((*array.shape[:-1], len(tasks)), empty, array.dtype)
-        wide[..., index] = array
-        return wide
-
     def spread(array: np.ndarray, empty: float) -> np.ndarray:
         wide = np.full((*array.shape[:-2], len(tasks), len(tasks)), empty, array.dtype)
         wide[..., index[:, None], index] = array
@@ -209,13 +164,7 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
 
     history, errors = measurement.history, measurement.errors
     if history is not None:
-        history = replace(
-            history,
-            total=spread(history.total, 0),
-            count=spread(history.count, 0),
-            loss_total=spread_tasks(history.loss_total, 0),
-            loss_count=spread_tasks(history.loss_count, 0),
-        )
+        history = replace(history, total=spread(history.total, 0), count=spread(history.count, 0))
     if errors is not None:
         errors = SamplingErrors(
             spread(errors.standard_error, np.nan),
@@ -230,7 +179,6 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
         errors,
         measurement.between_runs,
         measurement.metadata,
-        None if measurement.losses is None else spread_tasks(measurement.losses, np.nan),
     )
 
 
@@ -243,7 +191,7 @@ def _as_runs(histories: Sequence[AffinityHistory | None]) -> AffinityHistory:
         first += history.num_runs
     joined = {
         name: np.concatenate([getattr(history, name) for history in present])
-        for name in ("row", "epoch", "total", "count", "probes", "loss_total", "loss_count")
+        for name in ("row", "epoch", "total", "count", "probes")
     }
     return AffinityHistory(**joined, run=np.concatenate(runs))
 
@@ -261,13 +209,12 @@ def _pooled_metadata(
     runs = [run for part in parts for run in part.get("runs", [part])]
     if not any(runs):
         return {}
-    mixed = _differing(runs, _QUANTITY)
-    if mixed:
+    mixed = _differing(runs)
+    if _QUANTITY in mixed:
         raise ValueError(
             f"Expected affinities of one kind for `{how}`: numbers of different kinds have no "
-            f"common mean. Received: {mixed}."
+            f"common mean. Received: {_QUANTITY}={mixed[_QUANTITY]}."
         )
-    mixed = {**_differing(runs, _SIZE), **_differing_losses(runs)}
     if mixed:
         warnings.warn(
             f"`{how}` of affinities that were measured with different settings: {mixed}. The size "
@@ -277,22 +224,14 @@ def _pooled_metadata(
     return {"runs": runs}
 
 
-def _differing(runs: list[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+def _differing(runs: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return setting -> its values, where they differ among the runs that know them."""
-    found = {}
-    for name in names:
-        known = [run["settings"][name] for run in runs if name in run.get("settings", {})]
-        values = [value for i, value in enumerate(known) if value not in known[:i]]
-        if len(values) > 1:
-            found[name] = values
-    return found
-
-
-def _differing_losses(runs: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the same for the losses of tasks that several runs have."""
-    by_task: dict[str, list[Any]] = {}
+    found: dict[str, list[Any]] = {}
     for run in runs:
-        for task, loss in (run.get("settings", {}).get("losses") or {}).items():
-            if loss not in by_task.setdefault(task, []):
-                by_task[task].append(loss)
-    return {f"loss of {task!r}": losses for task, losses in by_task.items() if len(losses) > 1}
+        settings = run.get("settings", {})
+        losses = (settings.get("losses") or {}).items()
+        compared = {name: settings[name] for name in (_QUANTITY, *_SIZE) if name in settings}
+        for name, value in (compared | {f"loss of {task!r}": v for task, v in losses}).items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: values for name, values in found.items() if len(values) > 1}

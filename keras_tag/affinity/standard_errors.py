@@ -60,18 +60,17 @@ class SamplingErrors:
     pieces: np.ndarray
 
     @classmethod
-    def of_run(cls, history: AffinityHistory, weight: np.ndarray) -> "SamplingErrors":
-        """Return the errors of one run's weighted mean.
+    def of_run(cls, history: AffinityHistory) -> "SamplingErrors":
+        """Return the errors of the mean over all probes of one run.
 
         Args:
             history: Blocks of one run.
-            weight: `[num_blocks]`, what a probe in each block weighs, the same within an epoch.
 
         Returns:
-            The errors of `sum(weight * total) / sum(weight * count)`.
+            The errors of `sum(total) / sum(count)`.
         """
         shape = history.total.shape[1:]
-        blocks = _Blocks.of(history, weight)
+        blocks = _Blocks.of(history)
         strata = list(_strata(blocks))
         probes = blocks.size.sum()
         projections = max(1, int(_projections(probes) / max(1, len(strata))))
@@ -82,12 +81,12 @@ class SamplingErrors:
         squares, sure = np.zeros_like(variance), np.zeros_like(variance)
         for stratum in strata:
             noise, number = stratum.low_frequency_noise(projections, drifting)
-            part = noise * (stratum.weight[:, None] ** 2 * stratum.count).sum(axis=0)
+            part = noise * stratum.count.sum(axis=0)
             variance += part
             squares += part**2 / (number + 2)
             sure += number
-        known = (blocks.count.sum(axis=0) >= FEWEST_PROBES) & (sure >= 2)
-        whole = (blocks.weight[:, None] * blocks.count).sum(axis=0)
+        whole = blocks.count.sum(axis=0)
+        known = (whole >= FEWEST_PROBES) & (sure >= 2)
         # Welch's own formula: its correction matters where the variance of every part is this
         # uncertain.
         freedom = np.divide(variance**2, squares, out=sure + 2, where=squares > 0) - 2
@@ -127,33 +126,25 @@ def t_quantile(confidence: float, freedom: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Successive blocks with all pairs in one axis: `total` and `count` are `[blocks, pairs]`."""
+    """Successive blocks with all pairs in one axis: `total` and `count` are `[blocks, pairs]`.
+
+    `size` is the number of probes.
+    """
 
     row: np.ndarray
     total: np.ndarray
     count: np.ndarray
-    weight: np.ndarray
     size: np.ndarray
 
     @classmethod
-    def of(cls, history: AffinityHistory, weight: np.ndarray) -> "_Blocks":
-        pairs = history.total.shape[1] * history.total.shape[2]
-        count = history.count.reshape(len(history.row), pairs).astype("float64")
-        keep = (history.probes > 0) & (weight > 0)
-        total = history.total.reshape(len(history.row), pairs)
-        relative = weight[keep] / weight[keep].max(initial=0.0)
-        # A probe that weighs little adds little to a stratum.
-        size = history.probes[keep] * relative**2
-        return cls(history.row[keep], total[keep], count[keep], relative, size)
+    def of(cls, history: AffinityHistory) -> "_Blocks":
+        made = history.part(history.probes > 0)
+        flat = (len(made.row), made.total.shape[1] * made.total.shape[2])
+        count = made.count.reshape(flat).astype("float64")
+        return cls(made.row, made.total.reshape(flat), count, made.probes.astype("float64"))
 
     def part(self, where: slice) -> "_Blocks":
-        return _Blocks(
-            self.row[where],
-            self.total[where],
-            self.count[where],
-            self.weight[where],
-            self.size[where],
-        )
+        return _Blocks(self.row[where], self.total[where], self.count[where], self.size[where])
 
     def residuals(self) -> np.ndarray:
         """Return the sums without the mean, `[blocks, pairs]`."""
@@ -238,7 +229,7 @@ def _pieces(
     pieces = [np.zeros((0, len(known)))]
     each = max(2, _PIECES // max(1, len(strata)))
     for stratum in strata:
-        residuals = stratum.residuals() * stratum.weight[:, None]
+        residuals = stratum.residuals()
         cuts = np.unique(np.linspace(0, len(residuals), each + 1).astype(int)[:-1])
         parts = np.add.reduceat(residuals, cuts, axis=0)
         if len(parts) > 1:

@@ -28,7 +28,8 @@ def long_frame(measurement: Measurement) -> "pd.DataFrame":
 
     return pd.DataFrame(
         {
-            **_names(measurement.tasks),
+            "source": [task for task in measurement.tasks for _ in measurement.tasks],
+            "target": list(measurement.tasks) * len(measurement.tasks),
             "mean": measurement.mean.ravel(),
             "standard_error": measurement.standard_error.ravel(),
             "count": measurement.count.ravel(),
@@ -59,23 +60,9 @@ def epoch_frame(measurement: Measurement) -> "pd.DataFrame":
     frames = []
     for run, row in np.unique(np.stack([history.run, history.row], axis=1), axis=0):
         part = history.part((history.run == run) & (history.row == row))
-        mean, count = part.mean()
-        errors = SamplingErrors.of_run(part, np.ones(len(part.row)))
-        columns = {
-            "run": int(run),
-            "row": int(row),
-            "epoch": int(part.epoch[0]),
-            **_names(measurement.tasks),
-            "mean": mean.ravel(),
-            "standard_error": errors.standard_error.ravel(),
-            "count": count.ravel(),
-        }
-        frames.append(pd.DataFrame(columns))
+        errors = SamplingErrors.of_run(part)
+        frame = long_frame(Measurement(measurement.tasks, *part.mean(), errors=errors))
+        for place, name in enumerate(("run", "row", "epoch")):
+            frame.insert(place, name, int(getattr(part, name)[0]))
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True)
-
-
-def _names(tasks: tuple[str, ...]) -> dict[str, list[str]]:
-    return {
-        "source": [task for task in tasks for _ in tasks],
-        "target": list(tasks) * len(tasks),
-    }

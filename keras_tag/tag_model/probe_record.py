@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 
-# Names that the present block is saved under. Files of earlier versions have no losses.
-_BLOCK = ("block_total", "block_count", "block_probes", "block_loss_total", "block_loss_count")
+# Names that the present block is saved under.
+_BLOCK = ("block_total", "block_count", "block_probes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,28 +39,14 @@ class Counts:
 
     def empty(self, num_tasks: int) -> "Counts":
         """Return the same step with a block of no probes."""
-        pairs, tasks = (num_tasks, num_tasks), (num_tasks,)
-        block = (
-            np.zeros(pairs, "float64"),
-            np.zeros(pairs, "int64"),
-            0,
-            np.zeros(tasks, "float64"),
-            np.zeros(tasks, "int64"),
-        )
-        return dataclasses.replace(self, block=block)
+        pairs = (num_tasks, num_tasks)
+        return dataclasses.replace(self, block=(np.zeros(pairs), np.zeros(pairs, "int64"), 0))
 
-    def add(self, affinity: np.ndarray, losses: np.ndarray) -> "Counts":
+    def add(self, affinity: np.ndarray) -> "Counts":
         """Return the counts with one probe more; see `ProbeRecord.add`."""
-        total, count, probes, loss_total, loss_count = self.block
+        total, count, probes = self.block
         finite = np.isfinite(affinity)
-        known = np.isfinite(losses) & (losses != 0)
-        block = (
-            total + np.where(finite, affinity, 0),
-            count + finite,
-            probes + 1,
-            loss_total + np.where(known, losses, 0),
-            loss_count + known,
-        )
+        block = (total + np.where(finite, affinity, 0), count + finite, probes + 1)
         return dataclasses.replace(self, block=block)
 
 
@@ -191,7 +177,7 @@ class ProbeRecord(keras.layers.Layer):
         self,
         step: Any,
         steps: int,
-        probe: tuple[np.ndarray, np.ndarray] | None = None,
+        probe: np.ndarray | None = None,
         sources: int = 0,
     ) -> None:
         """Count training steps and their probe, if there was one.
@@ -200,14 +186,14 @@ class ProbeRecord(keras.layers.Layer):
             step: An object that stands for them, for `counted`.
             steps: How many training steps.
             probe: The affinity, `[num_tasks, num_tasks]`, entries that are not finite are not
-                counted; and the losses before it, `[num_tasks]`, 0 where a task has no labels.
+                counted.
             sources: How many tasks the probe took as sources, if not all.
         """
         now = self._counts
         new = dataclasses.replace(now, step=now.step + steps, last_counted=step)
         if probe is not None:
-            source = (now.next_source + sources) % len(probe[0])
-            new = dataclasses.replace(new, next_source=source).add(*probe)
+            source = (now.next_source + sources) % len(probe)
+            new = dataclasses.replace(new, next_source=source).add(probe)
         self._counts = new
 
     def history(self, *, all_parts: bool = True) -> AffinityHistory:
@@ -279,10 +265,7 @@ class ProbeRecord(keras.layers.Layer):
         self._measured_with = _text(store, "measured_with")
         self._parts = _text(store, "parts")
         counts = counts.empty(len(self.tasks))
-        block = tuple(
-            np.asarray(store[name]) if name in store else empty
-            for name, empty in zip(_BLOCK, counts.block, strict=True)
-        )
+        block = tuple(np.asarray(store[name]) for name in _BLOCK)
         self._counts = dataclasses.replace(counts, block=block)
         self._recorder.restore(store)
 

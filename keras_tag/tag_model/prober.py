@@ -176,11 +176,11 @@ class Prober:
         first = None
         if model.sources_per_probe is not None:
             first = tf.constant(self._record.next_source, "int64")
-        affinity, losses, gradient, rate = self._probing(data, query, first)
+        affinity, _, gradient, rate = self._probing(data, query, first)
         self._record.prepare(self.compiled.sharing.tasks)
         local = model.distribute_strategy.experimental_local_results
         self._rate = None if rate is None else float(local(rate)[0].numpy())
-        return tuple(local(of)[0].numpy().astype("float64") for of in (affinity, losses)), gradient
+        return local(affinity)[0].numpy().astype("float64"), gradient
 
     def _probe_function(self, like: Any) -> Callable[..., Any]:
         """Return the probe of `train_step` on all replicas, compiled as Keras compiles a step."""

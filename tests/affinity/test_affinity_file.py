@@ -25,9 +25,8 @@ def measured(seed=0):
         measured(),
         Affinity.combine([measured(1), measured(2)]),
         measured(1).merge(measured(2)),
-        measured().over(half_life=2),
     ],
-    ids=["run", "combined", "merged", "weighted"],
+    ids=["run", "combined", "merged"],
 )
 def test_everything_is_bit_identical_when_loaded(affinity, tmp_path):
     affinity.save(tmp_path / "z.npz")

@@ -30,42 +30,6 @@ def test_a_part_is_what_a_shorter_run_would_have_measured():
     np.testing.assert_array_equal(part.standard_error, alone.standard_error)
 
 
-def test_half_life_halves_the_weight():
-    weight = 0.5 ** ((9 - EPOCH) / 2.5)
-    expected = np.average(PROBES, axis=0, weights=weight)
-    np.testing.assert_allclose(WHOLE.over(half_life=2.5).mean, expected)
-
-
-def test_a_very_long_half_life_is_none():
-    endless = WHOLE.over(half_life=1e9)
-    np.testing.assert_allclose(endless.mean, WHOLE.mean)
-    np.testing.assert_allclose(endless.standard_error, WHOLE.standard_error, rtol=1e-6)
-
-
-def test_a_short_half_life_costs_certainty():
-    probes = np.random.default_rng(2).normal(size=(300, 20, 20))
-    whole = Affinity.from_history([str(i) for i in range(20)], recorded(probes, PER_EPOCH))
-    late = whole.over(half_life=1)
-    # Ten epochs at weights 1, 1/2, 1/4, ... are worth three.
-    ratio = np.mean(late.standard_error**2) / np.mean(whole.standard_error**2)
-    assert np.sqrt(ratio) == pytest.approx(np.sqrt(10 / 3), rel=0.15)
-
-
-def test_weighted_means_are_covered():
-    n = 40
-    probes = np.random.default_rng(1).normal(size=(600, n, n))
-    names = [str(i) for i in range(n)]
-    low, high = Affinity.from_history(names, recorded(probes, 30)).over(half_life=4).interval()
-    assert 0.92 <= np.mean((low <= 0) & (high >= 0)) <= 0.975
-
-
-def test_half_life_and_epochs_go_together():
-    kept = EPOCH < 5
-    weight = 0.5 ** ((4 - EPOCH[kept]) / 1.0)
-    expected = np.average(PROBES[kept], axis=0, weights=weight)
-    np.testing.assert_allclose(WHOLE.over(slice(5), half_life=1.0).mean, expected)
-
-
 def test_the_table_by_epoch():
     frame = WHOLE.to_epoch_frame()
     assert list(frame.columns) == [
@@ -92,8 +56,7 @@ def test_the_long_table_has_what_the_square_has():
     [
         (lambda: WHOLE.over(slice(20, None)), "10 epochs.*leaves none"),
         (lambda: WHOLE.over(3), "to be a slice. Received: epochs=3"),
-        (lambda: WHOLE.over(half_life=0), "positive number of epochs. Received: 0"),
-        (lambda: Affinity.from_array(np.eye(3), TASKS, rows="source").over(), "a history"),
+        (lambda: Affinity.from_array(np.eye(3), TASKS, rows="source").over(slice(3)), "a history"),
         (
             lambda: Affinity.from_array(np.eye(3), TASKS, rows="source").to_epoch_frame(),
             "a history",

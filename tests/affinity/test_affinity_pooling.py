@@ -1,7 +1,5 @@
 """`combine`, `merge` and `subset` of affinities with errors and histories."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import sem
@@ -152,36 +150,3 @@ def test_merging_many_is_the_mean_over_the_probes_of_all():
     ]
     np.testing.assert_allclose(pooled.standard_error, np.sqrt(np.square(errors).sum(axis=0)))
     assert runs[0].merge() is runs[0]
-
-
-def with_losses(seed, losses, epochs):
-    return replace(run(seed, epochs=epochs), losses=losses)
-
-
-def test_losses_are_pooled_like_the_affinities():
-    one, two = with_losses(0, [1.0, 2.0, np.nan], 1), with_losses(1, [3.0, 6.0, 5.0], 3)
-    np.testing.assert_allclose(one.merge(two).losses, [2.5, 5.0, 5.0])
-    np.testing.assert_allclose(Affinity.combine([one, two]).losses, [2.0, 4.0, 5.0])
-    assert run(0).losses is None
-    assert run(0).merge(run(1)).losses is None
-    np.testing.assert_allclose(one.merge(run(1)).losses, one.losses)
-    other = Affinity.from_array(np.eye(2), ["c", "d"], rows="source")
-    np.testing.assert_allclose(one.merge(other).losses, [1.0, 2.0, np.nan, np.nan])
-
-
-def test_losses_are_saved(tmp_path):
-    history = recorded(np.random.default_rng(0).normal(size=(40, 3, 3)), 10)
-    shape = history.total.shape[:2]
-    history = replace(history, loss_total=np.full(shape, 6.0), loss_count=np.full(shape, 2))
-    affinity = Affinity.from_history(TASKS, history)
-    np.testing.assert_array_equal(affinity.losses, [3.0, 3.0, 3.0])
-    affinity.save(tmp_path / "z.npz")
-    loaded = Affinity.load(tmp_path / "z.npz")
-    np.testing.assert_array_equal(loaded.losses, affinity.losses)
-    np.testing.assert_array_equal(loaded.over(slice(1)).losses, [3.0, 3.0, 3.0])
-
-
-@pytest.mark.parametrize("losses", [[1.0, 2.0], [1.0, np.inf, 2.0], ["a", "b", "c"], 1.0])
-def test_losses_of_other_shapes_are_refused(losses):
-    with pytest.raises(ValueError, match="Expected `losses`"):
-        replace(run(0), losses=losses)

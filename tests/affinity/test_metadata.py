@@ -22,7 +22,7 @@ def measured(seed=0, **settings):
 
 def test_parts_keep_it():
     affinity = measured(3)
-    for part in (affinity.subset(["b"]), affinity.over(slice(2)), affinity.over(half_life=2)):
+    for part in (affinity.subset(["b"]), affinity.over(slice(2))):
         assert part.metadata == affinity.metadata
 
 
