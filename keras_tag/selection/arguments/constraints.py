@@ -78,16 +78,6 @@ class Constraints:
                     blocks[task] = joined
         return blocks
 
-    def allowed(self, groups: np.ndarray) -> np.ndarray:
-        """Return which of these groups (`[num_groups]` int64 bit masks) are allowed."""
-        sizes = np.bitwise_count(groups)
-        mask: np.ndarray = (sizes >= self.min_size) & (sizes <= self.max_size)
-        for a, b in self.must_link:
-            mask &= (groups >> a & 1) == (groups >> b & 1)
-        for a, b in self.cannot_link:
-            mask &= (groups >> a & groups >> b & 1) == 0
-        return mask
-
     def allows(self, group: int) -> bool:
         """Return whether one group (a bit mask of any length) is allowed."""
         return (
@@ -168,9 +158,14 @@ def check_sizes(min_size: Any, max_size: Any) -> None:
     Raises:
         ValueError: Anything else; None is allowed for `max_size` only.
     """
-    _check_size("min_size", min_size)
-    if max_size is not None:
-        _check_size("max_size", max_size)
+    for name, value in (("min_size", min_size), ("max_size", max_size)):
+        if value is None and name == "max_size":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(
+                f"Expected `{name}` to be a number of tasks, an integer of at least 1. Received: "
+                f"{name}={value!r}."
+            )
 
 
 def as_pairs(name: str, pairs: Any) -> tuple[Any, ...]:
@@ -182,14 +177,6 @@ def as_pairs(name: str, pairs: Any) -> tuple[Any, ...]:
     if isinstance(pairs, str) or not isinstance(pairs, Iterable):
         raise ValueError(f"Expected `{name}` to be a sequence of pairs. Received: {pairs!r}.")
     return tuple(pairs)
-
-
-def _check_size(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(
-            f"Expected `{name}` to be a number of tasks, an integer of at least 1. Received: "
-            f"{name}={value!r}."
-        )
 
 
 def _pairs(name: str, pairs: Any, tasks: Sequence[str]) -> tuple[tuple[int, int], ...]:
