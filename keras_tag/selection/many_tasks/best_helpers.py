@@ -4,7 +4,7 @@ Of all groups of a size that serve a set T the best one takes the helpers that t
 most from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -26,22 +26,11 @@ class BestGroups:
     def __init__(self, score: GroupScore, costs: Mapping[int, int], overlap: bool) -> None:
         self._score, self._costs, self._overlap = score, costs, overlap
         self._num_tasks = len(score.tasks)
-        self._exact_values: dict[tuple[int, int], Fraction] = {}
 
     def column(self, served: int, group: int) -> Column:
         """Return the network that trains `group` and serves `served`."""
         value = self._score.network(group, served)
         return Column(served, group, value, self._costs[group.bit_count()])
-
-    def exact(self, column: Column) -> Fraction:
-        """Return the sum of the served members' exact scores."""
-        key = (column.served, column.group)
-        if key not in self._exact_values:
-            self._exact_values[key] = sum(
-                (self._score.member(column.group, task) for task in bits(column.served)),
-                Fraction(0),
-            )
-        return self._exact_values[key]
 
     def of_all_sizes(self, served: int) -> list[Column]:
         """Return the best network for a served set at every cost that occurs."""
@@ -81,24 +70,3 @@ class BestGroups:
             exact = {t: sum((terms[t][j] for j in tasks), Fraction(0)) for t in close}
             close.sort(key=lambda task: (-exact[task], task))
         return served | mask_of(sure + close[: places - len(sure)])
-
-    def best_of_each(self, columns: Iterable[Column], linked: bool) -> list[Column]:
-        """Return the best of the columns that serve the same at the same cost, ties as documented.
-
-        Args:
-            columns: The columns.
-            linked: Whether links restrict the helpers; if not, of equally good helpers the first by
-                name are taken.
-        """
-        best: dict[tuple[int, int], Column] = {}
-        for column in columns:
-            if not linked and column.group.bit_count() > 1:
-                group = self.group(column.served, column.group.bit_count())
-                column = self.column(column.served, group)
-            key = (column.served, column.cost)
-            if key not in best or self._preference(column) < self._preference(best[key]):
-                best[key] = column
-        return list(best.values())
-
-    def _preference(self, column: Column) -> tuple[Fraction, int, int]:
-        return -self.exact(column), column.group.bit_count(), column.group

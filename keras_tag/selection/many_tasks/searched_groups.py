@@ -16,7 +16,7 @@ from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.best_helpers import BestGroups
 from keras_tag.selection.many_tasks.group_search import GroupSearch
 from keras_tag.selection.scores.closed_form import GroupScore
-from keras_tag.selection.solver.columns import Column, Duals, Listing
+from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
 from keras_tag.selection.task_masks import bits, mask_of
 
 if TYPE_CHECKING:
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 
 # Kicks of a search for good partitions: a tenth of a second for 60 tasks, a second for 200.
 _KICKS = 100
-# Steps towards what the first nodes of a search prove.
-_BISECTIONS = 8
 # Ascents between two looks at the clock.
 _ASCENTS = 50
-# With fewer tasks column generation starts well enough, and compiling that search would take
-# longer than it saves.
-_FEWEST_SEEDED = 30
 # Excesses up to here count as none while columns are generated.
 _TOLERANCE = 1e-9
 # Nodes of the first look at some sizes; the nodes of a further one, times the entries of a matrix.
@@ -40,7 +35,7 @@ _LOOKS = 5
 _STEP_EFFORT = 3_000_000
 
 
-class ServedSets:
+class ServedSets(ColumnSource):
     """A `ColumnSource` for any number of tasks.
 
     Args:
@@ -49,29 +44,25 @@ class ServedSets:
         costs: Size -> cost in whole units; sizes that are missing can't be bought.
     """
 
+    most_listed = 1_000
+
     def __init__(
         self, score: GroupScore, constraints: Constraints, costs: Mapping[int, int]
     ) -> None:
-        self._score, self._constraints = score, constraints
-        self.num_tasks = len(score.tasks)
         sizes = range(constraints.min_size, constraints.max_size + 1)
         self._costs = {size: costs[size] for size in sizes if size in costs}
+        super().__init__(len(score.tasks), self._costs.values())
+        self._score, self._constraints = score, constraints
         self._sizes = list(self._costs)
         self._groups = BestGroups(score, self._costs, constraints.overlap)
-        self.least_cost = min(self._costs.values(), default=1)
-        self.most_cost = max(self._costs.values(), default=1)
         self._linked = bool(constraints.cannot_link or constraints.must_link)
         # So many nodes take some tenths of a second.
         self._step = max(50, _STEP_EFFORT // self.num_tasks**2)
         self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
 
-    most_listed = 1_000
-
-    def seeds(
-        self, budget: int, thorough: bool = False, deadline: float = math.inf
-    ) -> list[Column]:
+    def seeds(self, budget: int, deadline: float = math.inf) -> list[Column]:
         """Return the networks of good partitions, and of the best one each with one flip."""
-        if self._linked or (self.num_tasks < _FEWEST_SEEDED and not thorough):
+        if self._linked:
             return []
         from keras_tag.selection.many_tasks.partition import good_partitions
 
@@ -143,39 +134,8 @@ class ServedSets:
         complete = not any(search.open for search in searches)
         if not complete:
             columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
-        listed = self._groups.best_of_each(columns if complete else columns[:limit], self._linked)
+        listed = self._best_of_each(columns if complete else columns[:limit])
         return Listing(listed, complete, best, bound)
-
-    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
-        """Return an excess that no network exceeds, `known` at most.
-
-        To prove that nothing is far above the optimum takes far less time than to prove that
-        nothing is above it. So the bound is lowered for as long as there is time.
-        """
-        lowest = max([0.0, *(self._excess(column, duals) for column in self._lone())])
-        floor = lowest
-        # What the first nodes prove takes next to no time. (With one size to a search they have
-        # said it already.)
-        for _ in range(_BISECTIONS if len(self._runs()) <= 3 else 0):
-            middle = (floor + known) / 2
-            searches = self._searches(duals, middle)
-            if any(search.go_on(1) or search.open for search in searches):
-                floor = middle
-            else:
-                known = middle
-        floor = lowest
-        while known - floor > 1e-3 * known and monotonic() < deadline:
-            middle = floor + (known - floor) * 0.7
-            for search in self._searches(duals, middle):
-                found: list[Column] = []
-                while search.open and not found and monotonic() < deadline:
-                    found = search.go_on(self._step)
-                if found or search.open:
-                    floor = max([floor, *(self._excess(column, duals) for column in found)])
-                    break
-            else:
-                known = middle
-        return known
 
     def most_value(self) -> float:
         """Return the sum of what every task scores in the group that is best for itself."""
@@ -201,13 +161,23 @@ class ServedSets:
         )
         return [self._groups.column(served, group) for served, group in groups]
 
-    def exact(self, column: Column) -> Fraction:
-        """Return the sum of the served members' exact scores."""
-        return self._groups.exact(column)
-
     def member_score(self, column: Column, task: int) -> Fraction:
         """Return one served task's exact score."""
         return self._score.member(column.group, task)
+
+    def _best_of_each(self, columns: list[Column]) -> list[Column]:
+        """Return the best of the columns that serve the same at the same cost."""
+        best: dict[tuple[int, int], Column] = {}
+        for column in columns:
+            size = column.group.bit_count()
+            if not self._linked and size > 1:
+                # Of equally good helpers the first by name.
+                group = self._groups.group(column.served, size)
+                column = self._groups.column(column.served, group)
+            key = (column.served, column.cost)
+            if key not in best or self.preference(column) < self.preference(best[key]):
+                best[key] = column
+        return list(best.values())
 
     def _lone(self) -> list[Column]:
         if 1 not in self._sizes:

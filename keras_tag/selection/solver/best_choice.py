@@ -66,51 +66,26 @@ class Cover:
         model = _Model(self, deadline)
         return None if model.minimise(model.total(self.costs)) is None else model.chosen
 
-    def good(
-        self,
-        losses: Sequence[Fraction],
-        unspent: Fraction,
-        deadline: float = math.inf,
-        hint: Sequence[int] = (),
-    ) -> list[int] | None:
-        """Return the choice of the least sum of losses, up to their last few bits.
-
-        Args:
-            losses: What each column adds to the sum that is minimised.
-            unspent: What every unit of the budget that is not spent adds.
-            deadline: In `time.monotonic` seconds.
-            hint: A choice to start from.
-
-        Returns:
-            The chosen columns, ascending, or None if no choice serves every task.
-
-        Raises:
-            OutOfTime: The deadline came first.
-        """
-        (*weights, weight), _ = _leading([*losses, unspent], self._most_unspent)
-        model = _Model(self, deadline, hint)
-        least = model.minimise(model.total(weights, weight))
-        return None if least is None else model.chosen
-
     def best(
         self,
         losses: Sequence[Fraction],
         unspent: Fraction,
-        sizes: Sequence[int],
         deadline: float = math.inf,
         hint: Sequence[int] = (),
+        sizes: Sequence[int] | None = None,
     ) -> list[int] | None:
-        """Return the choice of the least sum of losses, ties as at the top of this file.
+        """Return the choice of the least sum of losses.
 
         Args:
             losses: What each column adds to the sum that is minimised.
             unspent: What every unit of the budget that is not spent adds.
-            sizes: How many tasks each column trains.
             deadline: In `time.monotonic` seconds.
             hint: A choice to start from.
+            sizes: How many tasks each column trains, to break ties as at the top of this file.
+                None: any choice will do that is the best one up to the last few bits.
 
         Returns:
-            See `good`.
+            The chosen columns, ascending, or None if no choice serves every task.
 
         Raises:
             OutOfTime: The deadline came first.
@@ -119,8 +94,8 @@ class Cover:
         model = _Model(self, deadline, hint)
         total = model.total(weights, weight)
         least = model.minimise(total)
-        if least is None:
-            return None
+        if least is None or sizes is None:
+            return None if least is None else model.chosen
         # The bits left out hide less than one for every network and unit of the budget.
         hidden = self.num_tasks + self.budget if digits else 0
         second = model.minimise(total, other=True)

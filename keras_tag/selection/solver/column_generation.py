@@ -65,7 +65,7 @@ def solve(
     cover = source.first_cover(budget, deadline)
     master.add(cover)
     master.add(known)
-    master.add(source.seeds(budget, deadline=clock.at(0.25)))
+    master.add(source.seeds(budget, clock.at(0.25)))
     proof = _Proof(master, source, budget, clock, cover)
     solution = proof.finish()
     solution.seen = master.columns
@@ -134,7 +134,6 @@ class _Proof:
         if source.least_cost > 0:
             self.most_networks = min(source.num_tasks, budget // source.least_cost)
         self.rounds = 0
-        self.seeded = False
         self.incumbent: list[Column] = []
         self.value = Fraction(0)
         self._keep_best(incumbent)
@@ -169,10 +168,6 @@ class _Proof:
         if whole is not None:
             self._keep_best(whole)
             return
-        if not self.seeded and monotonic() < self.clock.at(0.5):
-            # A wide gap lets in columns by the thousand: start from a good partition.
-            self.seeded = True
-            self.master.add(self.source.seeds(self.budget, True, self.clock.at(0.5)))
         self._improve(prices, self.master.columns, self.clock.at(0.75), exactly=False)
 
     def _list(self, prices: _Prices, tolerance: float) -> Listing:
@@ -189,7 +184,6 @@ class _Proof:
             if listing.complete or listing.best > tolerance or tied or monotonic() > deadline:
                 return listing
             before = self.value
-            self.master.add(self.source.seeds(self.budget, True, self.clock.at(0.5)))
             columns = list(dict.fromkeys([*listing.columns, *self.master.columns]))
             self._improve(prices, columns, deadline, exactly=False)
             if self.value == before:
@@ -207,12 +201,7 @@ class _Proof:
             columns = [column for column in columns if losses[column] <= gap]
         else:
             most_excess = max(Fraction(0), Fraction(listing.bound)) + rounding
-            if monotonic() < self.clock.at(0.75):
-                self.master.add(self.source.seeds(self.budget, True, self.clock.at(0.75)))
             columns = [*columns, *self.master.columns]
-            if self.clock.deadline < math.inf:
-                ceiling = self.source.ceiling(prices.duals, listing.bound, self.clock.at(0.9))
-                most_excess = max(Fraction(0), Fraction(ceiling)) + rounding
         kept = list(dict.fromkeys([*columns, *self.incumbent]))
         proven = self._improve(prices, kept, self.clock.deadline)
         bound = prices.total + self.most_networks * most_excess
@@ -270,12 +259,9 @@ class _Proof:
         ]
         position = {column: index for index, column in enumerate(columns)}
         hint = [position[column] for column in self.incumbent if column in position]
+        sizes = [column.group.bit_count() for column in columns] if exactly else None
         try:
-            if exactly:
-                sizes = [column.group.bit_count() for column in columns]
-                chosen, proven = cover.best(losses, unit, sizes, deadline, hint), True
-            else:
-                chosen, proven = cover.good(losses, unit, deadline, hint), False
+            chosen, proven = cover.best(losses, unit, deadline, hint, sizes), exactly
         except OutOfTime as error:
             chosen, proven = error.best, False
         if chosen is not None:
@@ -290,6 +276,3 @@ class _Proof:
 def _by_name(column: Column) -> tuple[list[int], list[int], int, int]:
     """Order columns as a dictionary orders the names of their groups."""
     return bits(column.group), bits(column.served), column.cost, column.row
-
-
-__all__ = ["OutOfTime", "Solution", "solve"]

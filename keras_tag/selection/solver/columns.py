@@ -1,11 +1,14 @@
 """Columns, each a network with the tasks that it serves and the group that it trains."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
+
+from keras_tag.selection.task_masks import bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +62,38 @@ class Listing:
     bound: float
 
 
-class ColumnSource(Protocol):
-    """All networks that the score and the constraints allow, listed or not."""
+class ColumnSource(ABC):
+    """All networks that the score and the constraints allow, listed or searched for.
 
-    num_tasks: int
-    least_cost: int
-    most_cost: int
-    # More columns than this within a threshold are not listed: only ties come in such numbers.
+    Args:
+        num_tasks: The number of tasks.
+        costs: The costs that occur, in whole units.
+
+    Attributes:
+        most_listed: More columns than this within a threshold are not listed: only ties come in
+            such numbers.
+    """
+
     most_listed: int
 
+    def __init__(self, num_tasks: int, costs: Collection[int]) -> None:
+        self.num_tasks = num_tasks
+        self.least_cost, self.most_cost = min(costs, default=1), max(costs, default=1)
+        self._exact: dict[Column, Fraction] = {}
+
+    @abstractmethod
+    def first_cover(self, budget: int, deadline: float) -> list[Column]:
+        """Return some solution within the budget; raise `Uncoverable` if there is none."""
+
+    def seeds(self, budget: int, deadline: float = math.inf) -> list[Column]:
+        """Return further columns to start with; none where all groups are listed."""
+        return []
+
+    @abstractmethod
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Return columns of positive excess, if they are easily found; none is no proof."""
 
+    @abstractmethod
     def within(
         self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
     ) -> Listing:
@@ -82,22 +105,21 @@ class ColumnSource(Protocol):
         equally good ones only the one with the smallest group.
         """
 
-    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
-        """Return an excess that no column exceeds, given that none exceeds `known`."""
-
+    @abstractmethod
     def most_value(self) -> float:
         """Return a sum of scores that no solution exceeds, at no effort."""
 
-    def seeds(
-        self, budget: int, thorough: bool = False, deadline: float = math.inf
-    ) -> list[Column]:
-        """Return columns to start with."""
-
-    def first_cover(self, budget: int, deadline: float) -> list[Column]:
-        """Return some solution within the budget; raise ValueError if there is none."""
+    @abstractmethod
+    def member_score(self, column: Column, task: int) -> Fraction:
+        """Return one served task's part of the value, exactly, in normalised units."""
 
     def exact(self, column: Column) -> Fraction:
         """Return the column's value without any rounding, in normalised units."""
+        if column not in self._exact:
+            members = (self.member_score(column, task) for task in bits(column.served))
+            self._exact[column] = sum(members, Fraction(0))
+        return self._exact[column]
 
-    def member_score(self, column: Column, task: int) -> Fraction:
-        """Return one served task's part of the value."""
+    def preference(self, column: Column) -> tuple[Fraction, int, int, int]:
+        """Return what is smallest for the best of the columns that serve the same at one cost."""
+        return -self.exact(column), column.group.bit_count(), column.group, column.row

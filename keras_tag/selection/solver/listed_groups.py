@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from keras_tag.selection.solver.best_choice import Cover
-from keras_tag.selection.solver.columns import Column, Duals, Listing
+from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
 from keras_tag.selection.task_masks import bits, mask_of
 
 # How many columns one round of pricing hands to the linear programme.
@@ -20,7 +20,7 @@ _COLUMNS_PER_ROUND = 60
 _TOLERANCE = 1e-9
 
 
-class GroupTable:
+class GroupTable(ColumnSource):
     """A `ColumnSource` over listed groups.
 
     Args:
@@ -30,7 +30,13 @@ class GroupTable:
         costs: `[num_groups]`, whole units of the budget.
         exact_score: (row of the table, task) -> the score without rounding.
         overlap: Whether a group may train tasks that another network serves.
+
+    Attributes:
+        groups: As given.
+        costs: As given.
     """
+
+    most_listed = 3_000
 
     def __init__(
         self,
@@ -40,13 +46,11 @@ class GroupTable:
         exact_score: Callable[[int, int], Fraction],
         overlap: bool = True,
     ) -> None:
-        self.num_tasks = scores.shape[1]
-        self.least_cost = min(costs, default=1)
-        self.most_cost = max(costs, default=1)
-        self._groups = [int(group) for group in groups]
-        self._costs = [int(cost) for cost in costs]
-        self._cost_array = np.array(self._costs, dtype=np.float64)
-        masks = np.array(self._groups, dtype=object if self.num_tasks > 62 else np.int64)
+        super().__init__(scores.shape[1], costs)
+        self.groups = [int(group) for group in groups]
+        self.costs = [int(cost) for cost in costs]
+        self._cost_array = np.array(self.costs, dtype=np.float64)
+        masks = np.array(self.groups, dtype=object if self.num_tasks > 62 else np.int64)
         shifted = masks[:, None] >> np.arange(self.num_tasks)[None, :].astype(masks.dtype)
         self._trained = (shifted & 1).astype(bool).reshape(scores.shape)
         self._member = self._trained & ~np.isnan(scores)
@@ -57,21 +61,8 @@ class GroupTable:
         self._scores = np.where(self._member, scores, 0.0)
         self._servable = [mask_of(np.flatnonzero(row).tolist()) for row in self._member]
         self._exact_score = exact_score
-        self._exact_values: dict[tuple[int, int], Fraction] = {}
         self._overlap = overlap
         self._scale = float(np.abs(self._scores).max(initial=0.0))
-
-    most_listed = 3_000
-
-    @property
-    def groups(self) -> list[int]:
-        """Every group as a bit mask over the tasks."""
-        return self._groups
-
-    @property
-    def costs(self) -> list[int]:
-        """The cost of every group, in whole units of the budget."""
-        return self._costs
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Return the best column of each of the best groups."""
@@ -103,38 +94,28 @@ class GroupTable:
         count = 0
         for row in order[excess[order] >= threshold].tolist():
             for served in self._served_sets(row, duals, threshold):
-                rows.setdefault((served, self._costs[row]), []).append(row)
+                rows.setdefault((served, self.costs[row]), []).append(row)
                 count += 1
                 if len(rows) > limit or count > 10 * limit:
                     return Listing(self._best_of_each(rows), False, bound, bound)
         return Listing(self._best_of_each(rows), True, bound, bound)
 
-    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
-        """Return `known`: all groups have been looked at."""
-        return known
-
     def most_value(self) -> float:
         """Return the sum of what every task scores in the group that is best for itself."""
         return float(np.where(self._member, self._scores, -np.inf).max(axis=0).sum())
-
-    def seeds(
-        self, budget: int, thorough: bool = False, deadline: float = math.inf
-    ) -> list[Column]:
-        """Return none: looking at every group is quick."""
-        return []
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """Return one network for all tasks if allowed, else the cheapest cover, by CP-SAT."""
         everything = (1 << self.num_tasks) - 1
         for row, group in enumerate(self._servable):
-            if group == everything and self._costs[row] <= budget:
+            if group == everything and self.costs[row] <= budget:
                 return [self._column(row, everything)]
         chosen = self._cheapest(budget, deadline)
         if chosen is None:
             anything = self._cheapest(self.num_tasks * self.most_cost, deadline)
             if anything is None:
                 raise Uncoverable(self._never_covered(), None)
-            raise Uncoverable([], sum(self._costs[row] for row in anything))
+            raise Uncoverable([], sum(self.costs[row] for row in anything))
         columns, open_tasks = [], everything
         for row in chosen:
             served = self._servable[row] & open_tasks
@@ -145,17 +126,8 @@ class GroupTable:
 
     def _cheapest(self, budget: int, deadline: float) -> list[int] | None:
         exactly = not self._overlap
-        cover = Cover(self.num_tasks, self._servable, self._costs, budget, exactly)
+        cover = Cover(self.num_tasks, self._servable, self.costs, budget, exactly)
         return cover.cheapest(deadline)
-
-    def exact(self, column: Column) -> Fraction:
-        """Return the sum of the served members' exact scores."""
-        key = (column.row, column.served)
-        if key not in self._exact_values:
-            self._exact_values[key] = sum(
-                (self._exact_score(column.row, task) for task in bits(column.served)), Fraction(0)
-            )
-        return self._exact_values[key]
 
     def member_score(self, column: Column, task: int) -> Fraction:
         """Return one served task's exact score."""
@@ -179,7 +151,7 @@ class GroupTable:
 
     def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
         gains = self._gains(row, duals)
-        excess = -duals.budget * self._costs[row]
+        excess = -duals.budget * self.costs[row]
         if not self._overlap:
             yield self._servable[row]
             return
@@ -205,15 +177,12 @@ class GroupTable:
             values = self._scores[np.array(candidates)][:, tasks].sum(axis=1)
             near = values >= values.max() - 1e-12 * self.num_tasks * self._scale
             close = [self._column(candidates[i], served) for i in np.flatnonzero(near).tolist()]
-            columns.append(min(close, key=self._preference) if len(close) > 1 else close[0])
+            columns.append(min(close, key=self.preference) if len(close) > 1 else close[0])
         return columns
-
-    def _preference(self, column: Column) -> tuple[Fraction, int, int, int]:
-        return -self.exact(column), column.group.bit_count(), column.group, column.row
 
     def _column(self, row: int, served: int) -> Column:
         value = float(self._scores[row, bits(served)].sum())
-        return Column(served, self._groups[row], value, self._costs[row], row)
+        return Column(served, self.groups[row], value, self.costs[row], row)
 
     def _never_covered(self) -> list[int]:
         return [task for task in range(self.num_tasks) if not self._member[:, task].any()]
