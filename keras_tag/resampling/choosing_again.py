@@ -13,7 +13,6 @@ This module knows arrays only. It never imports TensorFlow.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
@@ -141,15 +140,6 @@ class Stability:
             other = next(s for g, s in self.best if g is self.runner_up)
             groups = " | ".join(", ".join(group) for group in self.runner_up.groups)
             lines.append(f"  runner-up, best in {other:.0%}: {groups}")
-        unsure = [
-            (abs(self.together[i, j] - 0.5), self.tasks[i], self.tasks[j], self.together[i, j])
-            for i in range(len(self.tasks))
-            for j in range(i)
-            if 0 < self.together[i, j] < 1
-        ]
-        if unsure:
-            named = [f"{a} + {b} ({share:.0%})" for _, a, b, share in sorted(unsure)[:3]]
-            lines.append(f"  least sure to be together or apart: {'; '.join(named)}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -203,15 +193,13 @@ def stability(
     regret, found = np.full(replicates, np.inf), Counter[Networks]()
     together, as_chosen = np.zeros(mean.shape), 0
     rounding = 1e-9 * max(1e-300, abs(grouping.objective))
-    scored = [judge.scores(draw) for draw in draws]
-    told_by = [scores for scores in scored if scores is not None]
+    scored = {k: scores for k, draw in enumerate(draws) if (scores := judge.scores(draw))}
     if judge.listed:
-        best_ones = judge.choose(told_by)
+        best_ones = judge.choose(list(scored.values()))
     else:
-        known = [draw for draw, scores in zip(draws, scored, strict=True) if scores is not None]
-        best_ones = _select(tasks, known, told_by, budget, replace(asked, risk=0.0))
-    places = [replicate for replicate, scores in enumerate(scored) if scores is not None]
-    for replicate, scores, (best, value) in zip(places, told_by, best_ones, strict=True):
+        asked = replace(asked, risk=0.0)
+        best_ones = (_select(tasks, draws[k], scored[k], budget, asked) for k in scored)
+    for (replicate, scores), (best, value) in zip(scored.items(), best_ones, strict=True):
         lost = value - scores.value(chosen)
         regret[replicate] = lost if lost > rounding else 0.0
         if lost > rounding and judge.listed:
@@ -242,18 +230,13 @@ def stability(
 
 
 def _select(
-    tasks: tuple[str, ...],
-    draws: list[np.ndarray],
-    scored: list[FloatScore],
-    budget: float,
-    choice: Choice,
-) -> Iterator[tuple[Networks, float]]:
-    """Yield the best networks by every draw, and their value, where groups can't be listed."""
-    for draw, scores in zip(draws, scored, strict=True):
-        affinity = Affinity(tasks, draw, np.where(np.isnan(draw), 0, 1))
-        problem, _ = build_problem(affinity, choice)
-        networks = networks_of(solve_problem(problem, tasks, budget)[0], tasks)
-        yield networks, scores.value(networks)
+    tasks: tuple[str, ...], draw: np.ndarray, scores: FloatScore, budget: float, choice: Choice
+) -> tuple[Networks, float]:
+    """Return the best networks by a draw, and their value, where groups can't be listed."""
+    affinity = Affinity.from_array(draw, tasks, rows="source")
+    problem, _ = build_problem(affinity, choice)
+    networks = networks_of(solve_problem(problem, tasks, budget)[0], tasks)
+    return networks, scores.value(networks)
 
 
 def _key(grouping: Grouping) -> Networks:
