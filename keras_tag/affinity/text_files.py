@@ -4,15 +4,17 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_tag.affinity.affinity import Affinity
 from keras_tag.affinity.checks import Rows
+from keras_tag.task_names import is_task_name
 
 # The columns of `Affinity.to_long_frame().to_csv()`, which name sources and targets.
 _LONG = ("source", "target", "mean")
 _NOTHING = {"", "nan", "na", "null", "none", "-"}
+# Row -> column -> what the file has there.
+_Table = dict[str, dict[str, Any]]
 
 
 def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Affinity:
@@ -36,54 +38,55 @@ def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Aff
         OSError: The file can't be read.
         ValueError: It is not of that form, or `rows` is missing or not wanted.
     """
-    end = os.path.splitext(os.fspath(path))[1].lower()
+    name = os.fspath(path)
+    end = os.path.splitext(name)[1].lower()
     if end == ".npz":
-        _check_rows(path, rows, needed=False)
+        _check_rows(name, rows, needed=False)
         return Affinity.load(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Expected {os.fspath(path)!r} to be a text file in UTF-8. Received: {error}."
+            f"Expected {name!r} to be a text file in UTF-8. Received: {error}."
         ) from error
-    if end == ".json":
-        return _from_json(path, text, rows)
-    return _from_table(path, text, rows)
+    table, of_pairs = (_from_json(name, text), False) if end == ".json" else _from_lines(name, text)
+    known = _check_rows(name, rows, needed=not of_pairs)
+    numbers = {
+        row: {column: _number(name, row, column, cell) for column, cell in cells.items()}
+        for row, cells in table.items()
+    }
+    return Affinity.from_dict(numbers, rows=known)
 
 
-def _from_json(path: str | os.PathLike[str], text: str, rows: Rows | None) -> Affinity:
+def _from_json(name: str, text: str) -> _Table:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not JSON: {error}.") from error
-    if isinstance(content, Mapping) and set(content) == {"tasks", "matrix"}:
-        known = _check_rows(path, rows)
-        matrix = content["matrix"]
-        if not isinstance(matrix, Sequence) or not all(isinstance(row, list) for row in matrix):
-            raise ValueError(f"Expected `matrix` of {os.fspath(path)!r} to be a list of lists.")
-        numbers = [
-            [_number(path, f"row {r}", cell) for cell in row] for r, row in enumerate(matrix)
-        ]
-        return Affinity.from_array(numbers, content["tasks"], rows=known)
-    if not isinstance(content, Mapping) or not all(
-        isinstance(v, Mapping) for v in content.values()
-    ):
+        raise ValueError(f"{name!r} is not JSON: {error}.") from error
+    if isinstance(content, dict) and set(content) == {"tasks", "matrix"}:
+        tasks, matrix = content["tasks"], content["matrix"]
+        lists = [tasks, matrix, *(matrix if isinstance(matrix, list) else [])]
+        if not all(isinstance(part, list) and len(part) == len(tasks) for part in lists):
+            raise ValueError(
+                f"Expected `matrix` of {name!r} to be square: a list of numbers for each task, "
+                "with a number for each task."
+            )
+        _check_names(name, tasks, "tasks")
+        content = {
+            task: dict(zip(tasks, row, strict=True))
+            for task, row in zip(tasks, matrix, strict=True)
+        }
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise ValueError(
-            f"Expected {os.fspath(path)!r} to hold {{row: {{column: number}}}} or "
+            f"Expected {name!r} to hold {{row: {{column: number}}}} or "
             f'{{"tasks": [names], "matrix": [[numbers]]}}. Received: {text[:60]!r}...'
         )
-    known = _check_rows(path, rows)
-    return Affinity.from_dict(
-        {
-            row: {column: _number(path, f"row {row!r}", cell) for column, cell in cells.items()}
-            for row, cells in content.items()
-        },
-        rows=known,
-    )
+    return content
 
 
-def _from_table(path: str | os.PathLike[str], text: str, rows: Rows | None) -> Affinity:
+def _from_lines(name: str, text: str) -> tuple[_Table, bool]:
+    """Return a table, and whether the file has a line for each pair."""
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     lines = [
@@ -93,90 +96,78 @@ def _from_table(path: str | os.PathLike[str], text: str, rows: Rows | None) -> A
     ]
     if len(lines) < 2:
         raise ValueError(
-            f"Expected {os.fspath(path)!r} to hold a line of task names and a line for each task. "
+            f"Expected {name!r} to hold a line of task names and a line for each task. "
             f"Received: {len(lines)} lines."
         )
-    header = lines[0][1]
-    for number, cells in lines[1:]:
+    header = lines.pop(0)[1]
+    for number, cells in lines:
         if len(cells) != len(header):
             raise ValueError(
-                f"Expected {len(header)} cells in line {number} of {os.fspath(path)!r}, as in its "
-                f"first line. Received: {len(cells)}."
+                f"Expected {len(header)} cells in line {number} of {name!r}, as in its first line. "
+                f"Received: {len(cells)}."
             )
     if separator == ";":  # Where a comma is the decimal point, semicolons separate the cells.
         lines = [(n, [cells[0], *(c.replace(",", ".") for c in cells[1:])]) for n, cells in lines]
     if set(_LONG) <= set(header):
-        _check_rows(path, rows, needed=False)
-        return _from_pairs(path, header, lines[1:])
-    _check_names(path, header[1:], "columns")
-    _check_names(path, [cells[0] for _, cells in lines[1:]], "rows")
-    table = {
-        cells[0]: {
-            column: _number(path, f"line {number}, column {column!r}", cell)
-            for column, cell in zip(header[1:], cells[1:], strict=True)
-        }
-        for number, cells in lines[1:]
-    }
+        return _from_pairs(name, header, lines), True
+    columns, rows = header[1:], [cells[0] for _, cells in lines]
+    _check_names(name, columns, "columns")
+    _check_names(name, rows, "rows")
     # A mapping may leave out columns. A table with a row but no column of a task is incomplete.
-    if set(table) != set(header[1:]):
+    if set(rows) != set(columns):
         raise ValueError(
-            f"Expected rows and columns of {os.fspath(path)!r} to be of the same tasks. Received: "
-            f"rows {sorted(table)}, columns {sorted(header[1:])}. The first line names the "
-            "columns, the first cell of every other line its row."
+            f"Expected rows and columns of {name!r} to be of the same tasks. Received: rows "
+            f"{sorted(rows)}, columns {sorted(columns)}. The first line names the columns, the "
+            "first cell of every other line its row."
         )
-    return Affinity.from_dict(table, rows=_check_rows(path, rows))
+    return {c[0]: dict(zip(columns, c[1:], strict=True)) for _, c in lines}, False
 
 
-def _from_pairs(
-    path: str | os.PathLike[str], header: list[str], lines: list[tuple[int, list[str]]]
-) -> Affinity:
-    source, target, mean = (header.index(name) for name in _LONG)
-    table: dict[str, dict[str, float]] = {}
+def _from_pairs(name: str, header: list[str], lines: list[tuple[int, list[str]]]) -> _Table:
+    table: _Table = {}
     for number, cells in lines:
-        for task in (cells[source], cells[target]):
+        source, target, mean = (cells[header.index(column)] for column in _LONG)
+        for task in (source, target):
             table.setdefault(task, {})
-        if cells[target] in table[cells[source]]:
+        if target in table[source]:
             raise ValueError(
-                f"Expected a pair once in {os.fspath(path)!r}. Received a second time in line "
-                f"{number}: {cells[source]!r}, {cells[target]!r}."
+                f"Expected a pair once in {name!r}. Received a second time in line {number}: "
+                f"{source!r}, {target!r}."
             )
-        table[cells[source]][cells[target]] = _number(path, f"line {number}", cells[mean])
-    return Affinity.from_dict(table, rows="source")
+        table[source][target] = mean
+    return table
 
 
-def _number(path: str | os.PathLike[str], where: str, cell: Any) -> float:
+def _number(name: str, row: str, column: str, cell: Any) -> float:
     if cell is None or (isinstance(cell, str) and cell.lower() in _NOTHING):
         return math.nan
     try:
         if isinstance(cell, bool):
             raise TypeError
         return float(cell)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"Expected numbers, or empty cells for pairs that were not measured, in "
-            f"{os.fspath(path)!r}. Received in {where}: {cell!r}."
+            f"Expected numbers, or empty cells for pairs that were not measured, in {name!r}. "
+            f"Received in row {row!r}, column {column!r}: {cell!r}."
         ) from error
 
 
-def _check_names(path: str | os.PathLike[str], names: list[str], what: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated or "" in names:
+def _check_names(name: str, names: list[Any], what: str) -> None:
+    if not all(map(is_task_name, names)) or len(set(names)) < len(names):
         raise ValueError(
-            f"Expected the {what} of {os.fspath(path)!r} to have different names. Received: "
-            f"{names}."
+            f"Expected the {what} of {name!r} to have different names. Received: {names}."
         )
 
 
-def _check_rows(path: str | os.PathLike[str], rows: Rows | None, *, needed: bool = True) -> Rows:
+def _check_rows(name: str, rows: Rows | None, *, needed: bool) -> Rows:
     if needed and rows is None:
         raise ValueError(
-            f"{os.fspath(path)!r} doesn't say what its rows are. Give rows 'source' (a row is "
-            "the task whose update it was) or 'target' (a row is the task whose loss was "
-            "measured). On the command line: --rows source or --rows target."
+            f"{name!r} doesn't say what its rows are. Give rows 'source' (a row is the task whose "
+            "update it was) or 'target' (a row is the task whose loss was measured). On the "
+            "command line: --rows source or --rows target."
         )
     if not needed and rows is not None:
         raise ValueError(
-            f"{os.fspath(path)!r} names sources and targets itself. Received: "
-            f"rows={rows!r}; leave it out."
+            f"{name!r} names sources and targets itself. Received: rows={rows!r}; leave it out."
         )
     return rows or "source"
