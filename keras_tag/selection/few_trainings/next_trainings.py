@@ -16,6 +16,7 @@ from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
 from keras_tag.selection.problem import MOST_TASKS_LISTED, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.select import deadline_of, solve_problem
+from keras_tag.selection.task_masks import mask_of
 
 # How many standard deviations a group that was not trained may turn out better than expected.
 _OPTIMISM = 1.0
@@ -129,7 +130,7 @@ def _listed_choice(
         known = losses.get(frozenset(group))
         if known is not None:
             return -known[task]
-        row = sum(1 << position[name] for name in group) - 1
+        row = mask_of(position[name] for name in group) - 1
         return -joint[task] * float(plausible[row, position[task]])
 
     any_affinity = Affinity.from_array(np.eye(len(tasks)), tasks, rows="source")

@@ -109,8 +109,8 @@ class GroupScore(FloatScore):
     """
 
     tasks: tuple[str, ...]
-    terms: tuple[tuple[Fraction, ...], ...]
-    lone: tuple[Fraction | None, ...]
+    terms: list[list[Fraction]]
+    lone: list[Fraction | None]
     exponent: int
 
     @classmethod
@@ -135,36 +135,34 @@ class GroupScore(FloatScore):
         Returns:
             The scores.
         """
-        num_tasks = len(tasks)
         weight = [Fraction(float(w)) for w in weights]
-        rows = []
-        for i in range(num_tasks):
-            row = []
-            for j in range(num_tasks):
-                if score == "partners":
-                    entry = Fraction(float(affinity[i, j])) if i != j else Fraction(0)
-                else:
-                    entry = Fraction(float(affinity[i, j])) / Fraction(float(affinity[j, j]))
-                row.append(entry * weight[j])
-            rows.append(tuple(row))
-        alone = tuple(
+
+        def entry(source: int, target: int) -> Fraction:
+            if score == "partners":
+                return (
+                    Fraction(float(affinity[source, target])) if source != target else Fraction(0)
+                )
+            own = Fraction(float(affinity[target, target]))
+            return Fraction(float(affinity[source, target])) / own
+
+        places = range(len(tasks))
+        terms = [[entry(i, j) * weight[j] for j in places] for i in places]
+        alone = [
             None if value is None else Fraction(float(value)) * w
             for value, w in zip(lone, weight, strict=True)
-        )
-        largest = max(
-            [abs(entry) for row in rows for entry in row] + [abs(v) for v in alone if v is not None]
-        )
-        exponent = power_of_two_above(largest)
+        ]
+        known = [value for row in (*terms, alone) for value in row if value is not None]
+        exponent = power_of_two_above(max(map(abs, known)))
         unit = Fraction(2) ** -exponent
-        terms = tuple(tuple(entry * unit for entry in row) for row in rows)
-        alone = tuple(None if value is None else value * unit for value in alone)
+        terms = [[value * unit for value in row] for row in terms]
+        alone = [None if value is None else value * unit for value in alone]
         return cls(
             tasks=tuple(tasks),
             terms=terms,
             lone=alone,
             left_out=int(score == "partners"),
             exponent=exponent,
-            array=np.array([[float(entry) for entry in row] for row in terms]),
+            array=np.array(terms, np.float64),
             lone_array=np.array([-np.inf if v is None else float(v) for v in alone]),
         )
 
