@@ -11,6 +11,7 @@ so both are a sum over the group divided by |S| - `left_out`, and a lone task is
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 
@@ -151,7 +152,7 @@ class GroupScore(FloatScore):
             None if value is None else Fraction(float(value)) * w
             for value, w in zip(lone, weight, strict=True)
         ]
-        known = [value for row in (*terms, alone) for value in row if value is not None]
+        known = [value for value in (*chain(*terms), *alone) if value is not None]
         exponent = power_of_two_above(max(map(abs, known)))
         unit = Fraction(2) ** -exponent
         terms = [[value * unit for value in row] for row in terms]
