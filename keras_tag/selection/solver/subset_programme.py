@@ -9,6 +9,7 @@ holds the first task of U, so that every partition is looked at once.
 The draws are the last axis of every array, so that each step is one operation on all of them.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -46,8 +47,11 @@ class SubsetProgramme:
         self._budget, self._overlap, self._scores = budget, overlap, scores
         self._num_tasks, self._num_draws = len(scores[0].array), len(scores)
         self._member = (groups[:, None] >> np.arange(self._num_tasks) & 1).astype(np.float64)
+        sizes = self._costs_of_all_sizes()
         # Value of serving a set of tasks in one network of this cost: [2**num_tasks, num_draws].
-        self._network_values = self._best_networks()
+        self._network_values = (
+            self._best_of_listed(budget) if sizes is None else self._best_of_sizes(sizes)
+        )
         self._covers: dict[int, np.ndarray] = {}
         everything = (1 << self._num_tasks) - 1
         self.value: np.ndarray = self._cover(everything, budget, slice(None))
@@ -72,11 +76,59 @@ class SubsetProgramme:
             tasks, budget = tasks ^ served, budget - cost
         return tuple(sorted(found.items()))
 
-    def _best_networks(self) -> dict[int, np.ndarray]:
-        """Return cost -> `[2**num_tasks, num_draws]`, the best value of serving each set."""
+    def _costs_of_all_sizes(self) -> dict[int, int] | None:
+        """Return size -> cost if all groups of a size are allowed or none, at one cost.
+
+        Lone tasks are left out: some of them may be forbidden. None if groups are of another kind.
+        """
+        found = {}
+        sizes = np.bitwise_count(self._groups)
+        for size in set(sizes.tolist()) - {1}:
+            costs = self._costs[sizes == size]
+            if len(costs) < math.comb(self._num_tasks, size) or (costs != costs[0]).any():
+                return None
+            found[size] = int(costs[0])
+        return found if self._overlap else None
+
+    def _best_of_sizes(self, sizes: dict[int, int]) -> dict[int, np.ndarray]:
+        """Find the best networks where only the size of a group is restricted.
+
+        Of the groups of a size that serve a set T, the best one takes the helpers that the tasks
+        of T gain most from.
+        """
+        shape, num_tasks = (1 << self._num_tasks, self._num_draws), self._num_tasks
+        best = {cost: np.full(shape, -np.inf) for cost in {*sizes.values(), *self._costs.tolist()}}
+        served = (np.arange(shape[0])[:, None] >> np.arange(num_tasks) & 1).astype(bool)
+        # [sets, number of helpers]: the size of the group, and what its sum is divided by.
+        size = served.sum(axis=1)[:, None] + np.arange(num_tasks + 1)
+        divisor = np.maximum(size - self._scores[0].left_out, 1)
+        cost_of = np.array([sizes.get(k, -1) for k in range(2 * num_tasks + 1)])
+        step = max(1, _CHUNK // served.size)
+        for start in range(0, self._num_draws, step):
+            some = self._scores[start : start + step]
+            # [draws, sets, tasks]: what each task gives to the tasks of each set.
+            given = served.astype(float) @ np.stack([score.array.T for score in some])
+            inside = np.where(served, given, 0.0).sum(axis=2, keepdims=True)
+            helpers = np.where(served, np.inf, -given)
+            helpers.sort(axis=2)
+            # [draws, sets, number of helpers]: the value of the group with the best helpers.
+            total = inside - np.concatenate([np.zeros_like(inside), helpers], axis=2).cumsum(axis=2)
+            value = (total / divisor).transpose(1, 2, 0)
+            for cost, values in best.items():
+                allowed = (cost_of[size] == cost)[:, :, None]
+                values[:, start : start + step] = np.where(allowed, value, -np.inf).max(axis=1)
+        for row in np.flatnonzero(np.bitwise_count(self._groups) == 1).tolist():
+            group, task = int(self._groups[row]), bits(int(self._groups[row]))[0]
+            lone = np.array([score.lone_array[task] for score in self._scores])
+            values = best[int(self._costs[row])]
+            values[group] = np.maximum(values[group], lone)
+        return best
+
+    def _best_of_listed(self, budget: int) -> dict[int, np.ndarray]:
+        """Find the best networks for any list of groups."""
         table = np.stack([score.table(self._member) for score in self._scores], axis=2)
         best = {}
-        for cost in np.unique(self._costs[self._costs <= self._budget]).tolist():
+        for cost in np.unique(self._costs[self._costs <= budget]).tolist():
             rows = np.flatnonzero(self._costs == cost)
             values = np.full((1 << self._num_tasks, self._num_draws), -np.inf)
             if self._overlap:
