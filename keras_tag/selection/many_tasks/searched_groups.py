@@ -137,6 +137,26 @@ class ServedSets(ColumnSource):
         listed = self._best_of_each(columns if complete else columns[:limit])
         return Listing(listed, complete, best, bound)
 
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """Return an excess that no network exceeds, `known` at most.
+
+        To prove that nothing is far above the optimum takes far less time than to prove that
+        nothing is above it. So the bound is lowered for as long as there is time.
+        """
+        floor = max([0.0, *(self._excess(column, duals) for column in self._lone())])
+        while known - floor > 1e-3 * known and monotonic() < deadline:
+            middle = floor + (known - floor) * 0.7
+            for search in self._searches(duals, middle):
+                found: list[Column] = []
+                while search.open and not found and monotonic() < deadline:
+                    found = search.go_on(self._step)
+                if found or search.open:
+                    floor = max([middle, *(self._excess(column, duals) for column in found)])
+                    break
+            else:
+                known = middle
+        return known
+
     def most_value(self) -> float:
         """Return the sum of what every task scores in the group that is best for itself."""
         array = self._score.array

@@ -200,7 +200,10 @@ class _Proof:
             gap = prices.total - self.value + self.most_networks * most_excess
             columns = [column for column in columns if losses[column] <= gap]
         else:
-            most_excess = max(Fraction(0), Fraction(listing.bound)) + rounding
+            ceiling = listing.bound
+            if self.clock.deadline < math.inf:
+                ceiling = self.source.ceiling(prices.duals, ceiling, self.clock.at(0.9))
+            most_excess = max(Fraction(0), Fraction(ceiling)) + rounding
             columns = [*columns, *self.master.columns]
         kept = list(dict.fromkeys([*columns, *self.incumbent]))
         proven = self._improve(prices, kept, self.clock.deadline)

@@ -105,6 +105,10 @@ class ColumnSource(ABC):
         equally good ones only the one with the smallest group.
         """
 
+    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+        """Return an excess that no column exceeds, given that none exceeds `known`."""
+        return known
+
     @abstractmethod
     def most_value(self) -> float:
         """Return a sum of scores that no solution exceeds, at no effort."""
