@@ -5,6 +5,7 @@ the tasks of T gain most from. So only served sets and sizes are searched.
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from fractions import Fraction
 from time import monotonic
@@ -58,7 +59,8 @@ class ServedSets(ColumnSource):
         self._linked = bool(constraints.cannot_link or constraints.must_link)
         # So many nodes take some tenths of a second.
         self._step = max(50, _STEP_EFFORT // self.num_tasks**2)
-        self._starts: dict[int, None] = {1 << task: None for task in range(self.num_tasks)}
+        # Served sets of good networks, the latest last: starts of later ascents.
+        self._starts: deque[int] = deque(maxlen=3 * self.num_tasks)
 
     def seeds(self, budget: int, deadline: float = math.inf) -> list[Column]:
         """Return the networks of good partitions, and of the best one each with one flip."""
@@ -76,7 +78,7 @@ class ServedSets(ColumnSource):
         masks.update({_mask(row): None for partition in partitions for row in partition})
         masks.pop(0, None)
         columns = [column for mask in masks for column in self._groups.of_all_sizes(mask)]
-        self._remember(columns)
+        self._starts.extend(column.served for column in columns)
         return columns
 
     def _terms(self, price: float) -> "Terms":
@@ -130,7 +132,7 @@ class ServedSets(ColumnSource):
                 running.pop(0)
         best = max((self._excess(column, duals) for column in columns), default=-np.inf)
         bound = max([best, *(search.bound for search in searches)])
-        self._remember([c for c in columns if self._excess(c, duals) > _TOLERANCE])
+        self._starts.extend(c.served for c in columns if self._excess(c, duals) > _TOLERANCE)
         complete = not any(search.open for search in searches)
         if not complete:
             columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
@@ -249,7 +251,7 @@ class ServedSets(ColumnSource):
     def _ascend(self, duals: Duals, deadline: float) -> list[Column]:
         from keras_tag.selection.many_tasks.ascent import ascend
 
-        masks = list(self._starts)
+        masks = list(dict.fromkeys([*(1 << t for t in range(self.num_tasks)), *self._starts]))
         starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
         terms = self._terms(duals.budget)
         values, sizes = np.full(len(starts), -np.inf), np.zeros(len(starts), np.int64)
@@ -266,18 +268,8 @@ class ServedSets(ColumnSource):
         columns = [
             self._groups.column(served, self._groups.group(served, size)) for served, size in chosen
         ]
-        self._remember(columns)
+        self._starts.extend(column.served for column in columns)
         return columns
-
-    def _remember(self, columns: list[Column]) -> None:
-        """Keep good served sets as starts of later ascents."""
-        for column in columns:
-            self._starts.pop(column.served, None)
-            self._starts[column.served] = None
-        singles = self.num_tasks
-        surplus = len(self._starts) - 4 * singles
-        for mask in [m for m in self._starts if m & (m - 1)][: max(0, surplus)]:
-            del self._starts[mask]
 
     def _excess(self, column: Column, duals: Duals) -> float:
         prices = float(duals.task[bits(column.served)].sum())
