@@ -23,7 +23,6 @@ be decided about), the best helpers are those with the largest sums.
 
 import numpy as np
 
-from keras_tag.selection.many_tasks.largest_sum import best_between
 from keras_tag.selection.many_tasks.linked_decisions import put_in, put_out
 from keras_tag.selection.many_tasks.numba_jit import compiled
 from keras_tag.selection.many_tasks.pair_bound import tighten
@@ -51,7 +50,7 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
         The former; -inf if the node holds nothing of interest.
     """
     pairs, diagonal, toll, margin = problem.pairs, problem.diagonal, problem.toll, problem.margin
-    left_out, slack, overlap = problem.left_out, problem.slack, problem.overlap
+    left_out, overlap = problem.left_out, problem.overlap
     state, certain = scratch.state, scratch.certain
     num_tasks, inside, num_open = len(state), 0, 0
     for task in range(num_tasks):
@@ -71,7 +70,7 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
     for task in range(num_tasks):
         code = state[task]
         # The tasks that are trained with it for certain, and those that may be.
-        own, reach, count = diagonal[task], (1 - left_out) * slack, 0
+        own = diagonal[task]
         # What it gives to the served tasks, and may give.
         given, gift = 0.0, 0.0
         for other in range(num_tasks):
@@ -84,25 +83,9 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
                 gift += back
             if state[other] >= HELPER:
                 own += value
-                reach += slack
-            elif state[other] == TRAINED:
-                reach += value + slack
-            else:
-                scratch.values[count] = value + slack
-                count += 1
-        joins = 1 if code < TRAINED else 0
-        possible = True
-        if overlap and code != OUT and code != HELPER:
-            # A task whose score can't reach its price is not served: the others have more of it.
-            most_more, _ = best_between(
-                scratch.values, scratch.labels, count, max(0, least - joins), most - joins
-            )
-            possible = own + reach + most_more >= -margin
         certain[0, task], certain[1, task] = -np.inf, -np.inf
         if code == SERVED:
             total += own
-            if not possible:
-                return -np.inf
         elif code == TRAINED:
             total += given
             given = 0.0
@@ -112,7 +95,7 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
                 gift = -np.inf
             given -= toll
         is_open = FREE <= code <= TRAINED
-        if is_open and possible and code != UNSERVED:
+        if is_open and code != UNSERVED:
             certain[0, task] = own + given
         if is_open and overlap and gift > -np.inf:
             certain[1, task] = given

@@ -63,7 +63,6 @@ class GroupSearch:
             left_out=score.left_out,
             first=sizes[0],
             last=sizes[-1],
-            slack=max(0.0, -threshold),
             overlap=constraints.overlap,
             idle_helpers=idle_helpers,
             conflict=conflict,

@@ -26,7 +26,6 @@ class SearchProblem(NamedTuple):
         left_out: 1 if a score leaves out the task itself: what it divides by is smaller by this.
         first: The smallest number of tasks to train, at least 2.
         last: The largest.
-        slack: A served task may bring in at least minus this (less is dominated).
         overlap: Whether tasks may be trained without being served.
         idle_helpers: Whether helpers that pull the mean down are of interest (without them the
             group would be one smaller, and better).
@@ -42,7 +41,6 @@ class SearchProblem(NamedTuple):
     left_out: int
     first: int
     last: int
-    slack: float
     overlap: bool
     idle_helpers: bool
     conflict: np.ndarray
