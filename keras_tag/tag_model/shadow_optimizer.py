@@ -6,16 +6,21 @@ weights and of every slot, which are loaded anew for every task. The model's own
 read and never written.
 """
 
+import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_tag.tag_model.lookahead import Used, Values, only_used
+from keras_tag.training.kept_attributes import unsaid_arguments
 from keras_tag.training.replicas import num_replicas
+
+_SETTINGS = (bool, int, float, str, np.ndarray, np.generic, tf.Tensor)
 
 
 class ShadowOptimizer:
@@ -34,7 +39,7 @@ class ShadowOptimizer:
         # A look-ahead gets the unscaled gradient, so the inner optimizer is the step.
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         self._variables = [_like(variable) for variable in variables]
-        self._optimizer = type(optimizer).from_config(optimizer.get_config())
+        self._optimizer = _copied(optimizer, zip(self._variables, variables, strict=True))
         self._optimizer.build(self._variables)
         self._slots = _paired(self._optimizer.variables, optimizer.variables)
         self._moved: list[Any] = []
@@ -120,6 +125,42 @@ def _like(variable: Any) -> Any:
     copy.constraint = variable.constraint
     copy.regularizer = None
     return copy
+
+
+def _copied(optimizer: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
+    """Return another optimizer with the same settings, also those that its configuration lacks.
+
+    Args:
+        optimizer: The optimizer.
+        pairs: Each variable that the copy is to step, with that of the optimizer.
+
+    Raises:
+        TypeError: Its configuration lacks a setting that it keeps where it can't be found.
+    """
+    copy = type(optimizer).from_config(optimizer.get_config())
+    of_keras = vars(keras.optimizers.SGD())
+    kept = {name for name, value in vars(optimizer).items() if _is_setting(value)}
+    for name in kept - set(of_keras):
+        setattr(copy, name, getattr(optimizer, name))
+    lost = [name for name in unsaid_arguments(optimizer) if not {name, f"_{name}"} & kept]
+    if lost:
+        raise TypeError(
+            "Expected an optimizer whose settings are in its configuration, because its step is "
+            f"taken on copies. Received: {type(optimizer).__name__}, whose `get_config` lacks "
+            f"{lost}. Add them to it, or give `lookahead_rate`."
+        )
+    # A look-ahead gets the gradient of a loss that is not scaled.
+    copy.loss_scale_factor = None
+    # What `exclude_from_weight_decay` was given is no part of the configuration, and not public.
+    decays = optimizer._use_weight_decay
+    excluded = [copied for copied, original in pairs if not decays(original.value)]
+    if excluded:
+        copy.exclude_from_weight_decay(var_list=excluded)
+    return copy
+
+
+def _is_setting(value: Any) -> bool:
+    return value is None or isinstance(value, _SETTINGS) or inspect.isroutine(value)
 
 
 def _paired(copies: Sequence[Any], originals: Sequence[Any]) -> list[tuple[Any, Any]]:

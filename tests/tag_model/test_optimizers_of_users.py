@@ -1,4 +1,4 @@
-"""An optimizer that was built by hand: on more variables, or in another order."""
+"""Optimizers built on more variables, in another order, or with settings outside of configs."""
 
 import apply_and_revert
 import keras
@@ -75,3 +75,75 @@ def test_an_optimizer_of_other_variables_is_refused():
     tag.compile(optimizer, loss="mse")
     with pytest.raises(ValueError, match="built on the model's trainable variables"):
         tag.measure_affinity(*batch())
+
+
+class Factor(keras.optimizers.Adam):
+    """Steps of another length, by settings that its configuration does not have."""
+
+    def __init__(self, factor=1.0, private=1.0, scale=None, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+        self._private = private
+        self.scale = scale
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = learning_rate * self.factor * self._private
+        super().update_step(gradient, variable, rate * (self.scale or float)(1.0))
+
+
+def excluding(model):
+    optimizer = keras.optimizers.AdamW(0.02, weight_decay=0.5)
+    kernel = model.get_layer("first").kernel
+    optimizer.exclude_from_weight_decay(var_list=[kernel], var_names=["bias"])
+    return optimizer
+
+
+SETTINGS = {
+    "excluded from weight decay": excluding,
+    "public": lambda model: Factor(3.0, learning_rate=0.02),
+    "private": lambda model: Factor(private=3.0, learning_rate=0.02),
+    "a function": lambda model: Factor(scale=lambda one: 3.0 * one, learning_rate=0.02),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_that_a_configuration_lacks_are_those_of_the_step(setting, float64):
+    model = network()
+    optimizer = SETTINGS[setting](model)
+    loss = dict.fromkeys("ab", keras.losses.MeanSquaredError())
+    tag = TAGModel(model, every=10**9, lookahead="optimizer")
+    tag.compile(optimizer, loss=loss, run_eagerly=True)
+    x, y = batch()
+    tag.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    expected = apply_and_revert.affinity(
+        model, optimizer, x, y, loss, model.layers[1].weights + model.layers[2].weights
+    )
+    assert relative(tag.measure_affinity(x, y), expected) < 1e-6
+
+
+class Forgetful(keras.optimizers.Adam):
+    def __init__(self, strength=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.doubled = [strength]
+
+
+def test_a_setting_that_can_not_be_found_is_told():
+    tag = TAGModel(network(), lookahead="optimizer")
+    tag.compile(Forgetful(2.0, learning_rate=0.02), loss="mse")
+    with pytest.raises(TypeError, match=r"lacks \['strength'\]"):
+        tag.measure_affinity(*batch())
+    tag = TAGModel(network())
+    tag.compile(Forgetful(2.0, learning_rate=0.02), loss="mse")
+    with pytest.warns(UserWarning, match="give `lookahead_rate`"):
+        tag.measure_affinity(*batch())
+
+
+def test_a_fixed_loss_scale_does_not_shorten_the_step(float64):
+    """Training scales the loss by the factor, and divides gradients by it."""
+    found = []
+    for factor in (None, 8.0):
+        keras.utils.set_random_seed(0)
+        tag = TAGModel(network(), lookahead="optimizer")
+        tag.compile(keras.optimizers.SGD(0.1, loss_scale_factor=factor), loss="mse")
+        found.append(tag.measure_affinity(*batch()))
+    assert relative(*found) < 1e-9
