@@ -52,9 +52,6 @@ class AffinityLogger(keras.callbacks.Callback):
                 'pip install "keras_tag[tensorboard]".'
             )
         self.log_dir = os.path.join(os.fspath(log_dir), "affinity")
-        self._writer: Any = None
-        self._seconds: dict[bool, list[float]] = {True: [], False: []}
-        self._begun = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the file."""
@@ -67,7 +64,7 @@ class AffinityLogger(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin to count."""
-        self._seconds = {True: [], False: []}
+        self._seconds: dict[bool, list[float]] = {True: [], False: []}
         self._probes = self.model.probes
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

@@ -67,7 +67,8 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
             if network.stop_training:
                 # At once, so that from now on it is evaluated as it will be served.
                 stopper.on_train_end()
-        training = [i for i in self.model.trained_networks if not self._stopped(i)]
+        networks = self.model.networks
+        training = [i for i in self.model.trained_networks if not networks[i].stop_training]
         if len(training) < len(self.model.trained_networks):
             self.model.train_only(training)
         self.model.stop_training = self.model.stop_training or not training
@@ -77,9 +78,6 @@ class NetworkEarlyStopping(keras.callbacks.Callback):
         for index in self.model.trained_networks:
             self.stoppers[index].on_train_end()
         self.model.train_only(range(len(self.stoppers)))
-
-    def _stopped(self, index: int) -> bool:
-        return bool(self.model.networks[index].stop_training)
 
     def _logs_of(self, index: int, logs: dict[str, Any]) -> dict[str, Any]:
         """Return the monitored loss of one network; nothing in an epoch without validation."""

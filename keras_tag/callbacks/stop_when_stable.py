@@ -105,13 +105,12 @@ class StopWhenStable(keras.callbacks.Callback):
         self.stability: Stability | None = None
         # What was found after so many epochs with so many probes.
         self._found: dict[tuple[int, int], Stability | None] = {}
-        self._looked = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Decide, at the first epoch, about what a restored run has measured before."""
         # Not at `on_train_begin`: there another callback may be about to restore it.
         check_tag_model(self.model, "StopWhenStable")
-        if not self._looked:
+        if not self._found:
             self._decide(epoch - 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -120,7 +119,6 @@ class StopWhenStable(keras.callbacks.Callback):
             self._decide(epoch)
 
     def _decide(self, epoch: int) -> None:
-        self._looked = True
         if not self.model.probes:
             return
         affinity = self.model.affinity()

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +95,8 @@ def read_splits(
     lists: dict[str, tuple[str, ...]] = {}
     if isinstance(splits, Mapping):
         for split, given in splits.items():
-            lists[split] = (
-                tuple(_open(given).split())
-                if isinstance(given, (str, os.PathLike))
-                else tuple(given)
-            )
+            names = _open(given).split() if isinstance(given, (str, os.PathLike)) else given
+            lists[split] = tuple(names)
     else:
         rows = list(csv.DictReader(_open(splits).splitlines()))
         if not rows or not {"id", *_COLUMNS} <= set(rows[0]):
@@ -114,8 +112,8 @@ def read_splits(
             f"Expected `splits` to name buildings for each of {list(SPLITS)}. Received: "
             f"{ {split: len(names) for split, names in lists.items()} } buildings."
         )
-    names = [name for split in SPLITS for name in lists[split]]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    counts = Counter(name for split in SPLITS for name in lists[split])
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise ValueError(
             f"Expected every building in one split only. Received more than once: {twice}."

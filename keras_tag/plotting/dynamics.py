@@ -11,29 +11,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _OTHERS = "#a8a8a8"
+_NAMED = len(COLOURS)
 
 
 def plot_dynamics(
-    affinity: Affinity, target: str | None = None, ax: "Axes | None" = None, *, most: int = 7
+    affinity: Affinity, target: str | None = None, ax: "Axes | None" = None
 ) -> "Axes":
     """Plot the affinities of pairs of different tasks, epoch by epoch, as lines.
 
-    The pairs with the largest affinity over all epochs, whether it helps or harms, have colours and
-    markers of their own. The legend lists them in the order of their last values. All others are
-    thin and grey, so that forty tasks can be read. A line has a gap where an epoch did not measure
-    the pair. Several runs (`combine`, `merge`) are averaged over all their probes.
+    The seven pairs with the largest affinity over all epochs, whether it helps or harms, have
+    colours and markers of their own. The legend lists them in the order of their last values. All
+    others are thin and grey, so that forty tasks can be read. A line has a gap where an epoch did
+    not measure the pair. Several runs (`combine`, `merge`) are averaged over all their probes.
 
     Args:
         affinity: With a history, as `tag.affinity()` has.
         target: Only the pairs with this target; None: all pairs.
         ax: Where to draw. None: a new figure.
-        most: How many pairs the legend lists, up to 7.
 
     Returns:
         The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-        ValueError: No history, an unknown task, or a `most` that is not between 1 and 7.
+        ValueError: No history, or an unknown task.
 
     Example:
         >>> keras_tag.plotting.plot_dynamics(tag.affinity(), target="depth")
@@ -49,8 +49,6 @@ def plot_dynamics(
         raise ValueError(
             f"Expected `target` to be one of {list(affinity.tasks)}. Received: {target!r}."
         )
-    if not 1 <= most <= len(COLOURS):
-        raise ValueError(f"Expected `most` from 1 to {len(COLOURS)}. Received: most={most!r}.")
     ax = ax if ax is not None else new_axes((7.2, 3.8))
     history = affinity.history
     epochs = np.unique(history.row)
@@ -62,10 +60,10 @@ def plot_dynamics(
     ]
     pairs.sort(key=lambda pair: -np.nan_to_num(abs(affinity.mean[pair]), nan=-1.0))
     # Transparent, so that many lines on top of each other still show where most of them are.
-    faint = min(1.0, max(0.12, 40 / max(1, len(pairs) - most)))
-    for i, j in pairs[most:]:
+    faint = min(1.0, max(0.12, 40 / max(1, len(pairs) - _NAMED)))
+    for i, j in pairs[_NAMED:]:
         ax.plot(epochs + 1, values[:, i, j], color=_OTHERS, linewidth=0.6, alpha=faint, zorder=1)
-    named = sorted(pairs[:most], key=lambda pair: -_last(values[:, *pair]))
+    named = sorted(pairs[:_NAMED], key=lambda pair: -_last(values[:, *pair]))
     for (i, j), (colour, _), marker in zip(named, COLOURS, MARKERS, strict=False):
         name = affinity.tasks[i] if target else f"{affinity.tasks[i]} → {affinity.tasks[j]}"
         ax.plot(
@@ -87,7 +85,7 @@ def plot_dynamics(
     ax.set_ylabel(f"affinity for {literal(target)}" if target else "affinity")
     if named:
         title = "source" if target else "source → target"
-        more = f"\ngrey: {len(pairs) - most} others" if len(pairs) > most else ""
+        more = f"\ngrey: {len(pairs) - _NAMED} others" if len(pairs) > _NAMED else ""
         ax.legend(
             loc="upper left",
             bbox_to_anchor=(1.01, 1.02),

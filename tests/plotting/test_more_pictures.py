@@ -73,16 +73,16 @@ def test_a_line_holds_the_mean_of_every_epoch():
 
 def test_the_largest_pairs_are_named_in_the_order_of_their_last_values():
     affinity = measured(6)
-    ax = plot_dynamics(affinity, most=5)
+    ax = plot_dynamics(affinity)
     off = affinity.mean.copy()
     np.fill_diagonal(off, 0)
-    largest = np.argsort(-np.abs(off), axis=None)[:5]
+    largest = np.argsort(-np.abs(off), axis=None)[:7]
     expected = {f"t{i} → t{j}" for i, j in zip(*np.unravel_index(largest, off.shape), strict=True)}
     assert set(legend(ax)) == expected
     last = [named_lines(ax)[label].get_ydata()[-1] for label in legend(ax)]
     assert last == sorted(last, reverse=True)
-    # 25 other pairs of different tasks, and the line at 0.
-    assert len(ax.lines) == 5 + 25 + 1
+    # 23 other pairs of different tasks, and the line at 0.
+    assert len(ax.lines) == 7 + 23 + 1
 
 
 def test_named_lines_differ_in_colour_and_in_marker():
@@ -110,8 +110,6 @@ def test_a_table_has_no_dynamics():
         plot_dynamics(Affinity.from_array(np.eye(2), ["a", "b"], rows="source"))
     with pytest.raises(ValueError, match="'t9'"):
         plot_dynamics(measured(), "t9")
-    with pytest.raises(ValueError, match="most=0"):
-        plot_dynamics(measured(), most=0)
 
 
 def test_errors_and_counts_are_written_under_the_numbers():
