@@ -189,7 +189,7 @@ def _measurements(key: str, family: str, one: _Set) -> dict[tuple[str, ...], Cal
     table, affinities = one.table, one.affinities
     found: dict[tuple[str, ...], Callable[[], Any]] = {
         ("sets", key): lambda: {"family": family, **references(table)},
-        ("outlook", key): lambda: _outlooks(table, affinities, one.fit.prior),
+        ("outlook", key): lambda: outlooks(table, affinities, one.fit.prior),
     }
     for per_network in PER_NETWORK:
         count = str(per_network)
@@ -333,8 +333,14 @@ def _coverage(one: _Set, variant: Variant) -> float:
     return float(np.concatenate(inside).mean())
 
 
-def _outlooks(table: GroupTable, affinities: AffinityTable, prior: Prior) -> list[dict[str, Any]]:
-    """What a search states, and what the groups that are best on other seeds gain on this one."""
+def outlooks(table: GroupTable, affinities: AffinityTable, prior: Prior) -> list[dict[str, Any]]:
+    """What a search states, and what the groups that are best on other seeds gain on this one.
+
+    Args:
+        table: The set's.
+        affinities: The set's.
+        prior: What is believed before.
+    """
     tasks, found = table.tasks, []
     means, joint = affinities.means[_SHIPPED], len(table.groups) - 1
     truth = references(table)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.grouping_quality import attention
 from benchmarks.search_at_scale import FILE, best_of, pairwise, random_groups, served, table
 from keras_tag import GroupScores
 from keras_tag.baselines import pairwise_groups
@@ -63,4 +64,6 @@ def test_the_networks_that_serve_are_the_best_of_all_choices():
 
 
 def test_the_page_shows_the_committed_results():
-    assert table(json.loads(FILE.read_text("utf-8"))) in PAGE.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
+    assert table(json.loads(FILE.read_text("utf-8"))) in text
+    assert attention.page_table(json.loads(attention.FILE.read_text("utf-8"))) in text
