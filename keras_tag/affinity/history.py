@@ -21,6 +21,8 @@ MOST_BLOCKS = 16
 NO_EPOCH = -1
 # The arrays of a run's history that are saved.
 _STORED = ("row", "epoch", "total", "count", "probes")
+# Those of the block that is not yet full.
+_PRESENT = ("block_total", "block_count", "block_probes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,8 @@ class HistoryRecorder:
     recorded of it: no probe counts twice. Any other epoch is added, so that a second `fit` never
     loses what the first measured.
 
+    Nothing that it holds is changed in place, so `copy.copy` of it is independent of it.
+
     Args:
         num_tasks: The number of tasks.
     """
@@ -106,9 +110,9 @@ class HistoryRecorder:
         """Forget all blocks. An epoch in progress stays open."""
         self._closed = AffinityHistory.empty(self.num_tasks)
         self._open_blocks: list[_Block] = []
+        # The block that is not yet full.
+        self._present = self._no_probes()
         self._row = 0
-        # The block that `expect` announced, and the blocks before it.
-        self._coming: tuple[_Block, list[_Block]] | None = None
         # Whether the open epoch came from a file. If it begins once more, it is a repetition.
         self._restored = False
         self.block_size = 1
@@ -120,20 +124,30 @@ class HistoryRecorder:
             epoch: Its number in `fit`.
         """
         if self._restored and self._open_epoch == epoch:
-            self._open_blocks = []
+            self._open_blocks, self._present = [], self._no_probes()
         self._restored = False
         self.end_epoch()
         self._open_epoch = epoch
 
     def end_epoch(self) -> None:
-        """End the epoch in progress, if there is one."""
-        closed = self.history()
-        # Nothing is called from here on, so an interrupt comes before or after all of these lines.
+        """End the epoch in progress, if there is one, and its last block."""
+        self._close_present()
+        self._closed = self.history()
         self._row += len(self._open_blocks) > 0
-        self._closed = closed
         self._open_blocks = []
         self._open_epoch = None
         self.block_size = 1
+
+    def add_probe(self, affinity: np.ndarray) -> None:
+        """Add a probe to the present block, and close the block if it is full then.
+
+        Args:
+            affinity: `[num_tasks, num_tasks]`; entries that are not finite are not counted.
+        """
+        finite, (total, count, probes) = np.isfinite(affinity), self._present
+        self._present = total + np.where(finite, affinity, 0), count + finite, probes + 1
+        if self._present[2] >= self.block_size:
+            self._close_present()
 
     def add(self, total: np.ndarray, count: np.ndarray, probes: int | None = None) -> None:
         """Add a block to the epoch in progress. A full block is of `block_size` probes.
@@ -144,57 +158,42 @@ class HistoryRecorder:
             probes: How many probes were made; None: as many as the largest count.
         """
         probes = int(np.max(count) if probes is None else probes)
-        block = np.array(total, "float64"), np.array(count, "int64"), probes
-        # A new list, set in one step: after an interrupt it is the old one or the new one.
-        blocks = [*self._open_blocks, block]
+        blocks = [
+            *self._open_blocks,
+            (np.array(total, "float64"), np.array(count, "int64"), probes),
+        ]
         if len(blocks) == MOST_BLOCKS:
             pairs = zip(blocks[::2], blocks[1::2], strict=True)
             blocks = [(a[0] + b[0], a[1] + b[1], a[2] + b[2]) for a, b in pairs]
             self.block_size *= 2
         self._open_blocks = blocks
 
+    def _no_probes(self) -> "_Block":
+        pairs = (self.num_tasks, self.num_tasks)
+        return np.zeros(pairs), np.zeros(pairs, "int64"), 0
+
+    def _close_present(self) -> None:
+        if self._present[2]:
+            self.add(*self._present)
+            self._present = self._no_probes()
+
     @property
     def row(self) -> int:
         """The row of the epoch in progress, or of the next one."""
         return self._row
 
-    @property
-    def expects(self) -> bool:
-        """Whether a block was announced and has not been received."""
-        return self._coming is not None
-
-    def expect(self, *block: Any) -> None:
-        """Announce a block, before it is removed from where it was summed.
-
-        A signal can raise an exception between any two lines. A caller that finds an announced
-        block (`expects`) resets the sums it came from, again if need be, and calls `receive`. So
-        the block is counted exactly once.
-
-        Args:
-            *block: The arguments of `add`.
-        """
-        self._coming = block, self._open_blocks
-
-    def receive(self) -> None:
-        """Add the announced block, unless it has been added."""
-        assert self._coming is not None
-        block, before = self._coming
-        if self._open_blocks is before:
-            self.add(*block)
-        self._coming = None
-
-    def history(self, *present: Any) -> AffinityHistory:
+    def history(self) -> AffinityHistory:
         """Return all blocks so far, those of the epoch in progress included.
-
-        Args:
-            *present: Nothing, or a block that is not yet full: the arguments of `add`.
 
         Returns:
             An `AffinityHistory` that later calls don't change.
         """
-        closed, blocks = self._closed, list(self._open_blocks)
-        if present and present[2]:
-            blocks.append(present)
+        present = [self._present] if self._present[2] else []
+        return self._with([*self._open_blocks, *present])
+
+    def _with(self, blocks: list["_Block"]) -> AffinityHistory:
+        """Return the closed blocks and some of the epoch in progress."""
+        closed = self._closed
         if not blocks:
             return closed
         total, count, probes = zip(*blocks, strict=True)
@@ -210,7 +209,7 @@ class HistoryRecorder:
     def state(self) -> dict[str, np.ndarray]:
         """Return the whole state as arrays, for `restore`."""
         epoch = self._open_epoch
-        history = self.history()
+        history = self._with(self._open_blocks)
         return {
             **{name: getattr(history, name) for name in _STORED},
             # The number of blocks of the open epoch (they are the last ones), whether that epoch
@@ -218,6 +217,7 @@ class HistoryRecorder:
             "open": np.array(
                 [len(self._open_blocks), epoch is not None, epoch or 0, self.block_size], "int64"
             ),
+            **{name: np.asarray(of) for name, of in zip(_PRESENT, self._present, strict=True)},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -233,6 +233,8 @@ class HistoryRecorder:
         self._closed = whole.part(np.arange(closed))
         rest = whole.part(np.arange(closed, len(whole.row)))
         self._open_blocks = list(zip(rest.total, rest.count, rest.probes.tolist(), strict=True))
+        total, count, probes = (np.array(state[name]) for name in _PRESENT)
+        self._present = total, count, int(probes)
         self._row = int(self._closed.row.max(initial=-1)) + 1
         self._open_epoch = epoch if in_epoch else None
         self._restored = True

@@ -1,5 +1,6 @@
 """Sums and counts of the affinities of a run, saved with the weights."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
@@ -11,43 +12,32 @@ import numpy as np
 
 from keras_tag.affinity.history import AffinityHistory, HistoryRecorder
 
-# Names that the present block is saved under.
-_BLOCK = ("block_total", "block_count", "block_probes")
-
 
 @dataclass(frozen=True, eq=False)
-class Counts:
-    """The step counter and the present block of probes.
+class _State:
+    """All that a record holds.
 
     Args:
         step: How many training steps were taken.
-        next_source: The task that is the next probe's first source, if probes take some of them.
-        block: The present block, as `HistoryRecorder.add` takes it; empty before the tasks are
-            known.
         last_counted: The latest step that was counted.
+        next_source: The task that is the next probe's first source, if probes take some of them.
+        tasks: The tasks whose affinities are summed; empty before they are known.
+        recorder: Of their affinities; None before they are known.
+        epoch: The epoch in progress, if there is one.
+        measured_with: JSON, the settings of the latest probes.
+        noted: Whether these were noted in this epoch.
+        parts: JSON, the first row of every part, and its settings.
     """
 
     step: int = 0
-    next_source: int = 0
-    block: tuple[Any, ...] = ()
     last_counted: Any = None
-
-    @property
-    def probes(self) -> int:
-        """How many probes the present block holds."""
-        return int(self.block[2]) if self.block else 0
-
-    def empty(self, num_tasks: int) -> "Counts":
-        """Return the same step with a block of no probes."""
-        pairs = (num_tasks, num_tasks)
-        return dataclasses.replace(self, block=(np.zeros(pairs), np.zeros(pairs, "int64"), 0))
-
-    def add(self, affinity: np.ndarray) -> "Counts":
-        """Return the counts with one probe more; see `ProbeRecord.add`."""
-        total, count, probes = self.block
-        finite = np.isfinite(affinity)
-        block = (total + np.where(finite, affinity, 0), count + finite, probes + 1)
-        return dataclasses.replace(self, block=block)
+    next_source: int = 0
+    tasks: tuple[str, ...] = ()
+    recorder: HistoryRecorder | None = None
+    epoch: int | None = None
+    measured_with: str = "{}"
+    noted: bool = False
+    parts: str = "[]"
 
 
 class ProbeRecord(keras.layers.Layer):
@@ -61,33 +51,36 @@ class ProbeRecord(keras.layers.Layer):
         super().__init__(trainable=False, **kwargs)
         # An object, because Keras would copy a list or tuple set on a layer. It is replaced as a
         # whole: a signal can raise between any two lines, and comes before or after all of it.
-        self._counts = Counts()
-        # A string, for the first of these reasons.
-        self._task_names = ""
-        self._recorder: HistoryRecorder | None = None
-        self._epoch: int | None = None
-        # JSON, for the same reason; and whether it was written in this epoch.
-        self._measured_with = ""
-        self._noted = False
-        # JSON: the first row of every part, and its settings.
-        self._parts = ""
+        self._state = _State()
         # Nothing here depends on an input, so there is no build step to wait for.
         self.built = True
+
+    def _change(self, record: Callable[[HistoryRecorder], Any] | None = None, **new: Any) -> None:
+        """Replace some of the state, and the recorder, if there is one, by a copy.
+
+        Args:
+            record: What the copy is to do.
+            **new: Fields of the state.
+        """
+        if record is not None and self._state.recorder is not None:
+            new["recorder"] = copy.copy(self._state.recorder)
+            record(new["recorder"])
+        self._state = dataclasses.replace(self._state, **new)
 
     @property
     def step(self) -> int:
         """How many training steps were taken."""
-        return self._counts.step
+        return self._state.step
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks whose affinities are summed; empty before `prepare`."""
-        return tuple(json.loads(self._task_names)) if self._task_names else ()
+        return self._state.tasks
 
     @property
     def probes(self) -> int:
         """How many probes were made."""
-        return 0 if self._recorder is None else int(self.history().probes.sum())
+        return int(self.history().probes.sum()) if self.tasks else 0
 
     def prepare(self, tasks: Sequence[str]) -> None:
         """Make the `[num_tasks, num_tasks]` sums, or check that they belong to these tasks.
@@ -98,24 +91,23 @@ class ProbeRecord(keras.layers.Layer):
         Raises:
             ValueError: Affinities were measured, of other tasks.
         """
-        tasks = tuple(tasks)
-        if self._recorder is None:
-            self._counts = self._counts.empty(len(tasks))
-            self._recorder = HistoryRecorder(len(tasks))
-            if self._epoch is not None:
-                self._recorder.begin_epoch(self._epoch)
-        elif self.tasks != tasks:
+        if self.tasks == tuple(tasks):
+            return
+        if self.tasks:
             raise ValueError(
                 f"Expected the same tasks for the whole run: affinities of {list(self.tasks)} were "
                 f"measured. Received: tasks {list(tasks)}. Wrap the model in a new TAGModel to "
                 "measure other tasks."
             )
-        self._task_names = json.dumps(tasks)
+        recorder = HistoryRecorder(len(tasks))
+        if self._state.epoch is not None:
+            recorder.begin_epoch(self._state.epoch)
+        self._change(tasks=tuple(tasks), recorder=recorder)
 
     @property
     def measured_with(self) -> dict[str, Any]:
         """The settings that `note` last kept; empty before."""
-        return json.loads(self._measured_with) if self._measured_with else {}
+        return dict(json.loads(self._state.measured_with))
 
     def note(self, describe: Callable[[], dict[str, Any]]) -> None:
         """Keep the settings of the present probes, once per epoch.
@@ -123,9 +115,8 @@ class ProbeRecord(keras.layers.Layer):
         Args:
             describe: Returns plain JSON types.
         """
-        if not self._noted:
-            self._measured_with = json.dumps(describe())
-            self._noted = True
+        if not self._state.noted:
+            self._change(measured_with=json.dumps(describe()), noted=True)
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -133,15 +124,17 @@ class ProbeRecord(keras.layers.Layer):
 
         Empty before the first `begin_part`.
         """
-        return list(json.loads(self._parts)) if self._parts else []
+        return list(json.loads(self._state.parts))
 
     def separate(self) -> None:
         """Close what was recorded so far, so that the next probe can begin a part."""
-        if self._recorder is not None:
-            self._close_block()
-            self._recorder.end_epoch()
-            if self._epoch is not None:
-                self._recorder.begin_epoch(self._epoch)
+
+        def apart(recorder: HistoryRecorder) -> None:
+            recorder.end_epoch()
+            if self._state.epoch is not None:
+                recorder.begin_epoch(self._state.epoch)
+
+        self._change(apart)
 
     def begin_part(self, settings: dict[str, Any]) -> dict[str, Any] | None:
         """Begin a part of the record if the settings are not those of the last part.
@@ -152,26 +145,26 @@ class ProbeRecord(keras.layers.Layer):
         Returns:
             The settings of the part before; None if no part begins that has one before it.
         """
-        assert self._recorder is not None
+        assert self._state.recorder is not None
         parts = self.parts
         before = parts[-1] if parts else None
         if before is not None and before["settings"] == settings:
             return None
         # In a file of before there were parts, the first one begins with the first row.
-        row = self._recorder.row if before is not None else 0
+        row = self._state.recorder.row if before is not None else 0
         if before is not None and before["row"] == row:
             parts, before = parts[:-1], None  # It has no probes.
-        self._parts = json.dumps([*parts, {"row": row, "settings": settings}])
+        self._change(parts=json.dumps([*parts, {"row": row, "settings": settings}]))
         return None if before is None else dict(before["settings"])
 
     @property
     def next_source(self) -> int:
         """The task that is the next probe's first source, if probes take some of them."""
-        return self._counts.next_source
+        return self._state.next_source
 
     def counted(self, step: Any) -> bool:
         """Return whether a step was the latest that was counted."""
-        return self._counts.last_counted is step
+        return self._state.last_counted is step
 
     def add(
         self,
@@ -185,16 +178,16 @@ class ProbeRecord(keras.layers.Layer):
         Args:
             step: An object that stands for them, for `counted`.
             steps: How many training steps.
-            probe: The affinity, `[num_tasks, num_tasks]`, entries that are not finite are not
+            probe: The affinity, `[num_tasks, num_tasks]`; entries that are not finite are not
                 counted.
             sources: How many tasks the probe took as sources, if not all.
         """
-        now = self._counts
-        new = dataclasses.replace(now, step=now.step + steps, last_counted=step)
-        if probe is not None:
-            source = (now.next_source + sources) % len(probe)
-            new = dataclasses.replace(new, next_source=source).add(probe)
-        self._counts = new
+        counted: dict[str, Any] = {"step": self.step + steps, "last_counted": step}
+        if probe is None:
+            self._change(**counted)
+        else:
+            source = (self.next_source + sources) % len(self.tasks)
+            self._change(lambda of: of.add_probe(probe), next_source=source, **counted)
 
     def history(self, *, all_parts: bool = True) -> AffinityHistory:
         """Return all blocks, the present unfinished one included.
@@ -202,9 +195,8 @@ class ProbeRecord(keras.layers.Layer):
         Args:
             all_parts: Whether blocks of all parts are wanted, or those of the last part only.
         """
-        assert self._recorder is not None
-        self.finish_closing()
-        history = self._recorder.history(*self._block())
+        assert self._state.recorder is not None
+        history = self._state.recorder.history()
         parts = self.parts
         if all_parts or len(parts) < 2:
             return history
@@ -214,83 +206,41 @@ class ProbeRecord(keras.layers.Layer):
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch of `fit`; see `HistoryRecorder.begin_epoch`."""
-        self._epoch = epoch
-        self._noted = False
-        if self._recorder is not None:
-            self._close_block()
-            self._recorder.begin_epoch(epoch)
+        self._change(lambda of: of.begin_epoch(epoch), epoch=epoch, noted=False)
 
     def end_epoch(self) -> None:
         """End the epoch, and its last block with it."""
-        self._epoch = None
-        if self._recorder is not None:
-            self._close_block()
-            self._recorder.end_epoch()
-
-    def close_full_block(self) -> None:
-        """Close the present block if it is full."""
-        if self._recorder is not None and self._counts.probes >= self._recorder.block_size:
-            self._close_block()
+        self._change(HistoryRecorder.end_epoch, epoch=None)
 
     def reset(self) -> None:
         """Forget the affinities; the step counter stays."""
-        if self._recorder is not None:
-            self._recorder.clear()
-            self._empty_block()
-            self._parts = json.dumps([{**part, "row": 0} for part in self.parts[-1:]])
+        parts = [{**part, "row": 0} for part in self.parts[-1:]]
+        self._change(HistoryRecorder.clear, parts=json.dumps(parts))
 
     def save_own_variables(self, store: Any) -> None:
         """Write everything, under names."""
-        store["step"] = np.array(self.step, "int64")
-        store["next_source"] = np.array(self.next_source, "int64")
-        if self._recorder is not None:
-            self.finish_closing()
-            store["tasks"] = np.frombuffer(self._task_names.encode("utf-8"), "uint8")
-            store["parts"] = np.frombuffer(self._parts.encode("utf-8"), "uint8")
-            store["measured_with"] = np.frombuffer(self._measured_with.encode("utf-8"), "uint8")
-            for name, array in zip(_BLOCK, self._block(), strict=True):
-                store[name] = array
-            for name, array in self._recorder.state().items():
+        state = self._state
+        store["step"] = np.array(state.step, "int64")
+        store["next_source"] = np.array(state.next_source, "int64")
+        if state.recorder is not None:
+            texts = {"tasks": json.dumps(state.tasks), "parts": state.parts}
+            for name, text in {**texts, "measured_with": state.measured_with}.items():
+                store[name] = np.frombuffer(text.encode("utf-8"), "uint8")
+            for name, array in state.recorder.state().items():
                 store[name] = array
 
     def load_own_variables(self, store: Any) -> None:
         """Read what `save_own_variables` wrote, the names of the tasks among it."""
-        counts = Counts(int(np.asarray(store["step"])), int(np.asarray(store["next_source"])))
-        self._counts = counts.empty(len(self.tasks))
+        step, source = (int(np.asarray(store[name])) for name in ("step", "next_source"))
+        self._change(step=step, next_source=source, last_counted=None)
         if "tasks" not in store:
             self.reset()
             return
-        self.prepare(json.loads(bytes(np.asarray(store["tasks"])).decode("utf-8")))
-        assert self._recorder is not None
-        self._measured_with = _text(store, "measured_with")
-        self._parts = _text(store, "parts")
-        counts = counts.empty(len(self.tasks))
-        block = tuple(np.asarray(store[name]) for name in _BLOCK)
-        self._counts = dataclasses.replace(counts, block=block)
-        self._recorder.restore(store)
 
-    def _block(self) -> tuple[Any, ...]:
-        """Return the present block as `HistoryRecorder.add` takes it."""
-        return self._counts.block
+        def text(name: str) -> str:
+            return bytes(np.asarray(store[name])).decode("utf-8") if name in store else ""
 
-    def _close_block(self) -> None:
-        assert self._recorder is not None
-        self.finish_closing()
-        block = self._block()
-        if block[2]:
-            self._recorder.expect(*block)
-            self.finish_closing()
-
-    def finish_closing(self) -> None:
-        """Hand on the block that is being closed; completes what an interrupt left."""
-        if self._recorder is not None and self._recorder.expects:
-            self._empty_block()
-            self._recorder.receive()
-
-    def _empty_block(self) -> None:
-        self._counts = self._counts.empty(len(self.tasks))
-
-
-def _text(store: Any, name: str) -> str:
-    """Return a text of a file; empty if the file was written before it was kept."""
-    return bytes(np.asarray(store[name])).decode("utf-8") if name in store else ""
+        self.prepare(json.loads(text("tasks")))
+        # Both are empty in files that were written before they were kept.
+        parts, settings = text("parts") or "[]", text("measured_with") or "{}"
+        self._change(lambda of: of.restore(store), parts=parts, measured_with=settings)

@@ -228,7 +228,6 @@ class TrainFunctions(StepFunctions):
     def _probed(self, train: Callable[[Any], Any], batch: Any, iterator: Any) -> Any:
         """Probe one batch and train on it."""
         if self._has_probed:
-            self._record.finish_closing()
             affinity, gradient = self._prober.probe(batch, iterator)
         else:
             self._record.separate()
@@ -244,7 +243,6 @@ class TrainFunctions(StepFunctions):
                 logs = self._counted(1, lambda: reusing(iter([(batch, gradient)])), affinity)
             finally:
                 self._switch.reuses = False
-        self._record.close_full_block()
         self._record.note(self._prober.describe)
         if not self._has_probed:
             self._has_probed = True
