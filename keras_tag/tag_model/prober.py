@@ -19,7 +19,7 @@ from keras_tag.tag_model.lookahead import (
     stepped_affinity,
 )
 from keras_tag.tag_model.metadata import measured_with, part_settings
-from keras_tag.tag_model.probe import Batch, JointGradient, OneProbe, Probe, State, state_of
+from keras_tag.tag_model.probe import Batch, JointGradient, OneProbe, Probe, state_of
 from keras_tag.tag_model.probe_graph import check_probe_graph
 from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import ProbeSwitch, TrainFunctions
@@ -27,7 +27,6 @@ from keras_tag.tag_model.step_rate import matching_rate
 from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.dropped_updates import DroppedUpdates
 from keras_tag.training.replicas import split_batch
-from keras_tag.training.task_losses import TaskLosses
 
 
 class Prober:
@@ -245,41 +244,14 @@ class Prober:
         losses = self.compiled.losses_of(y_pred)
         labels = losses.labels(y, y_pred, sample_weight)
 
+        joint = None
         # Variables among them are read in the graph.
         weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
-        joint = None
         if model.reuse_gradients:
             joint = JointGradient(model.trainable_variables, weights)
         num_tasks = len(losses.tasks)
         if first is not None and model.sources_per_probe < num_tasks:
             sources = [(first + k) % num_tasks for k in range(model.sources_per_probe)]
-        batch = Batch.of(x, labels, losses)
-        affinity, before, step = self._look_ahead(
-            losses, weights, batch, y_pred, tape, state, query, joint, scope, sources, rate
-        )
-        return affinity, before, None if joint is None else joint.sum, step
-
-    def _look_ahead(
-        self,
-        losses: TaskLosses,
-        weights: Sequence[Any],
-        batch: Batch,
-        y_pred: Any,
-        tape: tf.GradientTape,
-        state: State,
-        query: Any,
-        joint: JointGradient | None,
-        scope: DroppedUpdates,
-        sources: Sequence[Any] | None,
-        given_rate: float | None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """Look ahead from a batch whose forward pass was recorded.
-
-        Returns:
-            `[num_tasks, num_tasks]`, rows = source, columns = target; `[num_tasks]`, the losses
-            before; and the rate of the steps, a scalar, None where they have none.
-        """
-        model, compiled = self.model, self.compiled
         probe = Probe(
             forward=lambda x: model(x, training=True),
             losses=losses,
@@ -290,20 +262,32 @@ class Prober:
             weights=weights,
         )
         point = probe.point(
-            batch,
+            Batch.of(x, labels, losses),
             y_pred,
             tape,
             scope,
-            lambda backward: compiled.find_sharing(losses.tasks, backward),
+            lambda backward: self.compiled.find_sharing(losses.tasks, backward),
             None if query is None else keras.utils.unpack_x_y_sample_weight(query),
             joint,
         )
+        affinity, step = self._affinity(point, sources, rate)
+        return affinity, point.losses, None if joint is None else joint.sum, step
+
+    def _affinity(
+        self, point: ProbePoint, sources: Sequence[Any] | None, given: float | None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Look ahead from a point.
+
+        Returns:
+            `[num_tasks, num_tasks]`, rows = source, columns = target; and the rate of the steps, a
+            scalar, None where they have none.
+        """
+        model = self.model
         if model.lookahead == "cosine":
-            return cosine_affinity(point), point.losses, None
+            return cosine_affinity(point), None
         if model.lookahead == "optimizer":
-            affinity = stepped_affinity(point, self._shadow(), model.steps, sources)
-            return affinity, point.losses, None
-        rate = self._step_rate(point, given_rate)
+            return stepped_affinity(point, self._shadow(), model.steps, sources), None
+        rate = self._step_rate(point, given)
         # A rate that is not known is no number, and no pair is measured.
         known = tf.math.is_finite(rate)
         step = tf.where(known, rate, tf.zeros_like(rate))
@@ -311,8 +295,7 @@ class Prober:
             affinity = first_order_affinity(point, step)
         else:
             affinity = stepped_affinity(point, GradientStepper(step), model.steps, sources)
-        affinity = tf.where(known, affinity, tf.constant(np.nan, affinity.dtype))
-        return affinity, point.losses, rate
+        return tf.where(known, affinity, tf.constant(np.nan, affinity.dtype)), rate
 
     def _step_rate(self, point: ProbePoint, given: float | None) -> tf.Tensor:
         """Return the rate of a gradient step, a scalar."""
