@@ -1,18 +1,52 @@
-"""Backward passes of the task losses: the part that all tasks have in common is traced once.
+"""Backward passes of the task losses: what tasks have in common is traced once.
 
 n tasks on one trunk have n backward passes, which differ in the heads only. Traced one by one they
 are most of the time that a graph takes to be made. So the graph is cut at the last tensor through
-which the losses depend on the trunk. From a loss back to that tensor every task has operations of
-its own; from there on all tasks call one function.
+which the losses depend on the trunk, and from there on all tasks call one function.
+
+From the losses back to the cut one pass of all losses together is traced, in which every loss has a
+factor of its own. A gradient depends on the factors of those losses alone that reach its variable:
+so it tells which task uses which variable. At the cut it is a sum over the tasks, as long as every
+task has a head of its own, and its terms are the gradients of the single losses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_tag.tag_model.lookahead import Task, all_are_one
+
 Gradients = Sequence[tf.Tensor | None]
+
+
+def can_nest() -> bool:
+    """Return whether a graph is made in which functions can be called that are traced once.
+
+    Eagerly nothing is traced. Under a strategy a layer may reduce over the replicas, which
+    TensorFlow can't do in a nested function.
+    """
+    return not (tf.executing_eagerly() or tf.distribute.has_strategy())
+
+
+def traced_once(function: Callable[..., Any]) -> Any:
+    """Return a function of TensorFlow that stays one, in whatever graph it is called.
+
+    Inlined at every call it would be optimised, and held in memory, once for every task.
+    """
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def chosen(
+    losses: Sequence[tf.Tensor], factors: Sequence[tf.Tensor], task: Task
+) -> tuple[Any, Any]:
+    """Return what a task's backward pass begins with: the losses, and a factor on each."""
+    if not isinstance(task, tf.Tensor):
+        return losses[task], factors[task]
+    # All losses, all but one with factor 0: one graph for every task.
+    return list(losses), [tf.where(task == k, factor, 0) for k, factor in enumerate(factors)]
 
 
 class Backward:
@@ -20,17 +54,22 @@ class Backward:
 
     Args:
         losses: The tasks' losses, recorded on the tape.
+        factors: The factor on each loss before its backward pass.
         sources: The values of the trainable variables that the forward pass read.
         tape: A persistent tape that is not recording any more.
     """
 
     def __init__(
-        self, losses: Sequence[tf.Tensor], sources: Sequence[Any], tape: tf.GradientTape
+        self,
+        losses: Sequence[tf.Tensor],
+        factors: Sequence[tf.Tensor],
+        sources: Sequence[Any],
+        tape: tf.GradientTape,
     ) -> None:
-        self._losses = list(losses)
-        self._sources = list(sources)
-        self._tape = tape
-        self._cut = last_common_tensor(losses) if _can_be_cut(sources) else None
+        self._losses, self._sources, self._tape = list(losses), list(sources), tape
+        self._factors = [tf.identity(factor) for factor in factors]
+        can_be_cut = can_nest() and all(isinstance(source, tf.Variable) for source in sources)
+        self._cut = last_common_tensor(losses) if can_be_cut else None
         # Indices of variables -> the function from the gradient at the cut to theirs.
         self._trunks: dict[tuple[int, ...], Callable[[tf.Tensor], Gradients]] = {}
         # Whether the cut depends on a variable.
@@ -38,67 +77,105 @@ class Backward:
         if self._cut is not None:
             self._trace_trunk(range(len(self._sources)))
 
+    @cached_property
     def connections(self) -> np.ndarray:
-        """Find which losses depend on which variables, through the recorded operations.
+        """`[num_tasks, num_trainable]` bool, which losses depend on which variables."""
+        if tf.executing_eagerly():
+            found = [self._tape.gradient(loss, self._sources) for loss in self._losses]
+            return np.array([[g is not None for g in gradients] for gradients in found])
+        at_cut, own = self._together
+        used = np.empty((len(self._losses), len(self._sources)), bool)
+        used[:, self._before] = self._reaching([at_cut])
+        used[:, ~self._before] = self._reaching(own)
+        return used
 
-        Returns:
-            `[num_tasks, num_trainable]`, bool.
-        """
-        used: list[Any] = []
-        for loss in self._losses:
-            if self._cut is None:
-                used.append(_connected(self._tape.gradient(loss, self._sources)))
-                continue
-            at_cut, own = self._heads(loss, None, self._after(range(len(self._sources))))
-            row = self._before & (at_cut is not None)
-            row[~self._before] = _connected(own)
-            used.append(row)
-        return np.array(used, dtype=bool).reshape(len(self._losses), len(self._sources))
-
-    def gradient(
-        self, target: Any, output_gradients: Any, wanted: Sequence[int]
-    ) -> list[tf.Tensor]:
-        """Return the gradient of a loss, or of a weighted sum of losses.
+    def joint(self, weights: Sequence[Any], wanted: Sequence[int]) -> list[tf.Tensor]:
+        """Return the gradient of the weighted sum of all losses.
 
         Args:
-            target: One of the losses, or all of them.
-            output_gradients: The factor on it, or on each.
+            weights: One loss weight per task.
             wanted: Indices of the variables.
 
         Returns:
-            One tensor per wanted variable, zeros where the target does not depend on it.
+            One tensor per wanted variable, zeros where no loss depends on it.
         """
-        sources = [self._sources[k] for k in wanted]
-        if self._cut is None:
-            found = self._tape.gradient(target, sources, output_gradients=output_gradients)
-        else:
-            at_cut, own = self._heads(target, output_gradients, self._after(wanted))
-            before = [k for k in wanted if self._before[k]]
-            through: Gradients = [None] * len(before)
-            if at_cut is not None and before:
-                through = self._through_trunk(before)(tf.convert_to_tensor(at_cut))
-            remaining = {True: iter(through), False: iter(own)}
-            found = [next(remaining[bool(self._before[k])]) for k in wanted]
-        return [
-            tf.zeros_like(source) if g is None else tf.convert_to_tensor(g)
-            for g, source in zip(found, sources, strict=True)
+        if all_are_one(weights):
+            at_cut, own = self._together
+            after = dict(zip(np.flatnonzero(~self._before).tolist(), own, strict=True))
+            return self._whole(at_cut, [after[k] for k in self._after(wanted)], wanted)
+        factors = [
+            tf.cast(weight, factor.dtype) * factor
+            for weight, factor in zip(weights, self._factors, strict=True)
         ]
+        return self._whole(*self._heads(self._losses, factors, wanted), wanted)
 
-    def _after(self, wanted: Sequence[int]) -> list[Any]:
-        return [self._sources[k] for k in wanted if not self._before[k]]
+    def gradient(self, task: Task, wanted: Sequence[int]) -> list[tf.Tensor]:
+        """Return the gradient of a task's loss.
 
-    def _heads(self, target: Any, output_gradients: Any, after: list[Any]) -> tuple[Any, Gradients]:
-        """Return the gradients at the cut, and on variables that are read after it."""
+        Args:
+            task: Its index.
+            wanted: Indices of the variables.
+
+        Returns:
+            One tensor per wanted variable, zeros where the loss does not depend on it.
+        """
+        if self._terms is not None and not self._after(wanted):
+            at_cut = tf.gather(self._terms, task)
+            return self._whole(at_cut, [], wanted)
+        heads = self._heads(*chosen(self._losses, self._factors, task), wanted)
+        return self._whole(*heads, wanted)
+
+    @cached_property
+    def _together(self) -> tuple[Any, Gradients]:
+        """The gradients of the sum of the losses at the cut, and on all variables after it."""
+        return self._heads(self._losses, self._factors, range(len(self._sources)))
+
+    @cached_property
+    def _terms(self) -> tf.Tensor | None:
+        """`[num_tasks, ...]`, each task's gradient at the cut; None where they are not apart.
+
+        They are kept until all tasks have used theirs, so the cut has to be small: features of
+        examples, not of pixels or words.
+        """
+        if self._cut is None or self._cut.shape.rank != 2:
+            return None
+        at_cut, _ = self._together
+        terms = [*_terms_of(at_cut)]
+        reaching = self._reaching(terms)
+        if (reaching.sum(axis=0) != 1).any():
+            return None
+        zero = tf.zeros_like(self._cut)
+        own = [[t for t, mine in zip(terms, row, strict=True) if mine] for row in reaching]
+        return tf.stack([tf.add_n(of) if of else zero for of in own])
+
+    def _after(self, wanted: Sequence[int]) -> list[int]:
+        return [k for k in wanted if not self._before[k]]
+
+    def _heads(self, target: Any, factors: Any, wanted: Sequence[int]) -> tuple[Any, Gradients]:
+        """Return the gradient at the cut, and those on the variables that are read after it."""
+        after = [self._sources[k] for k in self._after(wanted)]
+        if self._cut is None:
+            return None, self._tape.gradient(target, after, output_gradients=factors)
         # A tape would go on through the trunk, which it can't be told to leave.
         at_cut, *own = tf.gradients(
-            target, [self._cut, *after], grad_ys=output_gradients, stop_gradients=[self._cut]
+            target, [self._cut, *after], grad_ys=factors, stop_gradients=[self._cut]
         )
         return at_cut, own
 
-    def _through_trunk(self, wanted: Sequence[int]) -> Callable[[tf.Tensor], Gradients]:
-        if tuple(wanted) not in self._trunks:
-            self._trace_trunk(wanted)
-        return self._trunks[tuple(wanted)]
+    def _whole(self, at_cut: Any, own: Gradients, wanted: Sequence[int]) -> list[tf.Tensor]:
+        """Return the gradients on the wanted variables, before the cut and after it."""
+        before = tuple(k for k in wanted if self._before[k])
+        through: Gradients = [None] * len(before)
+        if at_cut is not None and before:
+            if before not in self._trunks:
+                self._trace_trunk(before)
+            through = self._trunks[before](tf.convert_to_tensor(at_cut))
+        remaining = {True: iter(through), False: iter(own)}
+        found = [next(remaining[bool(self._before[k])]) for k in wanted]
+        return [
+            tf.zeros_like(self._sources[k]) if g is None else tf.convert_to_tensor(g)
+            for g, k in zip(found, wanted, strict=True)
+        ]
 
     def _trace_trunk(self, wanted: Sequence[int]) -> None:
         """Make the function from the gradient at the cut to those of variables before it."""
@@ -111,27 +188,39 @@ class Backward:
             return [tf.convert_to_tensor(g) for g in gradients if g is not None]
 
         assert self._cut is not None
-        # Inlined, it would be optimised once for every task.
-        traced = tf.function(
-            trunk, autograph=False, experimental_attributes={"_noinline": True}
-        ).get_concrete_function(tf.TensorSpec(self._cut.shape, self._cut.dtype))
+        at_cut = tf.TensorSpec(self._cut.shape, self._cut.dtype)
+        traced = traced_once(trunk).get_concrete_function(at_cut)
         self._before[connected] = True
         self._trunks[tuple(connected)] = traced
 
+    def _reaching(self, gradients: Sequence[Any]) -> np.ndarray:
+        """Return `[num_tasks, num_gradients]` bool, which losses a gradient in `_together` has."""
+        found = np.zeros((len(self._losses), len(gradients)), bool)
+        for column, gradient in enumerate(gradients):
+            dense = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+            tasks = 0 if dense is None else self._factors_behind.get(dense.op, 0)
+            found[:, column] = [tasks >> k & 1 for k in range(len(self._losses))]
+        return found
 
-def _connected(gradients: Sequence[Any]) -> list[bool]:
-    return [g is not None for g in gradients]
+    @cached_property
+    def _factors_behind(self) -> dict[Any, int]:
+        """The operations that depend on factors -> one bit for each of these."""
+        behind = {factor.op: 1 << k for k, factor in enumerate(self._factors)}
+        # Operations stand in the order in which they were made.
+        for op in self._factors[0].graph.get_operations():
+            for tensor in op.inputs:
+                if tensor.op in behind:
+                    behind[op] = behind.get(op, 0) | behind[tensor.op]
+        return behind
 
 
-def _can_be_cut(sources: Sequence[Any]) -> bool:
-    """Return whether the forward pass was traced, on one device, from variables themselves.
-
-    Eagerly nothing is traced. Under a strategy a layer may reduce over the replicas in its backward
-    pass, which TensorFlow can't do in a nested function.
-    """
-    if tf.executing_eagerly() or tf.distribute.has_strategy():
-        return False
-    return all(isinstance(source, tf.Variable) for source in sources)
+def _terms_of(gradient: Any) -> Iterator[Any]:
+    """Yield the tensors that a gradient is the sum of."""
+    if isinstance(gradient, tf.Tensor) and gradient.op.type == "AddN":
+        for term in gradient.op.inputs:
+            yield from _terms_of(term)
+    else:
+        yield gradient
 
 
 def last_common_tensor(losses: Sequence[tf.Tensor]) -> tf.Tensor | None:

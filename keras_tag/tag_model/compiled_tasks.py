@@ -87,7 +87,7 @@ class CompiledTasks:
         known, trainable = self._sharing, self._model.trainable_variables
         # A layer may have been frozen since.
         if known is None or list(map(id, known.trainable)) != list(map(id, trainable)):
-            used = backward.connections()
+            used = backward.connections
             known = self._sharing = find_sharing(tasks, trainable, used, self._moves)
         return known
 

@@ -23,6 +23,11 @@ Task: TypeAlias = int | tf.Tensor
 """A task's index; a tensor where the graph chooses the task."""
 
 
+def all_are_one(weights: Sequence[float | tf.Tensor]) -> bool:
+    """Return whether all loss weights are known to be 1."""
+    return all(isinstance(weight, float) and weight == 1 for weight in weights)
+
+
 @dataclass(frozen=True, eq=False)
 class ProbePoint:
     """One batch at one point of training.
@@ -62,27 +67,23 @@ class ProbePoint:
 
     def only_stepping(self, affinity: tf.Tensor) -> tf.Tensor:
         """Return `only_measurable`, also with NaN in the rows of the tasks of loss weight 0."""
-        if not self._all_weigh_one:
+        if not all_are_one(self.weights):
             steps = tf.not_equal(self._weight_column(affinity.dtype), 0)
             affinity = tf.where(steps, affinity, tf.constant(np.nan, affinity.dtype))
         return self.only_measurable(affinity)
 
     def weigh_rows(self, affinity: tf.Tensor) -> tf.Tensor:
         """Return an affinity, every row times its task's loss weight."""
-        if self._all_weigh_one:
+        if all_are_one(self.weights):
             return affinity
         return self._weight_column(affinity.dtype) * affinity
 
     def weigh(self, task: Task, gradient: Values) -> list[tf.Tensor]:
         """Return a task's gradient times its loss weight."""
-        if self._all_weigh_one:
+        if all_are_one(self.weights):
             return list(gradient)
         weight = tf.gather(self._weight_column(self.losses.dtype)[:, 0], task)
         return [tf.cast(weight, g.dtype) * g for g in gradient]
-
-    @property
-    def _all_weigh_one(self) -> bool:
-        return all(isinstance(weight, float) and weight == 1 for weight in self.weights)
 
     def _weight_column(self, dtype: Any) -> tf.Tensor:
         """Return `[num_tasks, 1]`, the loss weights."""

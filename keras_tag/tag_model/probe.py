@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tag.tag_model.backward import Backward
+from keras_tag.tag_model.backward import Backward, can_nest, chosen, traced_once
 from keras_tag.tag_model.lookahead import ProbePoint, Task, Values
 from keras_tag.tag_model.sharing import Sharing
 from keras_tag.training.dropped_updates import DroppedUpdates
@@ -29,29 +29,6 @@ def state_of(model: keras.Model) -> State:
         draws the same dropout masks and starts from the same statistics.
     """
     return [(v, tf.identity(v.value)) for v in model.non_trainable_variables]
-
-
-def traced_once(function: Callable[[Values], list[tf.Tensor]]) -> Callable[..., list[tf.Tensor]]:
-    """Return a function that is called for every task, traced only once.
-
-    n look-ahead passes differ in the weights only: traced one by one, many tasks take minutes.
-
-    Args:
-        function: Values of the shared variables -> tensors.
-
-    Returns:
-        A function with the same results. Without a graph it is `function` itself, and so under a
-        strategy, where a layer may reduce over the replicas, which TensorFlow can't do in a nested
-        function.
-    """
-    if tf.executing_eagerly() or tf.distribute.has_strategy():
-        return function
-    # Inlined at every call, n look-aheads of n losses would be n^2 losses for the graph rewriter to
-    # optimise and for memory to hold.
-    traced: Callable[..., list[tf.Tensor]] = tf.function(
-        function, autograph=False, experimental_attributes={"_noinline": True}
-    )
-    return traced
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +177,9 @@ class Probe:
         # In the scope, because a loss may keep variables, and read those of the model.
         with tape, scope:
             before = self._losses(batch.labels, y_pred)
-        backward = Backward(before, [source(v) for v in self._trainable], tape)
+        factors = self._factors(batch, before)
+        read = [source(v) for v in self._trainable]
+        backward = Backward(before, factors, read, tape)
         sharing = find_sharing(backward)
         shared = sharing.variables
         values = [tf.stop_gradient(source(v)) for v in shared]
@@ -219,8 +198,7 @@ class Probe:
         indices = [k for k, v in enumerate(self._trainable) if joint is not None or id(v) in moved]
 
         def gradient(task: Task) -> list[tf.Tensor]:
-            target, factors = self._target(batch, task, before)
-            gradients = self._global(backward.gradient(target, factors, indices))
+            gradients = self._global(backward.gradient(task, indices))
             if joint is None:
                 return gradients
             assert isinstance(task, int)  # Every task, in turn.
@@ -232,24 +210,13 @@ class Probe:
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(at)
                 losses, inside = pass_at(at, batch)
-            target, factors = self._target(batch, task, losses)
             read = [inside.get_current_value(variable) for variable in shared]
-            gradients = inner.gradient(
-                target,
-                read,
-                output_gradients=factors,
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            return [tf.stop_gradient(value) for value in read], self._global(gradients)
+            zero = tf.UnconnectedGradients.ZERO
+            target, factor = chosen(losses, self._factors(batch, losses), task)
+            gradients = self._global(inner.gradient(target, read, factor, zero))
+            return [tf.stop_gradient(value) for value in read], gradients
 
-        def joint_gradient() -> list[tf.Tensor]:
-            tasks = range(len(before))
-            weighted = [
-                tf.cast(self._weights[k], before[k].dtype) * self._backward_weight(batch, k, before)
-                for k in tasks
-            ]
-            on_shared = [k for k, v in enumerate(self._trainable) if id(v) in moved]
-            return self._global(backward.gradient(list(before), weighted, on_shared))
+        on_shared = [k for k, v in enumerate(self._trainable) if id(v) in moved]
 
         if query is None:
             measured_on, losses_before = batch, before
@@ -261,42 +228,44 @@ class Probe:
             measured_on = Batch.of(x, labels, self._losses)
             losses_before = losses_at(values, measured_on)
 
-        look_ahead = traced_once(lambda at: losses_at(at, measured_on))
+        def look_ahead(at: Values) -> tf.Tensor:
+            return _shared_out(losses_at(at, measured_on), measured_on.shares)
+
+        # n look-ahead passes differ in the weights only: one by one, many tasks take minutes.
+        ahead = traced_once(look_ahead) if can_nest() else look_ahead
 
         return ProbePoint(
             values=values,
             used=sharing.used_shared,
-            losses=self._joined(measured_on, losses_before),
+            losses=_summed(_shared_out(losses_before, measured_on.shares)),
             gradient=gradient,
             gradient_at=gradient_at,
-            losses_at=lambda at: self._joined(
-                measured_on, look_ahead([tf.stop_gradient(value) for value in at])
-            ),
-            joint_gradient=joint_gradient,
+            losses_at=lambda at: _summed(ahead([tf.stop_gradient(value) for value in at])),
+            joint_gradient=lambda: self._global(backward.joint(self._weights, on_shared)),
             weights=self._weights,
             measurable=batch.labelled[:, None] & measured_on.labelled[None, :],
         )
 
-    def _joined(self, batch: Batch, losses: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Return `[num_tasks]`, the losses of the global batch."""
-        own = [loss * tf.cast(s, loss.dtype) for loss, s in zip(losses, batch.shares, strict=True)]
-        return tf.stop_gradient(all_reduce_sum(tf.stack(own)))
-
-    def _target(self, batch: Batch, task: Task, losses: Sequence[tf.Tensor]) -> tuple[Any, Any]:
-        """Return what a task's backward pass begins with: the losses, and a factor on each."""
-        if not isinstance(task, tf.Tensor):
-            return losses[task], self._backward_weight(batch, task, losses)
-        # All losses, all but one with weight 0: one graph for every task.
-        weights = [self._backward_weight(batch, k, losses) for k in range(len(losses))]
-        return list(losses), [tf.where(task == k, weight, 0) for k, weight in enumerate(weights)]
-
-    def _backward_weight(self, batch: Batch, task: int, losses: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Return the factor on a task's loss before its backward pass."""
-        dtype = losses[task].dtype
-        return tf.cast(self._scale, dtype) * tf.cast(batch.shares[task], dtype)
+    def _factors(self, batch: Batch, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the factor on each task's loss before its backward pass."""
+        return [
+            tf.cast(self._scale, loss.dtype) * tf.cast(share, loss.dtype)
+            for loss, share in zip(losses, batch.shares, strict=True)
+        ]
 
     def _global(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
         """Return dense, unscaled gradients of the global batch."""
         dense = [tf.convert_to_tensor(g) for g in gradients]
         summed = all_reduce_sum(dense)
         return [g / tf.cast(self._scale, g.dtype) for g in summed]
+
+
+def _shared_out(losses: Sequence[tf.Tensor], shares: Sequence[Any]) -> tf.Tensor:
+    """Return `[num_tasks]`, this replica's parts of the losses of the global batch."""
+    stacked = tf.stack(losses)
+    return stacked * tf.stack([tf.cast(share, stacked.dtype) for share in shares])
+
+
+def _summed(parts: tf.Tensor) -> tf.Tensor:
+    """Return `[num_tasks]`, the losses of the global batch."""
+    return tf.stop_gradient(all_reduce_sum(parts))

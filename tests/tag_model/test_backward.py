@@ -8,6 +8,8 @@ from tag_models import L
 
 from keras_tag.tag_model.backward import Backward, last_common_tensor
 
+FACTORS, WEIGHTS = (2.0, 1.0, 3.0), (1.0, 0.5, 0.0)
+
 
 def one_trunk(inputs):
     h = L.Dense(4, "tanh", name="late")(L.Dense(5, "tanh", name="early")(inputs))
@@ -56,6 +58,26 @@ def complex_numbers(inputs):
     ]
 
 
+def loops_at_two_depths(inputs):
+    early = L.LSTM(3, return_sequences=True, name="early")(L.Reshape((3, 2))(inputs))
+    late = L.LSTM(4, name="late")(early)
+    return [
+        L.Dense(1, name="a")(L.GlobalAveragePooling1D()(early)),
+        *(L.Dense(1, name=name)(late) for name in "bc"),
+    ]
+
+
+def looked_up(inputs):
+    """Gradients of rows, not of the whole table."""
+
+    def rows_of(numbers):
+        return keras.ops.cast(numbers > 0, "int32")
+
+    table = L.Embedding(5, 4, name="table")
+    h = L.Flatten()(table(rows_of(inputs)))
+    return [L.Dense(1, name="a")(h), L.Dense(1, name="b")(h + L.Flatten()(table(rows_of(-inputs))))]
+
+
 @pytest.mark.parametrize(
     ("build", "cut_after"),
     [
@@ -68,6 +90,8 @@ def complex_numbers(inputs):
         (recurrent, "early"),
         (sequence_and_state, "late"),
         (complex_numbers, "early"),
+        (loops_at_two_depths, "early"),
+        (looked_up, None),
     ],
 )
 def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):
@@ -83,18 +107,25 @@ def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):
             losses = [tf.reduce_mean(y**2) for y in model(x, training=True)]
         cut = last_common_tensor(losses)
         seen["cut"] = None if cut is None else cut.name
-        backward = Backward(losses, sources, tape)
-        seen["used"] = backward.connections()
-        pairs = [(losses[0], 2.0), (losses[-1], 1.0), (losses, [1.0, 3.0, 0.5][: len(losses)])]
+        n = len(losses)
+        factors = [tf.constant(f) for f in FACTORS[:n]]
+        backward = Backward(losses, factors, sources, tape)
+        seen["used"] = backward.connections
         every, some = range(len(sources)), range(0, len(sources), 3)
-        ours, theirs = [], []
-        for target, factor in pairs:
-            factor = tf.convert_to_tensor(factor) if target is not losses else factor
-            factor = [tf.constant(f) for f in factor] if target is losses else factor
+
+        def tapes(target, factor):
             zero = tf.UnconnectedGradients.ZERO
-            expected = tape.gradient(target, sources, factor, zero)
-            ours += [*backward.gradient(target, factor, every)]
-            ours += [*backward.gradient(target, factor, some)]
+            return [*map(tf.convert_to_tensor, tape.gradient(target, sources, factor, zero))]
+
+        ours, theirs = [], []
+        for task in (0, n - 1):
+            expected = tapes(losses[task], factors[task])
+            for given in (task, tf.constant(task)):
+                ours += [*backward.gradient(given, every), *backward.gradient(given, some)]
+                theirs += [*expected, *(expected[k] for k in some)]
+        for weights in WEIGHTS[:n], [1.0] * n:
+            expected = tapes(losses, [w * f for w, f in zip(weights, factors, strict=True)])
+            ours += [*backward.joint(weights, every), *backward.joint(weights, some)]
             theirs += [*expected, *(expected[k] for k in some)]
         seen["tape"] = [[g is not None for g in tape.gradient(y, sources)] for y in losses]
         return ours, theirs
