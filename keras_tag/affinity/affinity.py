@@ -14,8 +14,7 @@ from keras_tag.affinity import npz_file, pooling
 from keras_tag.affinity.checks import Rows, check_square, check_tasks, source_rows
 from keras_tag.affinity.history import AffinityHistory
 from keras_tag.affinity.measurement import Measurement
-from keras_tag.affinity.standard_errors import t_quantile
-from keras_tag.affinity.tables import epoch_frame, long_frame, square_frame
+from keras_tag.affinity.standard_errors import SamplingErrors, t_quantile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,17 +195,19 @@ class Affinity(Measurement):
         Example:
             >>> late = tag.affinity().over(slice(-10, None))
         """
+        history = self._known_history()
+        if not isinstance(epochs, slice):
+            raise ValueError(f"Expected `epochs` to be a slice. Received: epochs={epochs!r}.")
+        part = pooling.mean_of_history(self.tasks, history, epochs, between_runs=self.between_runs)
+        return self._of(replace(part, metadata=self.metadata))
+
+    def _known_history(self) -> AffinityHistory:
         if self.history is None:
             raise ValueError(
                 "Expected an affinity with a history. Received: one without. Tables have none, nor "
                 "do files of the first versions."
             )
-        if not isinstance(epochs, slice):
-            raise ValueError(f"Expected `epochs` to be a slice. Received: epochs={epochs!r}.")
-        part = pooling.mean_of_history(
-            self.tasks, self.history, epochs, between_runs=self.between_runs
-        )
-        return self._of(replace(part, metadata=self.metadata))
+        return self.history
 
     def merge(self, *others: "Affinity") -> "Affinity":
         """Pool several measurements: a pair's mean is that over all the probes of any of them.
@@ -289,7 +290,10 @@ class Affinity(Measurement):
         Returns:
             `[num_tasks, num_tasks]` float64: index "source", columns "target".
         """
-        return square_frame(self)
+        import pandas as pd
+
+        sources, targets = (pd.Index(self.tasks, name=name) for name in ("source", "target"))
+        return pd.DataFrame(self.mean, index=sources, columns=targets)
 
     def to_long_frame(self) -> "pd.DataFrame":
         """Return a `pandas.DataFrame` with one row per pair.
@@ -298,7 +302,17 @@ class Affinity(Measurement):
             `num_tasks**2` rows with the columns "source", "target", "mean", "standard_error" and
             "count".
         """
-        return long_frame(self)
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "source": [task for task in self.tasks for _ in self.tasks],
+                "target": list(self.tasks) * len(self.tasks),
+                "mean": self.mean.ravel(),
+                "standard_error": self.standard_error.ravel(),
+                "count": self.count.ravel(),
+            }
+        )
 
     def to_epoch_frame(self) -> "pd.DataFrame":
         """Return a `pandas.DataFrame` with one row per pair and epoch.
@@ -311,7 +325,18 @@ class Affinity(Measurement):
         Raises:
             ValueError: The affinity has no history.
         """
-        return epoch_frame(self)
+        import pandas as pd
+
+        history = self._known_history()
+        frames = []
+        for run, row in np.unique(np.stack([history.run, history.row], axis=1), axis=0):
+            part = history.part((history.run == run) & (history.row == row))
+            errors = SamplingErrors.of_run(part)
+            frame = Affinity(self.tasks, *part.mean(), errors=errors).to_long_frame()
+            for place, name in enumerate(("run", "row", "epoch")):
+                frame.insert(place, name, int(getattr(part, name)[0]))
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one `.npz` file (no pickle), atomically: a crash leaves the old file or the new.

@@ -17,14 +17,12 @@ class GroupingCost:
         tag: TAG: the joint run with its probes.
         pairs: HOA: every pair and every lone task trained, as long as the joint run.
         exhaustive: All 2**n - 1 groups trained.
-        hours: What a joint run takes, if given; then the table shows hours, too.
     """
 
     num_tasks: int
     tag: float
     pairs: float
     exhaustive: float
-    hours: float | None = None
 
     def __str__(self) -> str:
         rows = {
@@ -34,8 +32,7 @@ class GroupingCost:
         }
         lines = [f"Finding groups of {self.num_tasks} tasks, in joint runs:"]
         for name, runs in rows.items():
-            hours = "" if self.hours is None else f" = {runs * self.hours:,.1f} hours"
-            lines.append(f"  {name}: {runs:,.2f}{hours}")
+            lines.append(f"  {name}: {runs:,.2f}")
         return "\n".join(lines)
 
 
@@ -48,7 +45,6 @@ def grouping_cost(
     reuse_gradients: bool = False,
     probe_data: bool = False,
     backward: float = 1.0,
-    joint_run_hours: float | None = None,
 ) -> GroupingCost:
     """Count what TAG, HOA and exhaustive search would cost.
 
@@ -71,7 +67,6 @@ def grouping_cost(
             `probe_data=` in `TAGModel`: one forward pass more at every probe.
         backward: What a backward pass costs in forward passes. 1 counts passes as the paper
             speaks of them; 2 is nearer to arithmetic.
-        joint_run_hours: What your joint run takes, to see hours as well.
 
     Returns:
         The costs.
@@ -96,10 +91,6 @@ def grouping_cost(
             )
     if not backward > 0:
         raise ValueError(f"Expected `backward` to be positive. Received: backward={backward!r}.")
-    if joint_run_hours is not None and not joint_run_hours > 0:
-        raise ValueError(
-            f"Expected `joint_run_hours` to be positive. Received: {joint_run_hours!r}."
-        )
     ahead, back = look_ahead_passes(num_tasks, lookahead, steps, probe_data)
     probe = ahead + (back - reuse_gradients) * backward
     pairs = num_tasks * (num_tasks - 1) / 2
@@ -108,5 +99,4 @@ def grouping_cost(
         tag=1.0 + probe / every / (1.0 + backward),
         pairs=pairs + num_tasks,
         exhaustive=float(2**num_tasks - 1),
-        hours=joint_run_hours,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_tag.affinity.checks import check_tasks
 from keras_tag.selection.grouping import Grouping
 
 
@@ -23,7 +24,7 @@ def single_task(tasks: Sequence[str]) -> Grouping:
         >>> single_task(["depth", "edges"]).groups
         (('depth',), ('edges',))
     """
-    return Grouping.from_groups([(task,) for task in _check_tasks(tasks)])
+    return Grouping.from_groups([(task,) for task in check_tasks(tasks)])
 
 
 def all_in_one(tasks: Sequence[str]) -> Grouping:
@@ -42,7 +43,7 @@ def all_in_one(tasks: Sequence[str]) -> Grouping:
         >>> all_in_one(["depth", "edges"]).groups
         (('depth', 'edges'),)
     """
-    return Grouping.from_groups([_check_tasks(tasks)])
+    return Grouping.from_groups([check_tasks(tasks)])
 
 
 def random_groups(tasks: Sequence[str], budget: int, seed: int) -> Grouping:
@@ -68,7 +69,7 @@ def random_groups(tasks: Sequence[str], budget: int, seed: int) -> Grouping:
         >>> len(random_groups(["depth", "edges", "normals"], budget=2, seed=0).groups)
         2
     """
-    tasks = _check_tasks(tasks)
+    tasks = check_tasks(tasks)
     if not 1 <= budget <= len(tasks):
         raise ValueError(
             f"Expected `budget` from 1 to the number of tasks, {len(tasks)}: a partition has no "
@@ -99,11 +100,3 @@ def _count_partitions(num_tasks: int, num_groups: int) -> list[list[int]]:
         for b in range(1, num_groups + 1):
             counts[n][b] = b * counts[n - 1][b] + counts[n - 1][b - 1]
     return counts
-
-
-def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tasks, str) or not tasks or len(set(tasks)) != len(tasks):
-        raise ValueError(
-            f"Expected `tasks` to be one or more task names, each once. Received: tasks={tasks!r}."
-        )
-    return tuple(tasks)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.affinity.standard_errors import FEWEST_PROBES, SamplingErrors
-from keras_tag.selection.arguments.affinities import read_by
+from keras_tag.selection.arguments.affinities import without_error
 from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.draws import DrawnChoice, networks_of
 from keras_tag.selection.grouping import Grouping
@@ -70,7 +70,7 @@ def with_frequency(
         that the score reads, it is returned as it is.
     """
     errors = affinity.errors
-    if errors is None or _unknown(affinity, choice).any():
+    if errors is None or without_error(affinity, str(choice.score)).any():
         return grouping
     if grouping.status != "optimal":
         return replace(grouping, replicates=0)
@@ -99,7 +99,7 @@ def warn_of_chance(groupings: Iterable[Grouping], affinity: Affinity, choice: Ch
         affinity: The affinity. A table, which has neither history nor errors, is not warned about.
         choice: What was asked.
     """
-    unknown = _unknown(affinity, choice)
+    unknown = without_error(affinity, str(choice.score))
     if unknown.any() and (affinity.history is not None or affinity.errors is not None):
         fewest = int(affinity.count[unknown].min())
         least = "two runs" if affinity.between_runs else f"{FEWEST_PROBES} probes"
@@ -123,11 +123,6 @@ def warn_of_chance(groupings: Iterable[Grouping], affinity: Affinity, choice: Ch
             "which, and how much they differ; more probes, or several runs (`Affinity.combine`), "
             "make the choice surer."
         )
-
-
-def _unknown(affinity: Affinity, choice: Choice) -> np.ndarray:
-    """Return `[num_tasks, num_tasks]`, where the score reads a pair without a standard error."""
-    return np.isnan(affinity.standard_error) & read_by(str(choice.score), len(affinity.tasks))
 
 
 def _warn(message: str) -> None:

@@ -115,6 +115,11 @@ def check_risk(risk: Any) -> float:
     return float(risk)
 
 
+def without_error(affinity: Affinity, score: str) -> np.ndarray:
+    """Return `[num_tasks, num_tasks]`, where a score reads a pair without a standard error."""
+    return np.isnan(affinity.standard_error) & read_by(score, len(affinity.tasks))
+
+
 def check_errors(affinity: Affinity, name: str, score: str) -> SamplingErrors:
     """Return the standard errors, if every pair that the score reads has one.
 
@@ -129,7 +134,7 @@ def check_errors(affinity: Affinity, name: str, score: str) -> SamplingErrors:
     Raises:
         ValueError: Errors that are missing.
     """
-    unknown = np.isnan(affinity.standard_error) & read_by(score, len(affinity.tasks))
+    unknown = without_error(affinity, score)
     if affinity.errors is None or unknown.any():
         missing = name_pairs(unknown, affinity.tasks)
         which = "all pairs" if unknown.all() else f"the (source, target) pairs {missing}"

@@ -66,7 +66,7 @@ class GroupTable(ColumnSource):
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Return the best column of each of the best groups."""
-        excess = self._group_excess(duals)
+        gain, excess = self._excesses(duals)
         if not len(excess):
             return []
         count = min(_COLUMNS_PER_ROUND, len(excess))
@@ -74,20 +74,17 @@ class GroupTable(ColumnSource):
         best = best[np.argsort(-excess[best], kind="stable")]
         columns = []
         for row in best[excess[best] > _TOLERANCE].tolist():
-            gain = self._gains(row, duals)
-            served = [task for task, value in gain.items() if value > 0]
-            if not self._overlap:
-                served = list(gain)
-            elif not served:
-                served = [max(gain, key=lambda task: gain[task])]
-            columns.append(self._column(row, mask_of(served)))
+            # The tasks that gain by it, or the one that loses least.
+            least = min(0.0, gain[row].max()) if self._overlap else -np.inf
+            served = self._member[row] & (gain[row] >= least)
+            columns.append(self._column(row, mask_of(np.flatnonzero(served).tolist())))
         return columns
 
     def within(
         self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
     ) -> Listing:
         """Return every column whose excess reaches the threshold, one per served set and cost."""
-        excess = self._group_excess(duals)
+        _, excess = self._excesses(duals)
         bound = float(excess.max(initial=-np.inf))
         rows: dict[tuple[int, int], list[int]] = {}
         order = np.argsort(-excess, kind="stable")
@@ -110,12 +107,16 @@ class GroupTable(ColumnSource):
         for row, group in enumerate(self._servable):
             if group == everything and self.costs[row] <= budget:
                 return [self._column(row, everything)]
-        chosen = self._cheapest(budget, deadline)
+        # What the cheapest cover costs is said if it is too much.
+        most = self.num_tasks * self.most_cost
+        cover = Cover(self.num_tasks, self._servable, self.costs, most, not self._overlap)
+        chosen = cover.cheapest(deadline)
         if chosen is None:
-            anything = self._cheapest(self.num_tasks * self.most_cost, deadline)
-            if anything is None:
-                raise Uncoverable(self._never_covered(), None)
-            raise Uncoverable([], sum(self.costs[row] for row in anything))
+            never = np.flatnonzero(~self._member.any(axis=0))
+            raise Uncoverable(never.tolist(), None)
+        cheapest = sum(self.costs[row] for row in chosen)
+        if cheapest > budget:
+            raise Uncoverable([], cheapest)
         columns, open_tasks = [], everything
         for row in chosen:
             served = self._servable[row] & open_tasks
@@ -124,16 +125,12 @@ class GroupTable(ColumnSource):
                 columns.append(self._column(row, served))
         return columns
 
-    def _cheapest(self, budget: int, deadline: float) -> list[int] | None:
-        exactly = not self._overlap
-        cover = Cover(self.num_tasks, self._servable, self.costs, budget, exactly)
-        return cover.cheapest(deadline)
-
     def member_score(self, column: Column, task: int) -> Fraction:
         """Return one served task's exact score."""
         return self._exact_score(column.row, task)
 
-    def _group_excess(self, duals: Duals) -> np.ndarray:
+    def _excesses(self, duals: Duals) -> tuple[np.ndarray, np.ndarray]:
+        """Return the members' scores less their prices, and the excess of each best column."""
         gain = np.where(self._member, self._scores - duals.task, -np.inf)
         if self._overlap:
             total = np.maximum(gain, 0.0).sum(axis=1)
@@ -141,16 +138,13 @@ class GroupTable(ColumnSource):
         else:
             total = np.where(self._member, gain, 0.0).sum(axis=1)
             total[~self._member.any(axis=1)] = -np.inf
-        return total - duals.budget * self._cost_array
+        return gain, total - duals.budget * self._cost_array
 
-    def _gains(self, row: int, duals: Duals) -> dict[int, float]:
-        return {
+    def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
+        gains = {
             task: float(self._scores[row, task] - duals.task[task])
             for task in bits(self._servable[row])
         }
-
-    def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
-        gains = self._gains(row, duals)
         excess = -duals.budget * self.costs[row]
         if not self._overlap:
             yield self._servable[row]
@@ -183,9 +177,6 @@ class GroupTable(ColumnSource):
     def _column(self, row: int, served: int) -> Column:
         value = float(self._scores[row, bits(served)].sum())
         return Column(served, self.groups[row], value, self.costs[row], row)
-
-    def _never_covered(self) -> list[int]:
-        return [task for task in range(self.num_tasks) if not self._member[:, task].any()]
 
 
 class Uncoverable(Exception):
