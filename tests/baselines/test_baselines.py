@@ -79,5 +79,5 @@ def test_random_groups_refuse_a_budget_that_no_partition_has(budget):
     ],
 )
 def test_no_tasks_repeated_tasks_and_a_lone_string_are_refused(make, tasks):
-    with pytest.raises(ValueError, match="Expected `tasks` to be one or more task names"):
+    with pytest.raises(ValueError, match="task"):
         make(tasks)
