@@ -350,9 +350,11 @@ def table(results: dict[str, Any]) -> str:
                 ratio = np.array(
                     [one[method]["test"] / one["joint run"]["test"] for one in of_budget]
                 )
-                error = ratio.std(ddof=1) / np.sqrt(len(ratio)) if len(ratio) > 1 else np.nan
+                error = ""
+                if len(ratio) > 1:
+                    error = f" ({ratio.std(ddof=1) / np.sqrt(len(ratio)):.3f})"
                 trained = np.mean([one[method]["trained"] for one in of_budget])
-                cells.append(f"{ratio.mean():.3f} ({error:.3f}) | {trained:.0f}")
+                cells.append(f"{ratio.mean():.3f}{error} | {trained:.0f}")
             lines.append(f"| {name} | {len(entries)} | {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

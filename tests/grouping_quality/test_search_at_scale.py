@@ -66,4 +66,5 @@ def test_the_networks_that_serve_are_the_best_of_all_choices():
 def test_the_page_shows_the_committed_results():
     text = PAGE.read_text("utf-8")
     assert table(json.loads(FILE.read_text("utf-8"))) in text
-    assert attention.page_table(json.loads(attention.FILE.read_text("utf-8"))) in text
+    for name, results in json.loads(attention.FILE.read_text("utf-8"))["cases"].items():
+        assert attention.page_table(results, attention.CASES[name].family) in text
