@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.grouping_quality import attention
+from benchmarks.grouping_quality.trained_pairs import extrapolate_pairs
 from benchmarks.search_at_scale import FILE, best_of, pairwise, random_groups, served, table
-from keras_tag import GroupScores
-from keras_tag.baselines import pairwise_groups
+from keras_tag import GroupScores, select_groups
 
 PAGE = Path(__file__).parents[2] / "docs" / "grouping_quality.md"
 TASKS = ("a", "b", "c", "d", "e")
@@ -43,7 +43,7 @@ def test_hoa_chooses_what_the_extrapolation_to_all_groups_chooses(budget):
         for group in combinations(TASKS, size):
             row = networks.losses([group])[0][0]
             scores[group] = {task: row[TASKS.index(task)] for task in group}
-    theirs = pairwise_groups(GroupScores(scores, sense="min"), budget)
+    theirs = select_groups(extrapolate_pairs(GroupScores(scores, sense="min")), budget)
     assert set(map(frozenset, groups)) == set(map(frozenset, theirs.groups))
 
 
