@@ -9,6 +9,8 @@ from mkdocs.structure.files import File, Files
 
 # Methods of base classes that are not public.
 _INHERITS = {"keras_tag.Affinity": "true", "keras_tag.TAGModel": "[check]"}
+# Only its fields are for users.
+_FIELDS = {"keras_tag.selection.Choice"}
 
 
 def pages(config: MkDocsConfig) -> dict[str, list[str]]:
@@ -39,4 +41,6 @@ def on_files(files: Files, config: MkDocsConfig, **kwargs: Any) -> None:
             text += f"\n::: {name}\n"
             if name in _INHERITS:
                 text += f"    options:\n      inherited_members: {_INHERITS[name]}\n"
+            elif name in _FIELDS:
+                text += "    options:\n      members: false\n"
         files.append(File.generated(config, path, content=text))

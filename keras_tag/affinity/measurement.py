@@ -73,7 +73,7 @@ class Measurement:
     def standard_error(self) -> np.ndarray:
         """`[num_tasks, num_tasks]`, of `mean`; NaN where too few probes or runs were made.
 
-        How it is estimated, and of what: see `keras_tag.affinity.standard_errors`.
+        `docs/trust.md` says how it is estimated, and of what.
         """
         if self.errors is None:
             return np.full(self.mean.shape, np.nan)

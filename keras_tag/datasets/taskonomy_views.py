@@ -117,8 +117,8 @@ def taskonomy(
 
     Example:
         >>> data = keras_tag.datasets.taskonomy("taskonomy", splits="train_val_test_tiny.csv")
-        >>> model = dense_model(data.channels, data.image_shape)
-        >>> model.compile("adam", loss=data.losses())
+        >>> tag = keras_tag.TAGModel(model)  # Of `data.channels[task]` channels per output.
+        >>> tag.compile("adam", loss=data.losses())
 
     Reference:
         Zamir et al., "Taskonomy: Disentangling Task Transfer Learning", CVPR 2018; encodings:

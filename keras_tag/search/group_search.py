@@ -318,7 +318,7 @@ class GroupSearch:
         """Return the affinities that the joint run measured.
 
         Raises:
-            ValueError: It is not done.
+            ValueError: The joint run is not done.
         """
         found = self.results.affinity
         if found is None:
@@ -329,7 +329,7 @@ class GroupSearch:
         """Return the best grouping of the networks that exist.
 
         Raises:
-            ValueError: There are none.
+            ValueError: No network has been trained yet.
         """
         return self.results.grouping()
 

@@ -1,16 +1,7 @@
 """A Gaussian model of a task's loss in a group, from affinities and from trained groups.
 
-With A[i, j] = Z[i, j] / Z[j, j], task j in group S is taken to reach the loss
-
-    log(loss of j in S / loss of j in the joint run) = mean over i in S of T[i, j]
-                                                     - mean over all tasks i of T[i, j] + noise
-    T[j, j] = 0,    T[i, j] = a + a_j + b A[i, j] + e[i, j]    for i != j
-
-T[i, j] is what training with i costs j. Its mean over the group is the form of the score
-"members". `a` is what an unrelated task costs on these data (below 0 where any task helps against
-overfitting), `a_j` how much more or less that is for j, `b` what affinity is worth, and `e` what
-affinity does not see. All are Gaussian, so that a trained group changes what is believed about
-all others, in closed form.
+`Prior` has its formula. All terms are Gaussian, so that a trained group changes what is believed
+about all others, in closed form.
 
 This module knows arrays only. It never imports TensorFlow.
 """
@@ -22,7 +13,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Prior:
-    """The prior distribution of T and of the noise, before any group was trained.
+    """What `groups_to_train` believes about the losses of groups before any is trained.
+
+    With Z the affinities and A[i, j] = Z[i, j] / Z[j, j], task j in group S is taken to reach
+
+        log(loss of j in S / loss of j in the joint run) = mean over i in S of T[i, j]
+                                                         - mean over all tasks i of T[i, j] + noise
+        T[j, j] = 0,    T[i, j] = a + a_j + b A[i, j] + e[i, j]    for i != j
+
+    T[i, j] is what training with i costs j. Its mean over the group is the form of the score
+    "members". `a` is what an unrelated task costs on these data (below 0 where any task helps
+    against overfitting), `a_j` how much more or less that is for j, `b` what affinity is worth, and
+    `e` what affinity does not see.
 
     The defaults were fitted to all seven families of sets of `benchmarks/grouping_quality` by
     maximum likelihood: digits (overlaid and plain), planted tasks, Tox21, MNIST images, water

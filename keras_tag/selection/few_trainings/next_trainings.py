@@ -41,11 +41,12 @@ def groups_to_train(
     Affinities say which tasks are akin. Only trainings say what an unrelated task costs on your
     data (it may take capacity away, or help against overfitting) and which networks turn out well.
     The joint run is the first: its losses, and those of every group trained since, correct what
-    is believed of all others (`GainModel`). Then the exact optimum over all groups is found, where
-    a trained group counts with the losses that it reached, and any other group with losses one
-    standard deviation better than expected. The answer is the groups of that optimum that were not
-    trained yet. Once there are none, or `trainings` groups have been trained beside
-    the joint run, there is no answer, and `select_groups` chooses among the groups measured.
+    is believed of all others (`keras_tag.selection.Prior` has the formula). Then the exact optimum
+    over all groups is found, where a trained group counts with the losses that it reached, and any
+    other group with losses one standard deviation better than expected. The answer is the groups of
+    that optimum that were not trained yet. Once there are none, or `trainings` groups have been
+    trained beside the joint run, there is no answer, and `select_groups` chooses among the groups
+    measured.
 
     Args:
         affinity: As a `TAGModel` measured it; best with `probe_data=` the validation data.
