@@ -156,3 +156,12 @@ class LossScale:
     def worth(self, value: float) -> float:
         """Return how much the objective changes per unit of the logarithm of the loss."""
         return self.unit if self.kind == "exponential" else self.loss(value)
+
+    def gain(self, value: float, change: float) -> float:
+        """Return how much better the objective is once the logarithm of the loss has changed.
+
+        Args:
+            value: Before the change.
+            change: Of the logarithm; below 0 is better.
+        """
+        return -self.worth(value) * (change if self.kind == "exponential" else np.expm1(change))

@@ -114,34 +114,34 @@ def verdict(
     row_of = {frozenset(outcome.group): row for row, outcome in enumerate(done)}
     weights = problem.constraints.get("weights") or {}
     chosen = np.zeros(member.shape, bool)
-    worth = np.zeros(member.shape)
+    weight_of = np.ones(len(tasks))
     reached = 0.0
     for column, task in enumerate(tasks):
         row = row_of[frozenset(grouping.groups[grouping.serves[task]])]
-        weight = weights.get(task, 1.0)
+        weight_of[column] = weights.get(task, 1.0)
         own = done[row].objective[task]
-        reached += weight * (
+        reached += weight_of[column] * (
             problem.objectives[task].inside(joint[task]) - problem.objectives[task].inside(own)
         )
         chosen[row, column] = row > 0
-        worth[row, column] = weight * scales[task].worth(joint[task])
     if not chosen.any():
         return Verdict(reached, 0.0, 0.0, 0.0, total_noise(prior), len(done))
     cells = cells_of(shares, member, chosen)
     mean, spread = believed(prior, seen, observed, cells)
-    size = worth[cells.groups, cells.tasks]
-    gain = -float(size @ mean)
+    served = [(tasks[column], weight_of[column]) for column in cells.tasks]
+    size = np.array([weight * scales[task].worth(joint[task]) for task, weight in served])
     # A joint run that is unlucky with a task looks like one whose company harms the task. Nothing
     # that was measured tells these two apart, so the joint run's luck counts in full.
     spread += prior.noise**2 * np.eye(len(size)) + prior.network_noise**2
-    deviation = float(np.sqrt(size @ spread @ size))
+    # How the logarithms are expected to differ where the sum of the gains is at its quantile.
+    shift = _QUANTILE * spread @ size / np.sqrt(size @ spread @ size)
+
+    def gain(logarithms: np.ndarray) -> float:
+        changes = zip(served, logarithms, strict=True)
+        return float(sum(w * scales[task].gain(joint[task], x) for (task, w), x in changes))
+
     return Verdict(
-        reached,
-        gain,
-        gain - _QUANTILE * deviation,
-        gain + _QUANTILE * deviation,
-        total_noise(prior),
-        len(done),
+        reached, gain(mean), gain(mean + shift), gain(mean - shift), total_noise(prior), len(done)
     )
 
 

@@ -68,3 +68,12 @@ def test_worth_is_the_slope_of_the_objective_against_the_log_loss(direction, val
     value, step = values[0], 1e-5
     slope = step / (np.log(scale.loss(value + step)) - np.log(scale.loss(value)))
     assert scale.worth(value) == pytest.approx(abs(slope), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("direction", "value", "better"), [("min", 0.5, 0.1), ("max", 0.8, 0.95), ("min", -0.5, -2.0)]
+)
+def test_the_gain_of_a_change_is_the_difference_of_the_values(direction, value, better):
+    scale = LossScale.of(Objective("val_age_x", direction), [value, better], value)
+    change = np.log(scale.loss(better) / scale.loss(value))
+    assert scale.gain(value, change) == pytest.approx(abs(better - value))

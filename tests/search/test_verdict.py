@@ -70,4 +70,11 @@ def test_luck_is_said_in_words():
         if one.reached > 0 and not one.told_from_luck
     )
     assert "not told from luck" in str(unclear)
-    assert unclear.low == pytest.approx(2 * unclear.expected - unclear.high)
+    assert unclear.low < unclear.expected < unclear.high
+
+
+def test_a_gain_without_luck_is_no_larger_than_the_loss_that_there_was():
+    for seed in range(3):
+        found = searched(5.0, 0.05, seed)
+        assert found.expected == pytest.approx(found.reached, rel=0.1)
+        assert found.expected < found.high < len(TASKS)
