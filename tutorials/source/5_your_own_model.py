@@ -145,7 +145,8 @@ search.results_summary()
 served = search.best_model()
 raw = {"age": np.array([[30.0]]), "city": np.array([["Oslo"]])}
 raw = tf.data.Dataset.from_tensors(raw)  # Raw values go in.
-print({task: values.round(2).tolist() for task, values in served.predict(raw, verbose=0).items()})
+predicted = served.predict(raw, verbose=0)
+print({task: round(float(values[0, 0]), 2) for task, values in predicted.items()})
 
 # %% [markdown]
 # ## A recommender
