@@ -73,7 +73,7 @@ class SamplingErrors:
         blocks = _Blocks.of(history)
         strata = list(_strata(blocks))
         probes = blocks.size.sum()
-        projections = max(1, int(_projections(probes) / max(1, len(strata))))
+        projections = max(1, int(np.clip(probes / 12, 3, _PROJECTIONS) / max(1, len(strata))))
         # A stratum of an eighth of a run or more contains drift. Short runs have too few
         # projections to spare one for it.
         drifting = len(strata) < _PROJECTIONS and probes >= _LONG_STRATUM
@@ -194,10 +194,6 @@ class _Blocks:
         norm = (self.count * direction**2).sum(axis=0)
         product = (self.count * direction * vector).sum(axis=0)
         return direction * np.divide(product, norm, out=np.zeros_like(norm), where=norm > 1e-9)
-
-
-def _projections(probes: float) -> float:
-    return float(np.clip(probes / 12, 3, _PROJECTIONS))
 
 
 def _strata(blocks: _Blocks) -> Iterator[_Blocks]:

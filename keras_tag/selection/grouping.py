@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, SupportsIndex
 
+from keras_tag.affinity.checks import check_tasks
 from keras_tag.atomic_files import write_atomically
-from keras_tag.task_names import is_task_name
 
 _FORMAT = "keras_tag.Grouping"
 _FORMAT_VERSION = 1
@@ -79,8 +79,6 @@ class Grouping:
                     f"serves[{task!r}]={index}, groups={groups}."
                 )
         for index, group in enumerate(groups):
-            if len(set(group)) != len(group):
-                raise ValueError(f"Expected a group to name a task once. Received: {group}.")
             if index not in serves.values():
                 raise ValueError(f"Expected every group to serve a task. {group} serves none.")
             if set(group) - set(serves):
@@ -255,16 +253,7 @@ def _check_groups(groups: Any) -> tuple[tuple[str, ...], ...]:
         raise ValueError(
             f"Expected `groups` to be a sequence of groups of task names. Received: {groups!r}."
         )
-    return tuple(_check_group(group) for group in groups)
-
-
-def _check_group(group: Any) -> tuple[str, ...]:
-    names = () if isinstance(group, str) or not isinstance(group, Iterable) else tuple(group)
-    if not names or not all(map(is_task_name, names)):
-        raise ValueError(
-            f"Expected every group to be a sequence of task names. Received: {group!r}."
-        )
-    return names
+    return tuple(map(check_tasks, groups))
 
 
 def _is_index(value: Any) -> bool:

@@ -68,7 +68,7 @@ def test_options_that_do_not_apply_are_refused(option):
     [
         ([], "at least one"),
         ({}, "at least one"),
-        ([(("a", "a"), {"a": 1.0})], "once"),
+        ([(("a", "a"), {"a": 1.0})], "unique"),
         ({("a", "b"): {"a": 1.0}, ("b", "a"): {"a": 1.0}}, "each group once"),
         ([(("a",), {"b": 1.0})], "for the tasks of the group"),
         ([(("a",), {"a": float("nan")})], "finite"),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_tag.selection.arguments.constraints import Constraints
-from keras_tag.selection.many_tasks.best_helpers import BestGroups
 from keras_tag.selection.many_tasks.group_search import GroupSearch
 from keras_tag.selection.scores.closed_form import GroupScore
 from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
@@ -55,7 +54,6 @@ class ServedSets(ColumnSource):
         super().__init__(len(score.tasks), self._costs.values())
         self._score, self._constraints = score, constraints
         self._sizes = list(self._costs)
-        self._groups = BestGroups(score, self._costs, constraints.overlap)
         self._linked = bool(constraints.cannot_link or constraints.must_link)
         # So many nodes take some tenths of a second.
         self._step = max(50, _STEP_EFFORT // self.num_tasks**2)
@@ -66,20 +64,25 @@ class ServedSets(ColumnSource):
         """Return the networks of good partitions, and of the best one each with one flip."""
         if self._linked:
             return []
+        from keras_tag.selection.many_tasks.ascent import FORBIDDEN, value_of
         from keras_tag.selection.many_tasks.partition import good_partitions
 
         networks = self.num_tasks
         if self.least_cost > 0:
             networks = min(networks, budget // self.least_cost)
-        partitions = good_partitions(self._terms(0.0), networks, _KICKS, deadline)
-        masks = {_mask(row): None for row in partitions[-1]}
-        for mask in list(masks):
-            masks.update({mask ^ (1 << task): None for task in range(self.num_tasks)})
-        masks.update({_mask(row): None for partition in partitions for row in partition})
-        masks.pop(0, None)
-        columns = [column for mask in masks for column in self._groups.of_all_sizes(mask)]
-        self._starts.extend(column.served for column in columns)
-        return columns
+        terms, memory = self._terms(0.0), np.empty(self.num_tasks)
+        partitions = good_partitions(terms, networks, _KICKS, deadline)
+        flips = np.eye(self.num_tasks, dtype=np.int8)
+        rows = [*partitions[-1], *(row ^ flip for row in partitions[-1] for flip in flips)]
+        columns = {}
+        for row in [*rows, *(row for partition in partitions for row in partition)]:
+            mask = _mask(row)
+            if mask and mask not in columns:
+                value, size = value_of(terms, row, memory)
+                if value > FORBIDDEN / 2:
+                    columns[mask] = self._network(mask, self._best_group(mask, size))
+        self._starts.extend(columns)
+        return list(columns.values())
 
     def _terms(self, price: float) -> "Terms":
         """Return what networks are worth, less the price of a unit of the budget."""
@@ -181,11 +184,34 @@ class ServedSets(ColumnSource):
             [v is not None for v in self._score.lone],
             deadline,
         )
-        return [self._groups.column(served, group) for served, group in groups]
+        return [self._network(served, group) for served, group in groups]
 
     def member_score(self, column: Column, task: int) -> Fraction:
         """Return one served task's exact score."""
         return self._score.member(column.group, task)
+
+    def _network(self, served: int, group: int) -> Column:
+        value = self._score.network(group, served)
+        return Column(served, group, value, self._costs[group.bit_count()])
+
+    def _best_group(self, served: int, size: int) -> int:
+        """Return the best group of this size for a served set, ties by the order of the names."""
+        places = size - served.bit_count()
+        if not places:
+            return served
+        tasks = bits(served)
+        others = [task for task in range(self.num_tasks) if not served >> task & 1]
+        worth = self._score.array[:, tasks].sum(axis=1)
+        others.sort(key=lambda task: -worth[task])
+        edge = worth[others[places - 1]]
+        near = 1e-12 * (1 + len(tasks))
+        close = [task for task in others if abs(worth[task] - edge) <= near]
+        sure = [task for task in others if worth[task] > edge + near]
+        if len(close) > 1:
+            terms = self._score.terms
+            exact = {t: sum((terms[t][j] for j in tasks), Fraction(0)) for t in close}
+            close.sort(key=lambda task: (-exact[task], task))
+        return served | mask_of(sure + close[: places - len(sure)])
 
     def _best_of_each(self, columns: list[Column]) -> list[Column]:
         """Return the best of the columns that serve the same at the same cost."""
@@ -194,8 +220,8 @@ class ServedSets(ColumnSource):
             size = column.group.bit_count()
             if not self._linked and size > 1:
                 # Of equally good helpers the first by name.
-                group = self._groups.group(column.served, size)
-                column = self._groups.column(column.served, group)
+                group = self._best_group(column.served, size)
+                column = self._network(column.served, group)
             key = (column.served, column.cost)
             if key not in best or self.preference(column) < self.preference(best[key]):
                 best[key] = column
@@ -205,7 +231,7 @@ class ServedSets(ColumnSource):
         if 1 not in self._sizes:
             return []
         return [
-            self._groups.column(1 << task, 1 << task)
+            self._network(1 << task, 1 << task)
             for task, lone in enumerate(self._score.lone)
             if lone is not None and self._constraints.allows(1 << task)
         ]
@@ -265,9 +291,7 @@ class ServedSets(ColumnSource):
             if value > _TOLERANCE:
                 best[_mask(served), size] = float(value)
         chosen = sorted(best, key=lambda key: -best[key])
-        columns = [
-            self._groups.column(served, self._groups.group(served, size)) for served, size in chosen
-        ]
+        columns = [self._network(served, self._best_group(served, size)) for served, size in chosen]
         self._starts.extend(column.served for column in columns)
         return columns
 

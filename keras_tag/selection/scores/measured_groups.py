@@ -1,11 +1,12 @@
 """`GroupScores`: the scores that trained groups reached."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
+from keras_tag.affinity.checks import check_tasks
 from keras_tag.selection.arguments.costs import Costs, cost_of, group_cost
 
 
@@ -122,15 +123,11 @@ def _parse(
             "Expected an entry ((task, ...), {task: value}) or ((task, ...), {task: value}, cost). "
             f"Received: {entry!r}."
         )
-    tasks: Sequence[str] = (entry[0],) if isinstance(entry[0], str) else tuple(entry[0])
-    if not tasks or not all(isinstance(task, str) and task for task in tasks):
-        raise ValueError(f"Expected a group to be a tuple of task names. Received: {entry[0]!r}.")
-    if len(set(tasks)) != len(tasks):
-        raise ValueError(f"Expected a group to name a task once. Received: {tasks!r}.")
+    tasks = check_tasks((entry[0],) if isinstance(entry[0], str) else entry[0])
     unknown = sorted(map(str, set(entry[1]) - set(tasks)))
     if unknown:
         raise ValueError(
-            f"Expected values for the tasks of the group only. Received: group {tuple(tasks)} "
+            f"Expected values for the tasks of the group only. Received: group {tasks} "
             f"with values for {unknown}."
         )
     scores = {}
@@ -139,7 +136,7 @@ def _parse(
         if not math.isfinite(scores[task]):
             raise ValueError(
                 f"Expected measured values to be finite; leave out what was not measured. "
-                f"Received: {scores[task]} for {task!r} in group {tuple(tasks)}."
+                f"Received: {scores[task]} for {task!r} in group {tasks}."
             )
     cost = cost_of("cost", entry[2]) if len(entry) == 3 else None
-    return tuple(tasks), scores, cost
+    return tasks, scores, cost

@@ -9,6 +9,7 @@ from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.solver import or_tools
 from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.listed_groups import Uncoverable
+from keras_tag.selection.task_masks import mask_of
 
 
 def feasible_cover(
@@ -75,18 +76,18 @@ def _count_sizes(
     # best[k]: the cheapest sizes above 1 for k tasks, each in one group (or at least one).
     best: list[tuple[int, list[int]] | None] = [(0, [])]
     for count in range(1, num_tasks + 1):
-        options = []
-        for size in larger:
-            rest = best[max(0, count - size)]
-            if rest is not None and (size <= count or constraints.overlap):
-                options.append((rest[0] + costs[size], [*rest[1], size]))
+        options = [
+            (rest[0] + costs[size], [*rest[1], size])
+            for size in larger
+            if (size <= count or constraints.overlap) and (rest := best[max(0, count - size)])
+        ]
         best.append(min(options, default=None))
     lonely = [task for task in range(num_tasks) if may_be_alone[task]] if 1 in sizes else []
-    choices = []
-    for alone in range(len(lonely) + 1):
-        others = best[num_tasks - alone]
-        if others is not None:
-            choices.append((others[0] + alone * costs.get(1, 0), alone, others[1]))
+    choices = [
+        (others[0] + alone * costs.get(1, 0), alone, others[1])
+        for alone in range(len(lonely) + 1)
+        if (others := best[num_tasks - alone])
+    ]
     if not choices:
         return None
     _, alone, chosen = min(choices)
@@ -96,7 +97,7 @@ def _count_sizes(
     for size in chosen:
         members, left = left[:size], left[size:]
         members += [task for task in others_of if task not in members][: size - len(members)]
-        groups.append(sum(1 << task for task in members))
+        groups.append(mask_of(members))
     return groups
 
 
@@ -159,9 +160,5 @@ def _solve(
         return None
     if status == cp_model.UNKNOWN:
         raise OutOfTime(None)
-    groups = []
-    for row in trains:
-        group = sum(1 << task for task, used in enumerate(row) if solver.value(used))
-        if group:
-            groups.append(group)
-    return groups
+    groups = [mask_of(task for task, x in enumerate(row) if solver.value(x)) for row in trains]
+    return [group for group in groups if group]
