@@ -16,10 +16,15 @@ def output_names_of(outputs: Any, output_names: Sequence[str] | None) -> tuple[s
         output_names: The names of a list; ignored for a dict.
 
     Raises:
-        ValueError: Nested outputs, or two outputs of one name.
+        ValueError: Nested outputs, names that are no strings, or two outputs of one name.
     """
     if isinstance(outputs, Mapping):
         names, leaves = list(outputs), list(outputs.values())
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"Expected outputs that are named by strings. Received: {names}. Return a dict "
+                "{task: output} whose keys are strings."
+            )
     elif isinstance(outputs, (list, tuple)):
         leaves = list(outputs)
         names = list(output_names or [f"output_{i}" for i in range(len(leaves))])

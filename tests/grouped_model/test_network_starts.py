@@ -6,7 +6,9 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from grouped_networks import dict_network
+from quick import quick
 
 import keras_tag
 from keras_tag import GroupedModel, Grouping, build_from
@@ -47,7 +49,78 @@ def adapted(layer, data):
     return layer
 
 
+@keras.saving.register_keras_serializable(package="keras_tag_tests")
+def shouted(text):
+    return keras.ops.convert_to_tensor(tf.strings.upper(text))
+
+
+def nested(layer, shape, dtype=None):
+    inputs = keras.Input(shape, dtype=dtype)
+    return keras.Model(inputs, layer(inputs))
+
+
+def crossed():
+    inputs = keras.Input((1,), dtype="string")
+    hidden = L.HashedCrossing(5, output_mode="one_hot")((inputs, inputs))
+    hidden = L.Dense(5, "tanh", name="trunk")(hidden)
+    return keras.Model(inputs, {task: L.Dense(1, name=task)(hidden) for task in "abc"})
+
+
+COUNTS = np.random.default_rng(1).integers(0, 9, size=(16, 3))
 PREPROCESSING = {
+    "given numbers": lambda: (
+        joint_with(L.Normalization(mean=[1e3] * 6, variance=[9.0] * 6)),
+        NUMBERS,
+    ),
+    "inverse, nested": lambda: (
+        joint_with(
+            nested(adapted(L.Normalization(), NUMBERS), (6,)),
+            L.Dense(6),
+            adapted(L.Normalization(invert=True), NUMBERS),
+        ),
+        NUMBERS,
+    ),
+    "categories": lambda: (
+        joint_with(
+            adapted(L.IntegerLookup(), COUNTS),
+            L.CategoryEncoding(12, output_mode="count"),
+            shape=(3,),
+            dtype="int64",
+        ),
+        COUNTS,
+    ),
+    "hashing": lambda: (
+        joint_with(
+            L.Hashing(6, salt=3), L.Embedding(6, 2), L.Flatten(), shape=(1,), dtype="string"
+        ),
+        WORDS,
+    ),
+    "crossing": lambda: (crossed(), WORDS),
+    "a given vocabulary": lambda: (
+        joint_with(
+            L.StringLookup(vocabulary=["red", "blue"], num_oov_indices=2, output_mode="one_hot"),
+            shape=(1,),
+            dtype="string",
+        ),
+        WORDS,
+    ),
+    "own words, nested": lambda: (
+        joint_with(
+            nested(
+                adapted(
+                    L.TextVectorization(
+                        standardize=shouted, ngrams=2, output_mode="tf_idf", max_tokens=9
+                    ),
+                    WORDS[:, 0],
+                ),
+                (1,),
+                "string",
+            ),
+            shape=(1,),
+            dtype="string",
+        ),
+        WORDS,
+    ),
     "normalization": lambda: (joint_with(adapted(L.Normalization(), NUMBERS)), NUMBERS),
     "discretization": lambda: (
         joint_with(adapted(L.Discretization(num_bins=4), NUMBERS), L.Embedding(4, 3), L.Flatten()),
@@ -88,7 +161,10 @@ PREPROCESSING = {
 }
 
 
-@pytest.mark.parametrize("kind", PREPROCESSING)
+ALWAYS = ["normalization", "discretization", "lookup", "integers", "text", "nested"]
+
+
+@pytest.mark.parametrize("kind", quick(PREPROCESSING, ALWAYS))
 def test_adapted_preprocessing_comes_through_and_is_saved(tmp_path, kind):
     joint, x = PREPROCESSING[kind]()
     if x.dtype.kind == "U":
@@ -349,6 +425,57 @@ def test_quantised_layers_come_through_and_are_saved(tmp_path, mode):
     for made in (same, keras.models.load_model(tmp_path / "served.keras")):
         for task, output in made(NUMBERS, training=False).items():
             np.testing.assert_allclose(output, right[task], rtol=1e-6)
+
+
+def embedded(*layers):
+    return joint_with(L.Embedding(9, 4), *layers, L.Flatten(), shape=(3,), dtype="int64")
+
+
+def with_settings(kind):
+    """A model of which a part of a layer is frozen, adapted or quantised."""
+    if kind == "half of a bidirectional layer":
+        model = embedded(L.Bidirectional(L.LSTM(3, return_sequences=True)))
+        model.layers[2].forward_layer.trainable = False
+    elif kind == "inside of a wrapper":
+        model = embedded(L.TimeDistributed(L.Dense(3)))
+        model.layers[2].layer.trainable = False
+    elif kind == "one weight":
+        model = embedded(L.Dense(4))
+        model.layers[2].bias.trainable = False
+        model.layers[2].bias.assign(np.arange(4.0))
+    else:
+        model = embedded(L.EinsumDense("abc,cd->abd", (3, 6)))
+        for layer in model.layers[1:3]:
+            if kind == "int8":
+                layer.quantize("int8")
+            else:
+                layer.enable_lora(2)
+                for weight in layer.trainable_weights:
+                    weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    return model
+
+
+KINDS = ("half of a bidirectional layer", "inside of a wrapper", "one weight", "int8", "lora")
+
+
+@pytest.mark.parametrize("kind", quick(KINDS, ["one weight"]))
+def test_parts_of_layers_come_through_and_are_saved(tmp_path, kind):
+    keras.utils.set_random_seed(0)
+    joint = with_settings(kind)
+    right = joint(COUNTS, training=False)
+    served = GroupedModel(GROUPS, build_from(joint, start="all", verbose=False))
+    fresh = build_from(joint, verbose=False)("abc")
+    assert [w.trainable for w in fresh.weights] == [w.trainable for w in joint.weights]
+    for ours, theirs in zip(fresh.weights, joint.weights, strict=True):
+        if not theirs.trainable:
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    served.save(tmp_path / "served.keras")
+    loaded = keras.models.load_model(tmp_path / "served.keras")
+    for made in (served, loaded):
+        for task, output in made(COUNTS, training=False).items():
+            np.testing.assert_allclose(output, right[task], rtol=1e-4, atol=1e-5)
+    for one, other in zip(served.networks, loaded.networks, strict=True):
+        assert len(one.trainable_weights) == len(other.trainable_weights)
 
 
 def test_float8_is_refused():

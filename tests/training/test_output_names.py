@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from quick import quick
 
 from keras_tag import GroupedModel, Grouping, TAGModel, build_from
 
@@ -74,3 +75,65 @@ def test_a_dict_of_the_same_outputs_trains_as_plain_keras_does():
     assert histories[0] == histories[1]
     for name, values in histories[0].items():
         assert values == pytest.approx(histories[2][name], rel=1e-9), name
+
+
+def test_names_are_strings():
+    inputs = keras.Input((4,))
+    tag = TAGModel(keras.Model(inputs, {k: L.Dense(1)(L.Dense(3)(inputs)) for k in (0, 1)}))
+    tag.compile("sgd", loss="mse")
+    x = np.ones((4, 4))
+    with pytest.raises(ValueError, match=r"named by strings. Received: \[0, 1\]"):
+        tag.measure_affinity(x, {0: x[:, :1], 1: x[:, :1]})
+
+
+def outputs_of(kind, inputs):
+    hidden = L.Dense(6, "tanh", name="trunk")(inputs)
+    if kind == "keys that are other heads' names":
+        return {"a": L.Dense(1, name="b")(hidden), "b": L.Dense(1, name="a")(hidden)}
+    if kind == "one tensor twice":
+        head = L.Dense(1)(hidden)
+        return {"a": head, "b": head}
+    if kind == "a nested model's dict":
+        j = keras.Input((6,))
+        return keras.Model(j, {"a": L.Dense(1)(j), "b": L.Dense(1)(j)}, name="heads")(hidden)
+    if kind == "slices of one head":
+        both = L.Dense(2)(hidden)
+        return {"a": both[:, :1], "b": both[:, 1:]}
+    if kind == "a tuple":
+        return L.Dense(1, name="b")(hidden), L.Dense(1, name="a")(hidden)
+    head = L.Dense(1, name="head")
+    return {"a": head(hidden), "b": head(L.Dense(6)(hidden))}
+
+
+KINDS = (
+    "keys that are other heads' names",
+    "one tensor twice",
+    "a nested model's dict",
+    "slices of one head",
+    "a tuple",
+    "one head twice",
+)
+
+
+@pytest.mark.parametrize("kind", quick(KINDS, ["keys that are other heads' names"]))
+def test_outputs_are_paired_with_labels_as_in_plain_keras(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 4))
+    y = {task: rng.normal(size=(12, 1)) for task in "ab"}
+    loss = {"a": "mse", "b": "mae"}
+    ends = []
+    for wrap in (lambda model: model, lambda model: TAGModel(model, every=2)):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        model = keras.Model(inputs, outputs_of(kind, inputs))
+        outer = wrap(model)
+        outer.compile(keras.optimizers.SGD(0.1), loss=loss, run_eagerly=True)
+        outer.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    named = model(x)
+    named = named if isinstance(named, dict) else dict(zip(model.output_names, named, strict=True))
+    build = build_from(model, start="all", verbose=False)
+    for task in "ab":
+        np.testing.assert_allclose(build((task,))(x)[task], named[task], rtol=1e-6)
