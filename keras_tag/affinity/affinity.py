@@ -165,14 +165,13 @@ class Affinity(Measurement):
             )
         index = np.array([self.tasks.index(name) for name in names])
         where = np.ix_(index, index)
-        return Affinity(
-            names,
-            self.mean[where],
-            self.count[where],
-            None if self.history is None else self.history.take(index),
-            None if self.errors is None else self.errors.take(index),
-            self.between_runs,
-            self.metadata,
+        return replace(
+            self,
+            tasks=names,
+            mean=self.mean[where],
+            count=self.count[where],
+            history=None if self.history is None else self.history.take(index),
+            errors=None if self.errors is None else self.errors.take(index),
         )
 
     def over(self, epochs: slice) -> "Affinity":

@@ -166,20 +166,10 @@ def _widen(measurement: Measurement, tasks: tuple[str, ...]) -> Measurement:
     if history is not None:
         history = replace(history, total=spread(history.total, 0), count=spread(history.count, 0))
     if errors is not None:
-        errors = SamplingErrors(
-            spread(errors.standard_error, np.nan),
-            spread(errors.freedom, 0),
-            spread(errors.pieces, 0),
-        )
-    return Measurement(
-        tasks,
-        spread(measurement.mean, np.nan),
-        spread(measurement.count, 0),
-        history,
-        errors,
-        measurement.between_runs,
-        measurement.metadata,
-    )
+        known = spread(errors.standard_error, np.nan)
+        errors = SamplingErrors(known, spread(errors.freedom, 0), spread(errors.pieces, 0))
+    mean, count = spread(measurement.mean, np.nan), spread(measurement.count, 0)
+    return replace(measurement, tasks=tasks, mean=mean, count=count, history=history, errors=errors)
 
 
 def _as_runs(histories: Sequence[AffinityHistory | None]) -> AffinityHistory:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from keras_tag.notebook_html import NUMBER, TEXT, table
+from keras_tag.tag_model.notebook_html import NUMBER, TEXT, table
 
 _WIDTH = 100
 _ANSWERS = {True: "yes", False: "no", None: "partly"}
