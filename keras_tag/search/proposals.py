@@ -17,6 +17,11 @@ from keras_tag.search.objectives import LossScale, Objective
 from keras_tag.selection import Grouping, GroupScores, groups_to_train, select_groups
 from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
+from keras_tag.selection.problem import MOST_TASKS_LISTED
+
+# For the groups to train next, where there are too many to be listed. The proof that none are
+# better may take hours where affinities are noise; the groups themselves are found at once.
+_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Problem:
             self.budget,
             trainings=len(known) - 1 + left,
             prior=self.prior,
+            time_limit=None if len(self.tasks) <= MOST_TASKS_LISTED else _SECONDS,
             **self.constraints,
         )
         return asked[:left]

@@ -208,11 +208,12 @@ def test_a_frozen_trunk_of_keras_applications_stays_as_it_was_given(tmp_path):
     trunk = keras.applications.MobileNetV3Small(
         input_shape=(32, 32, 3), include_top=False, weights=None, pooling="avg"
     )
-    # Not what initialisers make: the means and variances of batches, too, are those of a training.
+    # Not what initialisers make; also the means and variances of batches are of a training.
     rng = np.random.default_rng(0)
-    trunk.set_weights([w + 0.1 * rng.random(w.shape).astype(w.dtype) for w in trunk.weights])
+    given = [w * (1 + 0.1 * rng.random(w.shape)) for w in trunk.get_weights()]
+    given = [(w + 0.01 * (w.ndim == 1)).astype("float32") for w in given]
+    trunk.set_weights(given)
     trunk.trainable = False
-    given = trunk.get_weights()
     inputs = keras.Input((32, 32, 3))
     h = keras.layers.Dense(8, "relu")(trunk(inputs))
     tasks = ("red", "green", "blue")
