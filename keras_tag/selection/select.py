@@ -14,12 +14,13 @@ from keras_tag.provenance import made_with
 from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
 from keras_tag.selection.frequency import affinity_read, warn_of_chance, with_frequency
 from keras_tag.selection.grouping import Grouping
-from keras_tag.selection.problem import Problem, build_problem
+from keras_tag.selection.problem import MOST_TASKS_LISTED, Problem, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.column_generation import Solution, solve
 from keras_tag.selection.solver.columns import Column
-from keras_tag.selection.solver.listed_groups import Uncoverable
+from keras_tag.selection.solver.listed_groups import GroupTable, Uncoverable
+from keras_tag.selection.solver.listed_networks import best_networks
 from keras_tag.selection.task_masks import bits
 
 
@@ -203,7 +204,11 @@ def solve_problem(
     """
     whole = problem.whole_budget(budget)
     try:
-        solution = solve(problem.source, whole, deadline, known)
+        source, overlap = problem.source, problem.constraints.overlap
+        if isinstance(source, GroupTable) and overlap and len(tasks) > MOST_TASKS_LISTED:
+            solution = best_networks(source, whole, deadline)
+        else:
+            solution = solve(source, whole, deadline, known)
     except Uncoverable as error:
         raise _infeasible(problem, budget, error) from error
     except OutOfTime as error:

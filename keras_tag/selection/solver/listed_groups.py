@@ -34,6 +34,8 @@ class GroupTable(ColumnSource):
     Attributes:
         groups: As given.
         costs: As given.
+        member: `[num_groups, num_tasks]`: whether a group may serve a task.
+        scores: As given, and 0 where it may not.
     """
 
     most_listed = 3_000
@@ -53,16 +55,16 @@ class GroupTable(ColumnSource):
         masks = np.array(self.groups, dtype=object if self.num_tasks > 62 else np.int64)
         shifted = masks[:, None] >> np.arange(self.num_tasks)[None, :].astype(masks.dtype)
         self._trained = (shifted & 1).astype(bool).reshape(scores.shape)
-        self._member = self._trained & ~np.isnan(scores)
+        self.member = self._trained & ~np.isnan(scores)
         # A partition's network serves whomever it trains.
         if not overlap:
-            whole = (self._member == self._trained).all(axis=1)
-            self._member &= whole[:, None]
-        self._scores = np.where(self._member, scores, 0.0)
-        self._servable = [mask_of(np.flatnonzero(row).tolist()) for row in self._member]
+            whole = (self.member == self._trained).all(axis=1)
+            self.member &= whole[:, None]
+        self.scores = np.where(self.member, scores, 0.0)
+        self._servable = [mask_of(np.flatnonzero(row).tolist()) for row in self.member]
         self._exact_score = exact_score
         self._overlap = overlap
-        self._scale = float(np.abs(self._scores).max(initial=0.0))
+        self._scale = float(np.abs(self.scores).max(initial=0.0))
 
     def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
         """Return the best column of each of the best groups."""
@@ -76,8 +78,8 @@ class GroupTable(ColumnSource):
         for row in best[excess[best] > _TOLERANCE].tolist():
             # The tasks that gain by it, or the one that loses least.
             least = min(0.0, gain[row].max()) if self._overlap else -np.inf
-            served = self._member[row] & (gain[row] >= least)
-            columns.append(self._column(row, mask_of(np.flatnonzero(served).tolist())))
+            served = self.member[row] & (gain[row] >= least)
+            columns.append(self.column(row, mask_of(np.flatnonzero(served).tolist())))
         return columns
 
     def within(
@@ -99,20 +101,20 @@ class GroupTable(ColumnSource):
 
     def most_value(self) -> float:
         """Return the sum of what every task scores in the group that is best for itself."""
-        return float(np.where(self._member, self._scores, -np.inf).max(axis=0).sum())
+        return float(np.where(self.member, self.scores, -np.inf).max(axis=0).sum())
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """Return one network for all tasks if allowed, else the cheapest cover, by CP-SAT."""
         everything = (1 << self.num_tasks) - 1
         for row, group in enumerate(self._servable):
             if group == everything and self.costs[row] <= budget:
-                return [self._column(row, everything)]
+                return [self.column(row, everything)]
         # What the cheapest cover costs is said if it is too much.
         most = self.num_tasks * self.most_cost
         cover = Cover(self.num_tasks, self._servable, self.costs, most, not self._overlap)
         chosen = cover.cheapest(deadline)
         if chosen is None:
-            never = np.flatnonzero(~self._member.any(axis=0))
+            never = np.flatnonzero(~self.member.any(axis=0))
             raise Uncoverable(never.tolist(), None)
         cheapest = sum(self.costs[row] for row in chosen)
         if cheapest > budget:
@@ -122,7 +124,7 @@ class GroupTable(ColumnSource):
             served = self._servable[row] & open_tasks
             open_tasks &= ~served
             if served:
-                columns.append(self._column(row, served))
+                columns.append(self.column(row, served))
         return columns
 
     def member_score(self, column: Column, task: int) -> Fraction:
@@ -131,18 +133,18 @@ class GroupTable(ColumnSource):
 
     def _excesses(self, duals: Duals) -> tuple[np.ndarray, np.ndarray]:
         """Return the members' scores less their prices, and the excess of each best column."""
-        gain = np.where(self._member, self._scores - duals.task, -np.inf)
+        gain = np.where(self.member, self.scores - duals.task, -np.inf)
         if self._overlap:
             total = np.maximum(gain, 0.0).sum(axis=1)
             total = np.where(total > 0, total, gain.max(axis=1))
         else:
-            total = np.where(self._member, gain, 0.0).sum(axis=1)
-            total[~self._member.any(axis=1)] = -np.inf
+            total = np.where(self.member, gain, 0.0).sum(axis=1)
+            total[~self.member.any(axis=1)] = -np.inf
         return gain, total - duals.budget * self._cost_array
 
     def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
         gains = {
-            task: float(self._scores[row, task] - duals.task[task])
+            task: float(self.scores[row, task] - duals.task[task])
             for task in bits(self._servable[row])
         }
         excess = -duals.budget * self.costs[row]
@@ -168,14 +170,15 @@ class GroupTable(ColumnSource):
         columns = []
         for (served, _), candidates in rows.items():
             tasks = bits(served)
-            values = self._scores[np.array(candidates)][:, tasks].sum(axis=1)
+            values = self.scores[np.array(candidates)][:, tasks].sum(axis=1)
             near = values >= values.max() - 1e-12 * self.num_tasks * self._scale
-            close = [self._column(candidates[i], served) for i in np.flatnonzero(near).tolist()]
+            close = [self.column(candidates[i], served) for i in np.flatnonzero(near).tolist()]
             columns.append(min(close, key=self.preference) if len(close) > 1 else close[0])
         return columns
 
-    def _column(self, row: int, served: int) -> Column:
-        value = float(self._scores[row, bits(served)].sum())
+    def column(self, row: int, served: int) -> Column:
+        """Return the network of a group that serves some tasks."""
+        value = float(self.scores[row, bits(served)].sum())
         return Column(served, self.groups[row], value, self.costs[row], row)
 
 

@@ -1,0 +1,81 @@
+"""The choice among measured groups of many tasks: by brute force, and as the other proof has it."""
+
+import itertools
+import math
+from time import monotonic
+
+import numpy as np
+import pytest
+
+from keras_tag import GroupScores, select_groups
+from keras_tag.selection.arguments.choice import Choice
+from keras_tag.selection.problem import build_problem
+from keras_tag.selection.solver.column_generation import solve
+from keras_tag.selection.solver.listed_networks import best_networks
+
+
+def measured(num_tasks, num_groups, rng, steps=None):
+    """Losses of random groups; few different ones with `steps`, so that many choices tie."""
+    tasks = tuple(f"t{k:02}" for k in range(num_tasks))
+    groups = {tasks}
+    while len(groups) < num_groups:
+        size = rng.integers(1, max(2, num_tasks * 3 // 4))
+        groups.add(tuple(sorted(rng.choice(tasks, size, replace=False).tolist())))
+
+    def loss():
+        return 1 + (rng.random() if steps is None else rng.integers(steps) / 4)
+
+    return tasks, {group: {task: loss() for task in group} for group in sorted(groups)}
+
+
+def brute_force(tasks, known, budget):
+    losses = np.array([[own.get(task, np.inf) for task in tasks] for own in known.values()])
+    some = (s for k in range(budget) for s in itertools.combinations(range(len(known)), k + 1))
+    return min(losses[list(rows)].min(0).sum() for rows in some)
+
+
+@pytest.mark.parametrize(("num_tasks", "num_groups", "budget"), [(24, 2, 4), (40, 13, 4)])
+def test_many_tasks_are_served_by_the_best_of_few_groups(num_tasks, num_groups, budget):
+    tasks, known = measured(num_tasks, num_groups, np.random.default_rng(0))
+    found = select_groups(GroupScores(known, sense="min"), budget)
+    assert found.status == "optimal"
+    assert len(found.groups) <= budget
+    assert found.objective == pytest.approx(brute_force(tasks, known, budget), rel=1e-12)
+    assert found.bound == found.objective
+    for task, index in found.serves.items():
+        assert known[found.groups[index]][task] == pytest.approx(found.task_scores[task])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_it_is_the_choice_of_the_proof_by_columns_with_ties_too(seed):
+    rng = np.random.default_rng(seed)
+    known = measured(5, 8, rng, steps=(None, 2, 4)[seed % 3])[1]
+    problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
+    budget = int(rng.integers(1, 5))
+    ours, theirs = (find(problem.source, budget) for find in (best_networks, solve))
+    assert ours.optimal
+    assert ours.value == theirs.value == ours.bound
+    assert sorted(c.group for c in ours.columns) == sorted(c.group for c in theirs.columns)
+
+
+def test_without_time_it_says_that_there_may_be_better_ones():
+    known = measured(30, 12, np.random.default_rng(1))[1]
+    problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
+    late = best_networks(problem.source, 3, monotonic() - 1)
+    best = best_networks(problem.source, 3, math.inf)
+    assert not late.optimal
+    assert late.value <= best.value <= late.bound
+
+
+def test_costs_of_networks_are_kept():
+    rng = np.random.default_rng(2)
+    tasks, known = measured(20, 8, rng)
+    costs = {group: float(rng.integers(1, 5)) for group in known}
+    found = select_groups(GroupScores(known, costs=costs, sense="min"), 6.0)
+    losses = [
+        sum(min(known[group].get(task, math.inf) for group in some) for task in tasks)
+        for k in range(1, 7)
+        for some in itertools.combinations(known, k)
+        if sum(costs[group] for group in some) <= 6
+    ]
+    assert found.objective == pytest.approx(min(losses), rel=1e-12)
