@@ -13,7 +13,7 @@ import numpy as np
 from keras_tag.affinity import npz_file, pooling
 from keras_tag.affinity.checks import Rows, check_square, check_tasks, source_rows
 from keras_tag.affinity.history import AffinityHistory
-from keras_tag.affinity.measurement import Measurement
+from keras_tag.affinity.measurement import Measurement, power_of_ten
 from keras_tag.affinity.standard_errors import SamplingErrors, t_quantile
 
 if TYPE_CHECKING:
@@ -365,17 +365,24 @@ class Affinity(Measurement):
         return cls._of(npz_file.load(path))
 
     def _describe(self) -> str:
-        most = int(self.count.max(initial=0))
-        text = f"Affinity of {len(self.tasks)} tasks, {most} probe{'s' * (most != 1)}"
+        most, unit = int(self.count.max(initial=0)), power_of_ten(self.mean)
+        text = f"Affinity of {len(self.tasks)} tasks" + f" in units of 1e{unit}" * (unit != 0)
+        text += f", {most} probe{'s' * (most != 1)}"
         if self.unmeasured:
             text += f", {len(self.unmeasured)} pairs unmeasured"
         if np.isfinite(self.standard_error).any():
-            text += f", standard errors about {np.nanmedian(self.standard_error):.2g}"
+            middle = np.nanmedian(self.standard_error) / 10.0**unit
+            text += f", standard errors about {middle:.2g}"
         return f"{text} (rows: source, columns: target)"
 
     def __repr__(self) -> str:
-        return f"{self._describe()}\n{self.to_frame().to_string()}"
+        table: str = self._shown().to_string(na_rep="-", float_format="{:.2f}".format)
+        return f"{self._describe()}\n{table}"
 
     def _repr_html_(self) -> str:
-        table: str = self.to_frame().to_html(na_rep="-")
+        table: str = self._shown().to_html(na_rep="-", float_format="{:.2f}".format)
         return f"<p>{self._describe()}</p>{table}"
+
+    def _shown(self) -> "pd.DataFrame":
+        # 0 is added so that none is shown as -0.00.
+        return (self.to_frame() / 10.0 ** power_of_ten(self.mean)).round(2) + 0.0

@@ -3,6 +3,7 @@
 This module knows arrays only. It never imports TensorFlow.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,3 +84,17 @@ class Measurement:
     def unmeasured(self) -> list[tuple[str, str]]:
         """The (source, target) pairs that no probe has measured."""
         return name_pairs(self.count == 0, self.tasks)
+
+
+def largest_effect(mean: np.ndarray) -> float:
+    """Return the largest size between different tasks, or on the diagonal if all of these are 0."""
+    off_diagonal = np.abs(mean[~np.eye(len(mean), dtype=bool)])
+    sizes = off_diagonal if np.nanmax(off_diagonal, initial=0.0) > 0 else np.abs(mean)
+    return float(np.nanmax(sizes, initial=0.0))
+
+
+def power_of_ten(mean: np.ndarray) -> int:
+    """Return the power of ten in units of which affinities are shown with two decimals."""
+    exponent = math.floor(math.log10(largest_effect(mean) or 1.0))
+    # From 0.1 to 999 plain numbers are easier to read.
+    return 0 if -1 <= exponent <= 2 else max(exponent, -300)

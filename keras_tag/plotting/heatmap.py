@@ -1,11 +1,11 @@
 """The heatmap of an affinity."""
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from keras_tag.affinity import Affinity
+from keras_tag.affinity.measurement import largest_effect, power_of_ten
 from keras_tag.plotting.style import (
     MOST_TASKS_WITH_NUMBERS,
     UNMEASURED,
@@ -63,8 +63,9 @@ def plot_affinity(
     n = len(affinity.tasks)
     ax = ax if ax is not None else new_axes(affinity_size(n))
     cell = cell_points(ax, n)
-    exponent, limit = _scale(affinity.mean)
+    exponent = power_of_ten(affinity.mean)
     unit = 10.0**exponent
+    limit = (largest_effect(affinity.mean) or unit) / unit
     values = affinity.mean / unit
     # From red over white to blue, which every kind of colour vision tells apart; grey is left for
     # pairs that were not measured.
@@ -99,19 +100,6 @@ def plot_affinity(
     ax.set_xlabel(f"target: which task's loss{dots}")
     ax.set_ylabel("source: which task's step")
     return ax
-
-
-def _scale(mean: np.ndarray) -> tuple[int, float]:
-    """Return the power of ten that affinities are written in, and the colour limit in that unit."""
-    off_diagonal = np.abs(mean[~np.eye(len(mean), dtype=bool)])
-    sizes = off_diagonal if np.nanmax(off_diagonal, initial=0.0) > 0 else np.abs(mean)
-    largest = float(np.nanmax(sizes, initial=0.0))
-    if largest == 0:
-        return 0, 1.0
-    exponent = math.floor(math.log10(largest))
-    # From 0.1 to 999 plain numbers are easier to read.
-    exponent = 0 if -1 <= exponent <= 2 else exponent
-    return exponent, largest / 10.0**exponent
 
 
 def _extend(values: np.ndarray, limit: float) -> Literal["neither", "min", "max", "both"]:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -71,6 +72,18 @@ def test_what_is_absent_is_unmeasured_and_named():
     assert affinity.unmeasured == [("a", "b")]
     assert affinity.count.tolist() == [[1, 0], [1, 1]]
     assert "1 pairs unmeasured" in repr(affinity)
+
+
+def test_an_affinity_is_printed_in_one_unit_with_two_digits():
+    table = [[0.0123, -0.0000004], [0.00192, 0.5]]
+    affinity = Affinity.from_array(table, ["a", "b"], rows="source")
+    for text in (repr(affinity), affinity._repr_html_()):
+        assert "in units of 1e-3" in text
+        assert re.findall(r"-?\d+\.\d+", text) == ["12.30", "0.00", "1.92", "500.00"]
+    # Between 0.1 and 999 numbers are written as they are.
+    plain = Affinity.from_array([[1.0, 0.25], [np.nan, 2.0]], ["a", "b"], rows="source")
+    assert "units" not in repr(plain)
+    assert re.findall(r"-?\d+\.\d+|-", repr(plain)) == ["1.00", "0.25", "-", "2.00"]
 
 
 def test_an_affinity_is_frozen():
