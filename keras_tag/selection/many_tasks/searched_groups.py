@@ -29,10 +29,9 @@ _ASCENTS = 50
 # Excesses up to here count as none while columns are generated.
 _TOLERANCE = 1e-9
 # Nodes of the first look at some sizes; the nodes of a further one, times the entries of a matrix.
-_FIRST_NODES = 100
+_FIRST_NODES, _STEP_EFFORT = 100, 3_000_000
 # How often a search for ever better networks, where links forbid the ascent, is taken up again.
 _LOOKS = 5
-_STEP_EFFORT = 3_000_000
 
 
 class ServedSets(ColumnSource):
