@@ -33,29 +33,6 @@ def test_lists_are_paired_with_outputs_as_keras_pairs_them(by_name):
     assert {name: reached[name] for name in own} == pytest.approx(own, rel=1e-5)
 
 
-@pytest.mark.parametrize("scales", [True, False])
-def test_losses_are_scaled_where_the_models_are(scales):
-    """In mixed_float16 Keras adds a loss scale, unless `compile` was told otherwise."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = toys.compiled(auto_scale_loss=scales)
-        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) is scales
-        networks = Networks(model, None, toys.TASKS, "initial", None)
-        networks.inputs = Source(*toys.data(8)).inputs()
-        group = ("objects", "normals")
-        alone = networks.recipe(group).model()
-        made = [
-            networks.joint(None)[0].optimizer,
-            *alone.optimizer.by_network,
-            *alone.alone(0).optimizer.by_network,
-        ]
-    finally:
-        keras.config.set_dtype_policy(before)
-    for optimizer in made:
-        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) is scales
-
-
 def test_a_list_of_inputs_stays_one():
     x, y = toys.data(64)
     source = Source([x[:, :3], x[:, 3:]], y, batch_size=64)

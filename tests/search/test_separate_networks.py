@@ -190,8 +190,10 @@ def test_every_argument_of_compile_reaches_every_network():
     assert made.run_eagerly
     assert made.steps_per_execution == 2
     assert {"depth_mae", "edges_mae"} <= set(made.evaluate(X, Y, verbose=0, return_dict=True))
-    made = networks_of(compiled(jit_compile=True)).recipe(GROUP).model()
-    assert made.jit_compile is True
+    # Keras compiles no step by XLA once a test of this process made operations deterministic.
+    for given in (compiled(jit_compile=True), compiled(jit_compile=False)):
+        made = networks_of(given).recipe(GROUP).model()
+        assert made.jit_compile is given.jit_compile
 
 
 @pytest.mark.parametrize("scaled", [True, False])
