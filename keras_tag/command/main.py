@@ -21,19 +21,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the command's name; by default that of the process.
 
     Returns:
-        The exit code: 0 when it worked, 1 when it failed, 130 when interrupted. Arguments that
-        can't be used end the process with 2, as argparse does.
+        The exit code: 0 when it worked, 1 when it failed, 130 when interrupted, 141 when nobody
+        reads what it prints, as of a process that SIGPIPE ends. Arguments that can't be used end
+        the process with 2, as argparse does.
     """
     parser = _parser()
-    options = parser.parse_args(arguments)
     try:
-        return int(options.run(options, parser))
+        options = parser.parse_args(arguments)
+    except SystemExit:
+        _flush()  # After --help or --version.
+        raise
+    try:
+        code = int(options.run(options, parser))
+        _flush()
+        return code
+    except BrokenPipeError:
+        # Who reads (`| head`) has read enough before the command was done.
+        _flush()
+        return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except (OSError, ValueError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 1
+
+
+def _flush() -> None:
+    """Print what is buffered; where nobody reads it, leave nothing that Python complains of."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
