@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,26 @@ def test_the_installed_command_is_the_same_function():
         pytest.skip("keras_tag is not installed with its commands")
     shown = subprocess.run([command, "--version"], check=True, capture_output=True, text=True)
     assert shown.stdout.strip() == keras_tag.__version__
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--help", "select"])
+def test_nobody_who_stops_reading_is_told_of_a_broken_pipe(tmp_path, command, unbuffered):
+    """`keras-tag select ... | head -1`."""
+    file = tmp_path / "affinity.npz"
+    affinity = keras_tag.Affinity.from_array([[1.0, 0.5], [0.2, 1.0]], ["a", "b"], rows="source")
+    affinity.save(file)
+    arguments = [command] if command == "--help" else [command, str(file), "--budget", "1"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_tag", *arguments],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
