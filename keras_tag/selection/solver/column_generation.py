@@ -24,6 +24,8 @@ from keras_tag.selection.task_masks import bits
 
 # Prices for CP-SAT are multiples of one part in so many.
 _PRICE_UNITS = 1 << 20
+# Excesses up to here may be rounding: GLOP solves to about 1e-7 of the normalised unit.
+_MOST_ROUNDING = 1e-6
 
 
 @dataclass
@@ -147,7 +149,7 @@ class _Proof:
             late = monotonic() > self.clock.at(0.5)
             if late or listing.best <= tolerance or not self.master.add(listing.columns):
                 break
-        if listing.best > tolerance and not late:
+        while listing.best > tolerance and not late:
             # The linear programme does not see excesses this small. They make the bound higher and
             # the list longer by next to nothing.
             tolerance = listing.best
@@ -211,7 +213,8 @@ class _Proof:
         if self.clock.deadline < math.inf:
             # Not even the group that is best for itself gives a task more.
             bound = min(bound, Fraction(self.source.most_value()) + rounding)
-        if listing.complete and proven:
+        # At prices that were not right yet, what is listed is not all that the gap contains.
+        if listing.complete and proven and listing.best <= tolerance:
             bound = self.value
         elif not listing.complete and monotonic() < self.clock.at(0.75):
             # Too many columns tie to be listed. That none is better can still be proven.
@@ -220,7 +223,8 @@ class _Proof:
                 most_excess = Fraction(tolerance) + rounding
                 bound = min(bound, prices.total + self.most_networks * most_excess)
         room = bound - self.value
-        met = 0 < room <= 8 * self.most_networks * Fraction(tolerance)
+        rounded = 8 * self.most_networks * Fraction(min(tolerance, _MOST_ROUNDING))
+        met = 0 < room <= rounded
         return Solution(
             columns=self.incumbent,
             value=self.value,
