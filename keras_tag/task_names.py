@@ -19,6 +19,30 @@ def is_task_name(value: Any) -> bool:
     return True
 
 
+def check_group(group: Iterable[str], name: str = "every group") -> tuple[str, ...]:
+    """Check that a group is of task names, each once.
+
+    Args:
+        group: Whatever the caller passed. The tasks of a set, which have no order, are sorted.
+        name: What the caller calls it.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: No names, something else, or a name twice.
+    """
+    listed = isinstance(group, Iterable) and not isinstance(group, str)
+    names = list(group) if listed else []
+    if not names or not all(map(is_task_name, names)) or len(set(names)) < len(names):
+        raise ValueError(
+            f"Expected {name} to be a sequence of one or more task names, each once. "
+            f"Received: {group!r}."
+        )
+    # The views of a dictionary have an order.
+    return tuple(map(str, sorted(names) if isinstance(group, set | frozenset) else names))
+
+
 def check_different(names: Iterable[str]) -> None:
     """Check that no two outputs of a model have one name, as the calls of one layer have.
 

@@ -1,14 +1,14 @@
 """Groupings that need no measurement: single task, all in one, a random partition."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from keras_tag.affinity.checks import check_tasks
 from keras_tag.selection.grouping import Grouping
+from keras_tag.task_names import check_group
 
 
-def single_task(tasks: Sequence[str]) -> Grouping:
+def single_task(tasks: Iterable[str]) -> Grouping:
     """Give every task a network of its own.
 
     Args:
@@ -24,10 +24,10 @@ def single_task(tasks: Sequence[str]) -> Grouping:
         >>> single_task(["depth", "edges"]).groups
         (('depth',), ('edges',))
     """
-    return Grouping.from_groups([(task,) for task in check_tasks(tasks)])
+    return Grouping.from_groups([(task,) for task in check_group(tasks, "`tasks`")])
 
 
-def all_in_one(tasks: Sequence[str]) -> Grouping:
+def all_in_one(tasks: Iterable[str]) -> Grouping:
     """Train and serve every task with one network.
 
     Args:
@@ -43,10 +43,10 @@ def all_in_one(tasks: Sequence[str]) -> Grouping:
         >>> all_in_one(["depth", "edges"]).groups
         (('depth', 'edges'),)
     """
-    return Grouping.from_groups([check_tasks(tasks)])
+    return Grouping.from_groups([check_group(tasks, "`tasks`")])
 
 
-def random_groups(tasks: Sequence[str], budget: int, seed: int) -> Grouping:
+def random_groups(tasks: Iterable[str], budget: int, seed: int) -> Grouping:
     """Draw a partition of the tasks into exactly `budget` groups, uniformly from all of them.
 
     Groups of a partition do not overlap: every task is trained once, so that no validation data
@@ -69,7 +69,7 @@ def random_groups(tasks: Sequence[str], budget: int, seed: int) -> Grouping:
         >>> len(random_groups(["depth", "edges", "normals"], budget=2, seed=0).groups)
         2
     """
-    tasks = check_tasks(tasks)
+    tasks = check_group(tasks, "`tasks`")
     if not 1 <= budget <= len(tasks):
         raise ValueError(
             f"Expected `budget` from 1 to the number of tasks, {len(tasks)}: a partition has no "

@@ -3,13 +3,13 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, SupportsIndex
 
-from keras_tag.affinity.checks import check_tasks
 from keras_tag.atomic_files import write_atomically
+from keras_tag.task_names import check_group
 
 _FORMAT = "keras_tag.Grouping"
 _FORMAT_VERSION = 1
@@ -98,12 +98,12 @@ class Grouping:
 
     @classmethod
     def from_groups(
-        cls, groups: Iterable[Sequence[str]], serves: Mapping[str, int] | None = None
+        cls, groups: Iterable[Iterable[str]], serves: Mapping[str, int] | None = None
     ) -> "Grouping":
         """Make a grouping by hand.
 
         Args:
-            groups: The tasks of every network.
+            groups: The tasks of every network, in an order or as a set.
             serves: Task -> index of its group. By default each task is served by the first group
                 that trains it.
 
@@ -160,10 +160,11 @@ class Grouping:
             raise ValueError(
                 f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
             )
-        # Fields that a grouping of an earlier version lacks have their defaults.
         given = {name: value for name, value in mapping.items() if name in _FIELDS}
-        wrong = [name for name, value in given.items() if not _FIELDS[name](value)]
-        wrong += [name for name in ("format_version", "groups", "serves") if name not in given]
+        wrong = [name for name in _FIELDS if name not in given and name not in _LATER]
+        wrong += [name for name, value in given.items() if not _FIELDS[name](value)]
+        if given.get("status") in ("optimal", "feasible"):
+            wrong += [name for name in ("objective", "bound") if given.get(name, 0) is None]
         if wrong:
             raise ValueError(
                 f"Expected the mapping of a grouping, as `to_dict` gives it. Received one in which "
@@ -174,8 +175,9 @@ class Grouping:
                 f"The grouping is of format {mapping['format_version']}; this keras_tag reads up "
                 f"to {_FORMAT_VERSION}. Update keras_tag to read it."
             )
-        numbers = {name: math.nan for name, value in given.items() if value is None}
-        return cls(**{**given, **numbers, "replicates": given.get("replicates")})
+        statistics = _with_nan(given.get("statistics", {}))
+        replicates = given.get("replicates")
+        return cls(**{**_with_nan(given), "statistics": statistics, "replicates": replicates})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the grouping as JSON, atomically.
@@ -253,7 +255,7 @@ def _check_groups(groups: Any) -> tuple[tuple[str, ...], ...]:
         raise ValueError(
             f"Expected `groups` to be a sequence of groups of task names. Received: {groups!r}."
         )
-    return tuple(map(check_tasks, groups))
+    return tuple(map(check_group, groups))
 
 
 def _is_index(value: Any) -> bool:
@@ -286,17 +288,24 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "status": lambda value: value in ("optimal", "feasible", "given"),
     "score": lambda value: isinstance(value, str),
     "cost": _number_or_none,
-    "statistics": lambda value: _maps_to(_is_number, value),
+    "statistics": lambda value: _maps_to(_number_or_none, value),
     "metadata": lambda value: isinstance(value, Mapping),
     "frequency": _number_or_none,
     "replicates": lambda value: value is None or _is_index(value),
 }
+# Of these, what groupings that were saved by an earlier version may lack.
+_LATER = {"cost", "statistics", "metadata", "frequency", "replicates"}
 
 
 def _plain(value: Any) -> Any:
     """Return a field as plain JSON types."""
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _with_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers as they were before `_plain`, which has no word for NaN."""
+    return {name: math.nan if value is None else value for name, value in values.items()}

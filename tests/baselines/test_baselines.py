@@ -79,5 +79,13 @@ def test_random_groups_refuse_a_budget_that_no_partition_has(budget):
     ],
 )
 def test_no_tasks_repeated_tasks_and_a_lone_string_are_refused(make, tasks):
-    with pytest.raises(ValueError, match="task"):
+    with pytest.raises(ValueError, match=r"Expected `tasks` to be .*one or more task names"):
         make(tasks)
+
+
+def test_tasks_may_come_as_a_set_or_as_the_keys_of_losses():
+    assert baselines.all_in_one({"b", "c", "a"}).groups == (("a", "b", "c"),)
+    assert baselines.single_task(frozenset("ba")).groups == (("a",), ("b",))
+    assert baselines.all_in_one({"b": "mse", "a": "mae"}.keys()).groups == (("b", "a"),)
+    by_set = baselines.random_groups(set(TASKS), 3, seed=1)
+    assert by_set == baselines.random_groups(TASKS, 3, seed=1)

@@ -38,6 +38,15 @@ def test_mapping_with_costs_equals_the_list_of_entries():
     assert select_groups(by_mapping, 1.0) == select_groups(GroupScores(entries, sense="min"), 1.0)
 
 
+def test_groups_may_be_sets():
+    values = {("a", "b"): {"a": 0.5, "b": 0.1}, ("a",): {"a": 0.3}, ("b",): {"b": 0.2}}
+    as_sets = {frozenset(group): row for group, row in values.items()}
+    expected = select_groups(GroupScores(values, sense="min"), 2)
+    assert select_groups(GroupScores(as_sets, sense="min"), 2) == expected
+    listed = GroupScores([(set(group), row) for group, row in values.items()], sense="min")
+    assert listed.entries[0].tasks == ("a", "b")
+
+
 def test_a_task_without_a_value_is_not_served_by_that_group():
     scores = GroupScores([(("a", "b"), {"a": 5.0}), (("b",), {"b": 1.0})])
     grouping = select_groups(scores, 2)
@@ -68,7 +77,9 @@ def test_options_that_do_not_apply_are_refused(option):
     [
         ([], "at least one"),
         ({}, "at least one"),
-        ([(("a", "a"), {"a": 1.0})], "unique"),
+        ([(("a", "a"), {"a": 1.0})], "Expected every group .* once"),
+        ([((), {"a": 1.0})], "Expected every group .* one or more"),
+        ([((1,), {1: 1.0})], "Expected every group .* task names"),
         ({("a", "b"): {"a": 1.0}, ("b", "a"): {"a": 1.0}}, "each group once"),
         ([(("a",), {"b": 1.0})], "for the tasks of the group"),
         ([(("a",), {"a": float("nan")})], "finite"),

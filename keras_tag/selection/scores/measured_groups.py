@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from keras_tag.affinity.checks import check_tasks
 from keras_tag.selection.arguments.costs import Costs, cost_of, group_cost
+from keras_tag.task_names import check_group
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _parse(
             "Expected an entry ((task, ...), {task: value}) or ((task, ...), {task: value}, cost). "
             f"Received: {entry!r}."
         )
-    tasks = check_tasks((entry[0],) if isinstance(entry[0], str) else entry[0])
+    tasks = check_group((entry[0],) if isinstance(entry[0], str) else entry[0])
     unknown = sorted(map(str, set(entry[1]) - set(tasks)))
     if unknown:
         raise ValueError(
