@@ -1,6 +1,7 @@
 """The costs of probes on the pages are those of the result files."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,24 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def report():
-    script = ROOT / "benchmarks" / "probe_cost_report.py"
-    spec = importlib.util.spec_from_file_location("probe_cost_report", script)
+def script(name):
+    path = ROOT / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def report():
+    return script("probe_cost_report")
+
+
+def test_the_page_shows_what_starts_were_measured():
+    start = script("start")
+    table = start.table(json.loads(start.RESULT.read_text("utf-8")))
+    assert len(table.splitlines()) == 2 + len(start.CASES)
+    assert table in (ROOT / "docs" / "cost.md").read_text("utf-8")
 
 
 def test_the_pages_show_the_tables_of_the_result_files(report):
