@@ -15,6 +15,11 @@ from keras_tag.tag_model import TAGModel
 from keras_tag.tag_model.checks import check_model
 
 
+def wrapped(model: Any) -> Any:
+    """Return the model that a `TAGModel` wraps; any other as it is."""
+    return model.model if isinstance(model, TAGModel) else model
+
+
 def checked_model(model: Any, build: Any) -> None:
     """Refuse a model that networks can't be made of.
 
@@ -44,7 +49,7 @@ def checked_model(model: Any, build: Any) -> None:
             "Expected a compiled model, whose optimizer, losses and metrics the networks get. "
             "Received: a model that is not compiled. Call `model.compile(...)` first."
         )
-    inner = model.model if isinstance(model, TAGModel) else model
+    inner = wrapped(model)
     if isinstance(inner, keras.Sequential):
         raise ValueError(
             "Expected at least two tasks (outputs with a loss) to make groups of. Received: a "
@@ -71,7 +76,7 @@ def output_names(model: keras.Model | None, tasks: Sequence[str] | None) -> tupl
         ValueError: They are not known.
     """
     if model is not None:
-        inner = model.model if isinstance(model, TAGModel) else model
+        inner = wrapped(model)
         outputs = getattr(inner, "output", None)
         if isinstance(outputs, Mapping):
             return tuple(sorted(outputs))

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 
@@ -154,11 +154,7 @@ class Signs(keras.callbacks.Callback):
         table = csv.DictWriter(text, ["epoch", *names])
         table.writeheader()
         table.writerows({"epoch": e, **logs} for e, logs in enumerate(self._best.history))
-
-        def write(opened: BinaryIO) -> None:
-            opened.write(text.getvalue().encode())
-
-        write_atomically(self._file, write)
+        write_atomically(self._file, lambda opened: opened.write(text.getvalue().encode()))
 
 
 def copies(

@@ -186,12 +186,13 @@ class Source:
         arrays = self._arrays()
         length = len(keras.tree.flatten(arrays)[0])
         at = int(np.floor(length * (1.0 - share)))
-        parts = []
-        for part, shuffle in ((slice(at), self.shuffle), (slice(at, None), False)):
-            own = keras.tree.map_structure(lambda leaf, p=part: leaf[p], arrays)
+
+        def part(rows: slice, shuffle: bool) -> Source:
+            own = keras.tree.map_structure(lambda leaf: leaf[rows], arrays)
             x, y, weight = (*own, None)[:3]
-            parts.append(Source(x, y, weight, self.batch_size, shuffle, self.output_names))
-        return parts[0], parts[1]
+            return Source(x, y, weight, self.batch_size, shuffle, self.output_names)
+
+        return part(slice(at), self.shuffle), part(slice(at, None), False)
 
     def _arrays(self) -> tuple[Any, ...]:
         """Return inputs and labels by task, and weights if there are any."""

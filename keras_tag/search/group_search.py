@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -141,19 +142,14 @@ class GroupSearch:
             "tasks": list(chosen),
             "budget": budget,
             "objective": {
-                task: [own.name, own.direction]
-                for task, own in objectives_by_task(objective, chosen).items()
+                task: astuple(own) for task, own in objectives_by_task(objective, chosen).items()
             },
             "baselines": baselines,
             "start": start,
             "missing": missing,
             "seed": self._seed,
             "constraints": {
-                "min_size": choice.min_size,
-                "max_size": choice.max_size,
-                "overlap": choice.overlap,
-                "must_link": [list(pair) for pair in choice.must_link],
-                "cannot_link": [list(pair) for pair in choice.cannot_link],
+                **{name: getattr(choice, name) for name in GroupArguments.__annotations__},
                 "weights": None if choice.weights is None else dict(choice.weights),
             },
         }
@@ -341,8 +337,7 @@ class GroupSearch:
         """
         results = self.results
         grouping = results.grouping()
-        outcomes = {frozenset(outcome.group): outcome for outcome in results.done}
-        networks = {group: self._load(outcomes[frozenset(group)]) for group in grouping.groups}
+        networks = {g: self._load(results.by_group[frozenset(g)]) for g in grouping.groups}
         return self._networks.served(grouping, networks)
 
     def evaluate(self, test: Any) -> "pd.DataFrame":
@@ -360,8 +355,8 @@ class GroupSearch:
         assert results.joint is not None
         single = None
         if results.problem.singles:
-            by_group = {outcome.group: outcome for outcome in results.done}
-            single = {task: self._load(by_group[task,]) for task in self.tasks}
+            lone = {task: results.by_group[frozenset([task])] for task in self.tasks}
+            single = {task: self._load(outcome) for task, outcome in lone.items()}
         data = test
         if isinstance(test, tuple | list):
             data = source_of(test, 32, self._output_names).batches(0).data

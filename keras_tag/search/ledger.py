@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from keras_tag.affinity import Affinity
 from keras_tag.atomic_files import write_atomically
@@ -239,7 +239,7 @@ class Ledger:
     def forget_attempt(self, number: int) -> None:
         """Remove what an attempt at a training has left, before another."""
         own = self.folder_of(number)
-        shutil.rmtree(own / "backup", ignore_errors=True)
+        self.forget_backup(number)
         for name in ("history.csv", "best.weights.h5"):
             (own / name).unlink(missing_ok=True)
 
@@ -254,13 +254,8 @@ class Ledger:
             number: Of the training.
             files: Name -> content.
         """
-        with self.writing():
-            for name, content in files.items():
-
-                def write(opened: BinaryIO, content: bytes = content) -> None:
-                    opened.write(content)
-
-                write_atomically(self.folder_of(number) / name, write)
+        for name, content in files.items():
+            self._write(self.folder_of(number) / name, content)
 
     # The affinity.
 
@@ -275,11 +270,11 @@ class Ledger:
             affinity.save(self.folder / "affinity.npz")
 
     def _write_json(self, file: Path, content: Mapping[str, Any]) -> None:
-        def write(opened: BinaryIO) -> None:
-            opened.write(json.dumps(content, indent=1, default=_plain).encode() + b"\n")
+        self._write(file, json.dumps(content, indent=1, default=_plain).encode() + b"\n")
 
+    def _write(self, file: Path, content: bytes) -> None:
         with self.writing():
-            write_atomically(file, write)
+            write_atomically(file, lambda opened: opened.write(content))
 
 
 def as_read(settings: Mapping[str, Any]) -> dict[str, Any]:

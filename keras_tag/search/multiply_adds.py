@@ -55,17 +55,9 @@ def _einsum(operation: tf.Operation) -> int:
 
 def _convolution(operation: tf.Operation) -> int:
     kernel = operation.inputs[1].shape
-    return _size(operation.outputs[0]) * int(math.prod(kernel[:-1]))
-
-
-def _depthwise(operation: tf.Operation) -> int:
-    kernel = operation.inputs[1].shape
-    return _size(operation.outputs[0]) * int(math.prod(kernel[:2]))
-
-
-def _transposed(operation: tf.Operation) -> int:
-    kernel = operation.inputs[1].shape
-    return _size(operation.inputs[2]) * int(math.prod(kernel[:-1]))
+    depthwise, transposed = "Depthwise" in operation.type, "Backprop" in operation.type
+    pixels = operation.inputs[2] if transposed else operation.outputs[0]
+    return _size(pixels) * int(math.prod(kernel[: 2 if depthwise else -1]))
 
 
 def _size(tensor: tf.Tensor) -> int:
@@ -80,7 +72,7 @@ _COUNTED = {
     "Einsum": _einsum,
     "Conv2D": _convolution,
     "Conv3D": _convolution,
-    "DepthwiseConv2dNative": _depthwise,
-    "Conv2DBackpropInput": _transposed,
-    "Conv3DBackpropInputV2": _transposed,
+    "DepthwiseConv2dNative": _convolution,
+    "Conv2DBackpropInput": _convolution,
+    "Conv3DBackpropInputV2": _convolution,
 }

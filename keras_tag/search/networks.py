@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_tag.copying.model_copy import Start
 from keras_tag.grouped_model import GroupedModel, build_from
-from keras_tag.search import arguments as given_arguments
+from keras_tag.search.arguments import output_names, wrapped
 from keras_tag.search.data import zeros
 from keras_tag.search.recipes import Build, Compiled, Recipe, compiled_model
 from keras_tag.selection import Grouping
@@ -62,10 +63,9 @@ class Networks:
         self._builder: Build | None = build
         if build is None:
             assert model is not None
-            self._compiled = Compiled(model, given_arguments.output_names(model, tasks))
-            self._builder = self._first = build_from(
-                _inner(model), start="fresh" if start == "fresh" else "initial", verbose=False
-            )
+            self._compiled = Compiled(model, output_names(model, tasks))
+            begin: Start = "fresh" if start == "fresh" else "initial"
+            self._builder = self._first = build_from(wrapped(model), start=begin, verbose=False)
 
     def describe(self) -> dict[str, Any] | None:
         """Return what another run of the script can be compared by, as plain JSON types."""
@@ -80,7 +80,7 @@ class Networks:
         }
         compiled = self._compiled.arguments(self.tasks)
         said = {
-            "parameters": int(_inner(model).count_params()),
+            "parameters": int(wrapped(model).count_params()),
             "optimizer": {"class": type(optimizer).__name__, **settings},
             "loss": {task: named_with_settings(loss) for task, loss in compiled["loss"].items()},
             "loss_weights": compiled.get("loss_weights"),
@@ -178,10 +178,6 @@ class Networks:
             assert self._build is not None
             arguments = self.recipe(grouping.tasks).arguments(self._build(self.tasks))
         return compiled_model(grouping, networks, arguments, self.missing)
-
-
-def _inner(model: keras.Model) -> keras.Model:
-    return model.model if isinstance(model, TAGModel) else model
 
 
 def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Outcome
-from keras_tag.search.proposals import Problem, usable_affinity
+from keras_tag.search.proposals import Problem, log_ratios, usable_affinity
 from keras_tag.search.verdict import SPREAD_OF_NOISES, believed, luck
 from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.arguments.choice import Choice, GroupArguments
@@ -99,15 +99,10 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
     if not judge.listed:
         return None
 
-    member = np.array([[task in outcome.group for task in tasks] for outcome in done[1:]])
-    member = member.reshape(-1, len(tasks))
-    gains = np.full(member.shape, np.nan)
-    for row, outcome in enumerate(done[1:]):
-        for column, task in enumerate(tasks):
-            if task in outcome.objective:
-                loss, reference = (scales[task].loss(v[task]) for v in (outcome.objective, joint))
-                gains[row, column] = np.log(loss / reference)
-    seen = cells_of(shares, member, np.isfinite(gains))
+    reference, *losses = problem.losses(done, scales).values()
+    gains = log_ratios(tasks, losses, reference)
+    member = np.isfinite(gains)
+    seen = cells_of(shares, member, member)
     observed = gains[seen.groups, seen.tasks]
 
     draws = _draws(problem.prior or Prior(), shares, seen, observed)

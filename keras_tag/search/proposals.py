@@ -5,7 +5,7 @@ This module knows arrays only. It never imports TensorFlow.
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,18 +233,26 @@ def expected_losses(
     """
     tasks = affinity.tasks
     joint = next(losses for own, losses in known.items() if set(own) == set(tasks))
-    member = np.array([[task in own for task in tasks] for own in known])
-    gains = np.array(
-        [
-            [np.log(losses[t] / joint[t]) if t in losses else np.nan for t in tasks]
-            for losses in known.values()
-        ]
-    )
-    model = GainModel(affinity_shares(affinity), prior, member, gains)
+    gains = log_ratios(tasks, known.values(), joint)
+    model = GainModel(affinity_shares(affinity), prior, np.isfinite(gains), gains)
     mean = model.predict(np.array([[task in group for task in tasks]]))[0][0]
     return {
         task: float(joint[task] * np.exp(mean[k])) for k, task in enumerate(tasks) if task in group
     }
+
+
+def log_ratios(
+    tasks: Sequence[str], losses: Iterable[Mapping[str, float]], joint: Mapping[str, float]
+) -> np.ndarray:
+    """Return `[num_networks, num_tasks]`: log ratios of losses to those of the joint run.
+
+    Args:
+        tasks: The tasks.
+        losses: By task, of each network; a task that it does not have is NaN.
+        joint: The joint run's.
+    """
+    rows = [[np.log(own[t] / joint[t]) if t in own else np.nan for t in tasks] for own in losses]
+    return np.array(rows).reshape(-1, len(tasks))
 
 
 def unusable_tasks(affinity: Affinity) -> list[str]:

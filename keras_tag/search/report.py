@@ -5,7 +5,7 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from keras_tag.atomic_files import write_atomically
 from keras_tag.search.results import Results
@@ -31,12 +31,8 @@ def write_report(results: Results, path: str | os.PathLike[str]) -> None:
         ImportError: Jinja2 is not installed.
         ValueError: The joint run is not done.
     """
-    text = report_html(results)
-
-    def write(opened: BinaryIO) -> None:
-        opened.write(text.encode())
-
-    write_atomically(path, write)
+    content = report_html(results).encode()
+    write_atomically(path, lambda opened: opened.write(content))
 
 
 def report_html(results: Results) -> str:

@@ -71,6 +71,11 @@ class Results:
         return [outcome for outcome in self.outcomes if outcome.status == "done"]
 
     @property
+    def by_group(self) -> dict[frozenset[str], Outcome]:
+        """The trainings that gave a network, by their tasks."""
+        return {frozenset(outcome.group): outcome for outcome in self.done}
+
+    @property
     def joint(self) -> Outcome | None:
         """The joint run, if it is done."""
         return next((outcome for outcome in self.done if outcome.kind == "joint"), None)
@@ -94,10 +99,9 @@ class Results:
 
     def outlooks(self) -> list[Outlook]:
         """Return the gain that there is to find, before any group is trained and now."""
-        done = [outcome for outcome in self.done if outcome.kind == "joint"]
-        if self.affinity is None or not done:
+        if self.affinity is None or self.joint is None:
             return []
-        states = [done, self.done] if len(self.done) > 1 else [done]
+        states = [[self.joint], self.done] if len(self.done) > 1 else [[self.joint]]
         found = [outlook(self.problem, self.affinity, state) for state in states]
         return [one for one in found if one is not None]
 
@@ -108,9 +112,8 @@ class Results:
 
     def tasks(self) -> list[TaskResult]:
         """Return what every task reaches in the best grouping."""
-        grouping, joint = self.grouping(), self.joint
+        grouping, joint, by_group = self.grouping(), self.joint, self.by_group
         assert joint is not None
-        by_group = {frozenset(outcome.group): outcome for outcome in self.done}
         found = []
         for task in self.problem.tasks:
             index = grouping.serves[task]
@@ -155,8 +158,7 @@ class Results:
 
     def parameters(self) -> int:
         """Return how many numbers the chosen networks have."""
-        by_group = {frozenset(outcome.group): outcome for outcome in self.done}
-        chosen = [by_group[frozenset(group)] for group in self.grouping().groups]
+        chosen = [self.by_group[frozenset(group)] for group in self.grouping().groups]
         return sum(outcome.parameters or 0 for outcome in chosen)
 
     def to_frame(self) -> "pd.DataFrame":

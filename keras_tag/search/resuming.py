@@ -19,6 +19,8 @@ REMEMBERED: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
     keras.callbacks.LearningRateScheduler: (),
     keras.callbacks.TerminateOnNaN: (),
 }
+# What the callback that keeps the best weights remembers.
+_BEST = ("best", "best_epoch", "values", "history")
 # A backup is written when training took this many times as long as writing the last one did.
 PATIENCE = 100.0
 
@@ -123,14 +125,8 @@ class Resume(Backup):
             {name: _plain(getattr(callback, name)) for name in REMEMBERED[type(callback)]}
             for callback in self._remembering
         ]
-        kept = {
-            "best": best.best,
-            "best_epoch": best.best_epoch,
-            "values": best.values,
-            "history": best.history,
-            "remembered": remembered,
-            "seconds": best.seconds,
-        }
+        kept = {name: getattr(best, name) for name in (*_BEST, "seconds")}
+        kept["remembered"] = remembered
         state.write_text(json.dumps(kept), "utf-8")
         named = {f"best_{k}": array for k, array in enumerate(best.weights)}
         for k, callback in enumerate(self._remembering):
@@ -142,8 +138,8 @@ class Resume(Backup):
 
     def _put_back(self, kept: dict[str, Any], arrays: Path) -> None:
         best = self._best
-        best.best, best.best_epoch = kept["best"], kept["best_epoch"]
-        best.values, best.history = kept["values"], kept["history"]
+        for name in _BEST:
+            setattr(best, name, kept[name])
         best.begun -= kept["seconds"]
         with np.load(arrays, allow_pickle=False) as named:
             best.weights = _numbered(named, "best_")

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Outcome
-from keras_tag.search.proposals import Problem, usable_affinity
+from keras_tag.search.proposals import Problem, log_ratios, usable_affinity
 from keras_tag.selection import Grouping
 from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.few_trainings.gain_model import (
@@ -96,13 +96,9 @@ def verdict(
     done = [outcome for outcome in outcomes if outcome.status == "done"]
     joint = done[0].objective
     scales = problem.scales(outcomes)
-    member = np.array([[task in o.group for task in tasks] for o in done])
-    gains = np.full(member.shape, np.nan)
-    for row, outcome in enumerate(done):
-        for column, task in enumerate(tasks):
-            if task in outcome.objective:
-                loss, reference = (scales[task].loss(v[task]) for v in (outcome.objective, joint))
-                gains[row, column] = np.log(loss / reference)
+    known = problem.losses(done, scales)
+    gains = log_ratios(tasks, known.values(), known[done[0].group])
+    member = np.isfinite(gains)
     shares = affinity_shares(usable_affinity(affinity))
     # The joint run's gains are 0 by definition, whatever its luck: they tell nothing of it.
     others = member.copy()

@@ -4,9 +4,8 @@ import functools
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
@@ -37,47 +36,16 @@ class Submits(Protocol):
 ExecutorLike: TypeAlias = Submits | Callable[[], Executor] | None
 
 
-@dataclass(frozen=True)
-class Environment:
-    """What a process's numbers depend on beside a training.
-
-    Args:
-        floatx: Keras's default dtype.
-        policy: Keras's default dtype policy, serialised.
-        image_data_format: Keras's.
-        deterministic: Whether TensorFlow's operations are.
-        tensor_float_32: Whether they may round to it.
-        epsilon: Keras's small number.
-    """
-
-    floatx: str
-    policy: Any
-    image_data_format: str
-    deterministic: bool
-    tensor_float_32: bool
-    epsilon: float
-
-    @classmethod
-    def here(cls) -> "Environment":
-        """Return this process's."""
-        return cls(
-            keras.config.floatx(),
-            keras.dtype_policies.serialize(keras.config.dtype_policy()),
-            keras.config.image_data_format(),
-            _is_deterministic(),
-            tf.config.experimental.tensor_float_32_execution_enabled(),
-            keras.config.epsilon(),
-        )
-
-    def set(self) -> None:
-        """Make it this process's."""
-        keras.config.set_floatx(self.floatx)
-        keras.config.set_dtype_policy(keras.dtype_policies.deserialize(self.policy))
-        keras.config.set_image_data_format(self.image_data_format)
-        keras.config.set_epsilon(self.epsilon)
-        tf.config.experimental.enable_tensor_float_32_execution(self.tensor_float_32)
-        if self.deterministic:
-            tf.config.experimental.enable_op_determinism()
+def environment() -> dict[str, Any]:
+    """Return what a process's numbers depend on beside a training."""
+    return {
+        "floatx": keras.config.floatx(),
+        "policy": keras.dtype_policies.serialize(keras.config.dtype_policy()),
+        "image_data_format": keras.config.image_data_format(),
+        "epsilon": keras.config.epsilon(),
+        "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
+        "deterministic": _is_deterministic(),
+    }
 
 
 class Workers:
@@ -95,7 +63,7 @@ class Workers:
         self.here = executor is None
         self._make: Callable[[], Any] | None = None
         self._executor: Any = executor
-        self._environment = Environment.here()
+        self._environment = environment()
         self._checked = False
         self._from: WeakKeyDictionary[Future[Any], Any] = WeakKeyDictionary()
         if executor is not None and not hasattr(executor, "submit"):
@@ -213,7 +181,7 @@ class Workers:
             ) from error
 
 
-def run_in_worker(training: Training, environment: Environment) -> Result:
+def run_in_worker(training: Training, environment: Mapping[str, Any]) -> Result:
     """Run a training in a worker.
 
     Args:
@@ -224,9 +192,16 @@ def run_in_worker(training: Training, environment: Environment) -> Result:
     return run_training(training)
 
 
-def _prepare(environment: Environment) -> None:
+def _prepare(environment: Mapping[str, Any]) -> None:
     """Make this process one that works for the search's."""
-    environment.set()
+    keras.config.set_floatx(environment["floatx"])
+    policy = keras.dtype_policies.deserialize(environment["policy"])
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_image_data_format(environment["image_data_format"])
+    keras.config.set_epsilon(environment["epsilon"])
+    tf.config.experimental.enable_tensor_float_32_execution(environment["tensor_float_32"])
+    if environment["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
     _end_with_parent()
 
 
@@ -247,7 +222,7 @@ def _about_process() -> dict[str, Any]:
     return {"loaded": _LOADED, "process": os.getpid(), "versions": versions()}
 
 
-def _try(training: Training, environment: Environment) -> str | None:
+def _try(training: Training, environment: Mapping[str, Any]) -> str | None:
     """Return why this process can't do a training; None if it can."""
     _prepare(environment)
     try:
