@@ -181,12 +181,15 @@ def checked_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         )
 
 
-def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, Source]:
+def sources(
+    given: Mapping[str, Any], names: tuple[str, ...], missing: float | None = None
+) -> tuple[Source, Source]:
     """Return training and validation data.
 
     Args:
         given: The arguments of `fit` that are about data.
         names: The model's outputs, in the order of lists.
+        missing: A label value that means "not labelled".
 
     Raises:
         ValueError: There is no validation data, or data that can be read only once.
@@ -220,7 +223,8 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
             )
     if x is None:
         raise ValueError("Expected training data. Received: x=None.")
-    train = Source(x, given["y"], given["sample_weight"], batch_size, given["shuffle"], names)
+    y, weight, shuffle = given["y"], given["sample_weight"], given["shuffle"]
+    train = Source(x, y, weight, batch_size, shuffle, names, missing=missing)
     beside = [name for name in ("y", "sample_weight") if given[name] is not None]
     if beside and not train.of_arrays:
         raise ValueError(
@@ -229,7 +233,7 @@ def sources(given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Source, S
         )
     if validation is not None:
         size = given["validation_batch_size"] or batch_size
-        valid = source_of(validation, size, names, given["validation_steps"])
+        valid = source_of(validation, size, names, given["validation_steps"], missing)
         if isinstance(valid.x, keras.utils.PyDataset):
             valid.batches(0)
         return train, valid

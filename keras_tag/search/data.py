@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tag.training.missing_labels import with_sentinels_kept
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -61,6 +63,7 @@ class Source:
         output_names: The tasks in the order of a list of labels; None where labels are by name.
         steps: How many batches are read; None: all. Keras's `validation_steps` goes on where the
             last validation ended, so that networks were compared on different batches.
+        missing: A label value that means "not labelled", next to NaN.
     """
 
     x: Any
@@ -70,6 +73,7 @@ class Source:
     shuffle: bool = False
     output_names: tuple[str, ...] | None = None
     steps: int | None = None
+    missing: float | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -199,7 +203,9 @@ class Source:
         if "arrays" not in self._kept:
             if self.y is None:
                 raise ValueError("Expected labels `y` with arrays. Received: y=None.")
-            given = [part for part in (self.x, self.y, self.sample_weight) if part is not None]
+            # Before the labels are cast: a sentinel that was rounded is no sentinel afterwards.
+            labels = with_sentinels_kept(self.y, self.missing)
+            given = [part for part in (self.x, labels, self.sample_weight) if part is not None]
             x, *rest = (keras.tree.map_structure(_array, part) for part in given)
             lengths = {len(leaf) if leaf.ndim else None for leaf in keras.tree.flatten((x, rest))}
             if len(lengths) > 1 or None in lengths:
@@ -304,6 +310,7 @@ def source_of(
     batch_size: int,
     output_names: tuple[str, ...] | None,
     steps: int | None = None,
+    missing: float | None = None,
 ) -> Source:
     """Return validation data as a `Source`.
 
@@ -312,9 +319,10 @@ def source_of(
         batch_size: For arrays.
         output_names: As in `Source`.
         steps: As in `Source`.
+        missing: As in `Source`.
     """
     x, y, weight = (*given, None)[:3] if isinstance(given, tuple | list) else (given, None, None)
-    return Source(x, y, weight, batch_size, False, output_names, steps)
+    return Source(x, y, weight, batch_size, False, output_names, steps, missing)
 
 
 def _taken(tensors: Any, rows: tf.Tensor) -> Any:

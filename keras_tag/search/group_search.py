@@ -230,7 +230,7 @@ class GroupSearch:
         workers = Workers(executor)
         numbers = ("epochs", "steps_per_epoch", "validation_freq", "validation_steps")
         given |= as_read({name: given[name] for name in numbers})
-        train, valid = arguments.sources(given, self._output_names)
+        train, valid = arguments.sources(given, self._output_names, self._networks.missing)
         fit = {name: given[name] for name in numbers[:3]}
         described = {"train": train.describe(), "valid": valid.describe()}
         settings = {
@@ -359,7 +359,8 @@ class GroupSearch:
             single = {task: self._load(outcome) for task, outcome in lone.items()}
         data = test
         if isinstance(test, tuple | list):
-            data = source_of(test, 32, self._output_names).batches(0).data
+            missing = self._networks.missing
+            data = source_of(test, 32, self._output_names, missing=missing).batches(0).data
         return served.report(data, joint=self._load(results.joint), single=single)
 
     def _load(self, outcome: Outcome) -> keras.Model:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from toys import compiled, data
 
 import keras_tag
+from keras_tag.search import arguments
 from keras_tag.search.callbacks import NameLoneTask
 from keras_tag.search.data import Source
 from keras_tag.search.ledger import Ledger
@@ -136,3 +137,28 @@ def test_a_search_that_runs_is_not_removed(tmp_path):
     assert ledger.exists
     ledger.remove()
     assert not ledger.exists
+
+
+def test_a_sentinel_that_float16_rounds_stays_missing(tmp_path, monkeypatch):
+    seen, names = [], ("train", "valid")
+    sources = arguments.sources
+    monkeypatch.setattr(arguments, "sources", lambda *args: seen.append(sources(*args)) or seen[-1])
+    monkeypatch.setattr(Runner, "run", lambda *_: None)
+    y = {task: labels.astype("float16") for task, labels in Y.items()}
+    for labels in y.values():
+        labels[::3] = 9999  # In float16 that is 10000.
+    for k, given in enumerate(
+        (
+            {"x": X, "y": y, "validation_split": 0.5},
+            {"x": X, "y": y, "validation_data": (X, y)},
+            {"x": lambda: (X, y), "validation_data": lambda: (X, y)},
+        )
+    ):
+        search = keras_tag.GroupSearch(
+            compiled(), 2, missing=9999, directory=tmp_path, project_name=str(k)
+        )
+        search.search(**given, batch_size=64, shuffle=False)
+        for name, source in zip(names, seen[-1], strict=True):
+            labels = pickle.loads(pickle.dumps(source)) if k < 2 else source
+            found = np.asarray(labels.first_batch()[1]["depth"])
+            assert np.isnan(found).sum() == np.sum(y["depth"][-len(found) :] == 10000), (k, name)
