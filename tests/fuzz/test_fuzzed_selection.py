@@ -156,7 +156,19 @@ LONG_VALUES = {
     "meaning": {"min_size": 3},
 }
 
-PINNED = [ALL_BUT_LAST_FREE, DEARER_BY_A_HAIR, MORE_THAN_ANYTHING_COSTS, LONG_VALUES]
+# All choices tie, in values of two thousand bits, which ended the process inside CP-SAT.
+FAR_APART = {
+    "tasks": ["a", "b", "c"],
+    "z": [
+        [1.871710258599096e292, -6.899408456545594e143, -4.2987760140319264e-305],
+        [-5.315583846220442e16, 4.2987760140319264e-305, 8.149091508540585e196],
+        [-5.315583846220442e16, 1.1754943508222875e-38, 5.205614095650011e16],
+    ],
+    "call": {"budget": 2, "costs": None},
+    "meaning": {"min_size": 3, "score": "partners"},
+}
+
+PINNED = [ALL_BUT_LAST_FREE, DEARER_BY_A_HAIR, MORE_THAN_ANYTHING_COSTS, LONG_VALUES, FAR_APART]
 
 
 def pinned(case):

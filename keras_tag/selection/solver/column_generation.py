@@ -259,6 +259,13 @@ class _Proof:
             self.budget,
         )
         task, unit = prices.rounded(self.budget)
+        if exactly:
+            # At these prices the best choice known loses nothing, nor does what ties with it by the
+            # same scores: its loss has no digits, of which values as far apart as 1e292 and 1e-305
+            # have hundreds.
+            paid = {t: (c, t) for c in self.incumbent for t in bits(c.served)}
+            task = [self.source.member_score(*paid[t]) for t in sorted(paid)]
+            unit = Fraction(0)
         losses = [
             sum((task[served] for served in bits(column.served)), unit * column.cost)
             - (self.source.exact(column) if exactly else Fraction(column.value))
