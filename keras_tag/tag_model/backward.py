@@ -7,7 +7,9 @@ which the losses depend on the trunk, and from there on all tasks call one funct
 From the losses back to the cut one pass of all losses together is traced, in which every loss has a
 factor of its own. A gradient depends on the factors of those losses alone that reach its variable:
 so it tells which task uses which variable. At the cut it is a sum over the tasks, as long as every
-task has a head of its own, and its terms are the gradients of the single losses.
+task has a head of its own, and its terms are the gradients of the single losses. A custom gradient
+need not read the gradient that comes in. What it returns depends on no factor, and then each loss
+has a pass of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,9 @@ import tensorflow as tf
 from keras_tag.tag_model.lookahead import Task, all_are_one
 
 Gradients = Sequence[tf.Tensor | None]
+
+# The operations by which a backward pass puts the gradients of several losses into one tensor.
+_JOINS = ("AddN", "ConcatV2", "Pack")
 
 
 def can_nest() -> bool:
@@ -80,7 +85,7 @@ class Backward:
     @cached_property
     def connections(self) -> np.ndarray:
         """`[num_tasks, num_trainable]` bool, which losses depend on which variables."""
-        if tf.executing_eagerly():
+        if tf.executing_eagerly() or not self._shows_losses:
             found = [self._tape.gradient(loss, self._sources) for loss in self._losses]
             return np.array([[g is not None for g in gradients] for gradients in found])
         at_cut, own = self._together
@@ -119,6 +124,28 @@ class Backward:
         Returns:
             One tensor per wanted variable, zeros where the loss does not depend on it.
         """
+        return self.of_task(task, lambda of: self._gradient(of, wanted))
+
+    def of_task(self, task: Task, compute: Callable[[Task], Any]) -> Any:
+        """Return what is computed for a task: for all of them, if the graph is to choose.
+
+        With a factor of 0 on the other losses a graph computes it once, unless a gradient reads no
+        factor.
+
+        Args:
+            task: Its index.
+            compute: Task -> a structure of tensors.
+        """
+        if not isinstance(task, tf.Tensor):
+            return compute(task)
+        if tf.executing_eagerly():
+            return compute(int(task))
+        if self._shows_losses:
+            return compute(task)
+        each = [compute(k) for k in range(len(self._losses))]
+        return tf.nest.map_structure(lambda *of: tf.gather(tf.stack(of), task), *each)
+
+    def _gradient(self, task: Task, wanted: Sequence[int]) -> list[tf.Tensor]:
         if self._terms is not None and not self._after(wanted):
             at_cut = tf.gather(self._terms, task)
             return self._whole(at_cut, [], wanted)
@@ -131,13 +158,31 @@ class Backward:
         return self._heads(self._losses, self._factors, range(len(self._sources)))
 
     @cached_property
+    def _shows_losses(self) -> bool:
+        """Whether the gradients in `_together` depend on the factors of all losses that they have.
+
+        Not in an eager pass, which has no graph.
+        """
+        at_cut, own = self._together
+        behind = self._factors_behind
+        found = [_dense(g).op for g in [at_cut, *own] if g is not None]
+        if not all(op in behind for op in found):
+            return False
+        for op in behind:
+            if op.type in _JOINS and _carries_gradient(op.outputs[0].dtype):
+                terms = [t for t in op.inputs if t.dtype == op.outputs[0].dtype]
+                if not all(term.op in behind for term in terms):
+                    return False
+        return True
+
+    @cached_property
     def _terms(self) -> tf.Tensor | None:
         """`[num_tasks, ...]`, each task's gradient at the cut; None where they are not apart.
 
         They are kept until all tasks have used theirs, so the cut has to be small: features of
         examples, not of pixels or words.
         """
-        if self._cut is None or self._cut.shape.rank != 2:
+        if self._cut is None or self._cut.shape.rank != 2 or not self._shows_losses:
             return None
         at_cut, _ = self._together
         terms = [*_terms_of(at_cut)]
@@ -197,8 +242,7 @@ class Backward:
         """Return `[num_tasks, num_gradients]` bool, which losses a gradient in `_together` has."""
         found = np.zeros((len(self._losses), len(gradients)), bool)
         for column, gradient in enumerate(gradients):
-            dense = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-            tasks = 0 if dense is None else self._factors_behind.get(dense.op, 0)
+            tasks = 0 if gradient is None else self._factors_behind[_dense(gradient).op]
             found[:, column] = [tasks >> k & 1 for k in range(len(self._losses))]
         return found
 
@@ -212,6 +256,11 @@ class Backward:
                 if tensor.op in behind:
                     behind[op] = behind.get(op, 0) | behind[tensor.op]
         return behind
+
+
+def _dense(gradient: Any) -> tf.Tensor:
+    """Return a gradient, or its values where it is one of some rows."""
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _terms_of(gradient: Any) -> Iterator[Any]:

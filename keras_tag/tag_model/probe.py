@@ -206,6 +206,11 @@ class Probe:
             return [g for g, v in zip(gradients, self._trainable, strict=True) if id(v) in moved]
 
         def gradient_at(task: Task, at: Values) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            found: tuple[list[tf.Tensor], list[tf.Tensor]]
+            found = backward.of_task(task, lambda of: gradient_of(of, at))
+            return found
+
+        def gradient_of(task: Task, at: Values) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             at = [tf.stop_gradient(value) for value in at]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(at)

@@ -78,6 +78,30 @@ def looked_up(inputs):
     return [L.Dense(1, name="a")(h), L.Dense(1, name="b")(h + L.Flatten()(table(rows_of(-inputs))))]
 
 
+@tf.custom_gradient
+def reads_no_gradient(outputs):
+    """Its gradient is the same whatever comes in, as that of a loss with its derivative in it."""
+    return outputs * 1.0, lambda upstream: 2 * outputs / 32.0
+
+
+def with_a_head_that_reads_no_gradient(inputs):
+    a, b, c = one_trunk(inputs)
+    return [L.Lambda(reads_no_gradient)(a), b, c]
+
+
+def with_a_part_that_reads_no_gradient(inputs):
+    """The gradients of the parts are put into one tensor, which has the factor of "b" alone."""
+    h = L.Dense(4, "tanh", name="late")(inputs)
+    a, b = L.Lambda(lambda h: tf.split(h, 2, axis=1))(h)
+    return [L.Lambda(reads_no_gradient)(a), L.Dense(1, name="b")(b)]
+
+
+def with_a_column_that_reads_no_gradient(inputs):
+    h = L.Dense(2, "tanh", name="late")(inputs)
+    a, b = L.Lambda(lambda h: tf.unstack(h, axis=1))(h)
+    return [L.Lambda(reads_no_gradient)(a), b]
+
+
 @pytest.mark.parametrize(
     ("build", "cut_after"),
     [
@@ -92,6 +116,9 @@ def looked_up(inputs):
         (complex_numbers, "early"),
         (loops_at_two_depths, "early"),
         (looked_up, None),
+        (with_a_head_that_reads_no_gradient, "late"),
+        (with_a_part_that_reads_no_gradient, "late"),
+        (with_a_column_that_reads_no_gradient, "late"),
     ],
 )
 def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):
@@ -111,6 +138,7 @@ def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):
         factors = [tf.constant(f) for f in FACTORS[:n]]
         backward = Backward(losses, factors, sources, tape)
         seen["used"] = backward.connections
+        seen["shows"] = backward._shows_losses
         every, some = range(len(sources)), range(0, len(sources), 3)
 
         def tapes(target, factor):
@@ -133,6 +161,8 @@ def test_gradients_and_connections_are_those_of_the_tape(build, cut_after):
     x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
     ours, theirs = both(x)
     np.testing.assert_array_equal(seen["used"], seen["tape"])
+    # Otherwise every loss has a pass of its own, which takes longer.
+    assert seen["shows"] == ("reads_no_gradient" not in build.__name__)
     assert (seen["cut"] is None) == (cut_after is None)
     assert cut_after is None or cut_after in seen["cut"]
     for mine, tapes in zip(ours, theirs, strict=True):
