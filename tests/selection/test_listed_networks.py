@@ -67,6 +67,15 @@ def test_without_time_it_says_that_there_may_be_better_ones():
     assert late.value <= best.value <= late.bound
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bound_of_floats_is_not_below_the_optimum_of_fractions(seed):
+    known = measured(16, 6, np.random.default_rng(seed))[1]
+    problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
+    # With a network for every group each task has its best: no bound is closer.
+    late, best = (best_networks(problem.source, 6, end) for end in (monotonic() - 1, math.inf))
+    assert best.value <= late.bound
+
+
 def test_costs_of_networks_are_kept():
     rng = np.random.default_rng(2)
     tasks, known = measured(20, 8, rng)

@@ -38,12 +38,15 @@ def best_networks(source: GroupTable, budget: int, deadline: float = math.inf) -
     search = _Search(source, source.first_cover(budget, deadline), deadline)
     most = search.extend([], search.nothing, budget, np.arange(len(source.groups)))
     value = -search.best[0]
+    bound = value
+    if search.late:
+        # Both are sums of floats.
+        most = min(most, source.most_value()) + search.tolerance
+        bound = max(value, Fraction(most))
     return Solution(
         columns=search.columns,
         value=value,
-        bound=max(value, min(Fraction(most), Fraction(source.most_value())))
-        if search.late
-        else value,
+        bound=bound,
         optimal=not search.late,
         seen=search.columns,
         statistics={"columns": len(search.columns), "seconds": monotonic() - start},
@@ -61,6 +64,7 @@ class _Search:
     Attributes:
         nothing: `[num_tasks]`: less than any score, by so much that a choice which leaves a task
             out is worse than any that does not.
+        tolerance: What sums of scores may be off by.
     """
 
     def __init__(self, source: GroupTable, columns: list[Column], deadline: float) -> None:
@@ -70,7 +74,7 @@ class _Search:
         self._scores = np.where(source.member, source.scores, least)
         self.nothing = np.full(source.num_tasks, least)
         self._costs = np.array(source.costs)
-        self._tolerance = 1e-12 * (1 + source.num_tasks) * max(abs(least), abs(high))
+        self.tolerance = 1e-12 * (1 + source.num_tasks) * max(abs(least), abs(high))
         self.columns, self.best = columns, self._order(columns)
         self.late = False
 
@@ -87,7 +91,7 @@ class _Search:
             What such a choice is worth at most.
         """
         total = float(reached.sum())
-        if total >= -float(self.best[0]) - self._tolerance and (reached > self.nothing).all():
+        if total >= -float(self.best[0]) - self.tolerance and (reached > self.nothing).all():
             columns = self._assigned(chosen)
             order = self._order(columns)
             if order < self.best:
@@ -102,7 +106,7 @@ class _Search:
         for k, row in enumerate(rows.tolist()):
             self.late = self.late or monotonic() > self._deadline
             bound = total + float(gains[k : k + count].sum())
-            if self.late or bound < -float(self.best[0]) - self._tolerance:
+            if self.late or bound < -float(self.best[0]) - self.tolerance:
                 break
             cost = int(self._costs[row])
             better = np.maximum(reached, self._scores[row])
