@@ -55,9 +55,9 @@ class Taskonomy(ImageSplits):
         """Return the paper's losses: cross-entropy of logits for classes, L1 for all else.
 
         Returns:
-            Task -> a Keras loss, for `compile(loss=...)`. `TAGModel`, `GroupedModel` and
-            `GroupSearch` leave pixels without a label out of it; in a plain Keras model's `fit` it
-            is NaN where one is missing.
+            Task -> a Keras loss, for `compile(loss=...)` of `TAGModel`, `GroupedModel` and
+            `GroupSearch`, which leave pixels without a label out. In a plain Keras model's `fit`,
+            where one is missing, L1 is NaN and the cross-entropy raises an error.
         """
         import keras
 
