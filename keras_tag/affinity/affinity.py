@@ -380,7 +380,10 @@ class Affinity(Measurement):
         return f"{self._describe()}\n{table}"
 
     def _repr_html_(self) -> str:
-        table: str = self._shown().to_html(na_rep="-", float_format="{:.2f}".format)
+        # Written out, 200 tasks would be a megabyte in a notebook.
+        table: str = self._shown().to_html(
+            na_rep="-", float_format="{:.2f}".format, max_rows=20, max_cols=20
+        )
         return f"<p>{self._describe()}</p>{table}"
 
     def _shown(self) -> "pd.DataFrame":

@@ -249,6 +249,17 @@ def test_a_notebook_shows_the_affinity():
     assert rows[2][2] == f"{affinity.mean[0, 1]:.2f}"
 
 
+def test_many_tasks_are_not_written_out_in_html():
+    affinity = Affinity.from_array(np.eye(200), [f"t{k}" for k in range(200)], rows="source")
+    rows = Cells(affinity._repr_html_()).rows
+    assert rows[0][1:] == [
+        *(f"t{k}" for k in range(10)),
+        "...",
+        *(f"t{k}" for k in range(190, 200)),
+    ]
+    assert len(rows) == 2 + 21
+
+
 def test_names_are_escaped_and_unmeasured_pairs_shown_in_html():
     names = ["<b>", "a&b"]
     affinity = Affinity.from_array([[1, np.nan], [-1, 1]], names, rows="source")
