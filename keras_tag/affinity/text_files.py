@@ -53,7 +53,10 @@ def read_affinity(path: str | os.PathLike[str], rows: Rows | None = None) -> Aff
     table, of_pairs = (_from_json(name, text), False) if end == ".json" else _from_lines(name, text)
     known = _check_rows(name, rows, needed=not of_pairs)
     numbers = {
-        row: {column: _number(name, row, column, cell) for column, cell in cells.items()}
+        row: {
+            column: _number(name, f"row {row!r}, column {column!r}", cell)
+            for column, cell in cells.items()
+        }
         for row, cells in table.items()
     }
     return Affinity.from_dict(numbers, rows=known)
@@ -66,13 +69,15 @@ def _from_json(name: str, text: str) -> _Table:
         raise ValueError(f"{name!r} is not JSON: {error}.") from error
     if isinstance(content, dict) and set(content) == {"tasks", "matrix"}:
         tasks, matrix = content["tasks"], content["matrix"]
-        lists = [tasks, matrix, *(matrix if isinstance(matrix, list) else [])]
+        if not isinstance(tasks, list):
+            raise ValueError(f"Expected `tasks` of {name!r} to be a list. Received: {tasks!r}.")
+        _check_names(name, tasks, "tasks")
+        lists = [matrix, *(matrix if isinstance(matrix, list) else [])]
         if not all(isinstance(part, list) and len(part) == len(tasks) for part in lists):
             raise ValueError(
                 f"Expected `matrix` of {name!r} to be square: a list of numbers for each task, "
                 "with a number for each task."
             )
-        _check_names(name, tasks, "tasks")
         content = {
             task: dict(zip(tasks, row, strict=True))
             for task, row in zip(tasks, matrix, strict=True)
@@ -134,11 +139,12 @@ def _from_pairs(name: str, header: list[str], lines: list[tuple[int, list[str]]]
                 f"Expected a pair once in {name!r}. Received a second time in line {number}: "
                 f"{source!r}, {target!r}."
             )
-        table[source][target] = mean
+        table[source][target] = _number(name, f"line {number}", mean)
+    _check_names(name, list(table), "tasks")
     return table
 
 
-def _number(name: str, row: str, column: str, cell: Any) -> float:
+def _number(name: str, where: str, cell: Any) -> float:
     if cell is None or (isinstance(cell, str) and cell.lower() in _NOTHING):
         return math.nan
     try:
@@ -148,12 +154,17 @@ def _number(name: str, row: str, column: str, cell: Any) -> float:
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"Expected numbers, or empty cells for pairs that were not measured, in {name!r}. "
-            f"Received in row {row!r}, column {column!r}: {cell!r}."
+            f"Received in {where}: {cell!r}."
         ) from error
 
 
 def _check_names(name: str, names: list[Any], what: str) -> None:
-    if not all(map(is_task_name, names)) or len(set(names)) < len(names):
+    if not all(map(is_task_name, names)):
+        raise ValueError(
+            f"Expected the {what} of {name!r} to have names, as strings that are not empty. "
+            f"Received: {names}."
+        )
+    if len(set(names)) < len(names):
         raise ValueError(
             f"Expected the {what} of {name!r} to have different names. Received: {names}."
         )

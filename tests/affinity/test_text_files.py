@@ -93,6 +93,15 @@ def test_a_saved_affinity_is_read_as_it_is(affinity, tmp_path):
         ("t.json", '{"a": {"a": true}}', "source", "row 'a', column 'a': True"),
         ("t.json", '{"a": {"b": 1}}', "source", "one of the rows"),
         ("t.json", '{"tasks": ["a"], "matrix": [[1, 2]]}', "source", "square"),
+        (
+            "t.json",
+            '{"tasks": [1, 2], "matrix": [[1, 2], [3, 4]]}',
+            "source",
+            r"as strings.*\[1, 2\]",
+        ),
+        ("t.json", '{"tasks": "ab", "matrix": [[1, 2], [3, 4]]}', "source", "`tasks` .* a list"),
+        ("t.csv", "source,target,mean\na,b,x\n", None, "in line 2: 'x'"),
+        ("t.csv", "source,target,mean\n,b,1\n", None, r"tasks of .*t\.csv.* as strings"),
         ("t.npz", "no archive", None, "Affinity.save"),
     ],
 )
