@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -63,23 +63,11 @@ def save(measurement: Measurement, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> Measurement:
     """Read what `save` wrote; see `Affinity.load`."""
-    try:
-        arrays = _read(path)
-        texts = {
-            name: json.loads(arrays[name].tobytes())
-            for name in ("tasks", "metadata")
-            if name in arrays
-        }
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        # A damaged file raises zlib, zipfile, tokenizer, memory and other errors.
-        raise _no_affinity(
-            path, f"can't be read as one ({type(error).__name__}: {error})"
-        ) from error
-    if str(arrays["format"]) != _FORMAT:
-        raise _no_affinity(path, f"says that it is of format {str(arrays['format'])!r}")
-    version = arrays.get("format_version", np.array(None))
+    # All else in the file of a newer version may be of another kind.
+    head = _read(path, ("format", "format_version"))
+    if str(head["format"]) != _FORMAT:
+        raise _no_affinity(path, f"says that it is of format {str(head['format'])!r}")
+    version = head.get("format_version", np.array(None))
     if version.shape or version.dtype.kind not in "iu":
         raise _no_affinity(path, "has no number for its format's version")
     if version > _FORMAT_VERSION:
@@ -87,6 +75,7 @@ def load(path: str | os.PathLike[str]) -> Measurement:
             f"{str(path)!r} is of affinity format {version}; this keras_tag reads up to "
             f"{_FORMAT_VERSION}. Update keras_tag to read it."
         )
+    arrays = _read(path, _AXES)
     present = [part for part in _PARTS if any(name.startswith(f"{part}_") for name in arrays)]
     needed = [name for name in _AXES if name.split("_")[0] in ("tasks", "mean", "count", *present)]
     lost = [name for name in needed if name not in arrays]
@@ -95,6 +84,14 @@ def load(path: str | os.PathLike[str]) -> Measurement:
     wrong = _misshapen(arrays)
     if wrong:
         raise _no_affinity(path, f"has other shapes or dtypes in {wrong}")
+    try:
+        texts = {
+            name: json.loads(arrays[name].tobytes())
+            for name in ("tasks", "metadata")
+            if name in arrays
+        }
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
     made: dict[str, Any] = {
         part: kind(**{name: arrays[f"{part}_{name}"] for name in kind.__annotations__})
         for part, kind in _PARTS.items()
@@ -112,14 +109,24 @@ def load(path: str | os.PathLike[str]) -> Measurement:
     )
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return those arrays of the archive that belong to an affinity; others are not read."""
+def _read(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return those arrays of the archive that have these names; others are not read."""
+    try:
+        return _unpacked(path, names)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # A damaged file raises zlib, zipfile, tokenizer, memory and other errors.
+        raise _unreadable(path, error) from error
+
+
+def _unpacked(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, np.ndarray]:
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if "format" not in members:
             raise ValueError(f"it holds {sorted(members)}")
-        wanted = {name: members[name] for name in ("format", *_AXES) if name in members}
+        wanted = {name: members[name] for name in names if name in members}
         size = sum(info.file_size for info in wanted.values())
         if size > _MOST_BYTES:
             raise ValueError(f"unpacked it has {size:,} bytes, more than any affinity")
@@ -151,6 +158,10 @@ def _misshapen(arrays: Mapping[str, np.ndarray]) -> list[str]:
 def _json_bytes(value: Any) -> np.ndarray:
     """Return a value as JSON in an array of bytes. An array of strings would lose a last NUL."""
     return np.frombuffer(json.dumps(value).encode("ascii"), "uint8")
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> ValueError:
+    return _no_affinity(path, f"can't be read as one ({type(error).__name__}: {error})")
 
 
 def _no_affinity(path: str | os.PathLike[str], why: str) -> ValueError:

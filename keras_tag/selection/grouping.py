@@ -160,6 +160,13 @@ class Grouping:
             raise ValueError(
                 f"Expected the mapping of a grouping ({_FORMAT!r}). Received: {mapping!r}."
             )
+        # All else in the mapping of a newer version may be of another kind.
+        version = mapping.get("format_version", 0)
+        if _is_index(version) and version > _FORMAT_VERSION:
+            raise ValueError(
+                f"The grouping is of format {version}; this keras_tag reads up to "
+                f"{_FORMAT_VERSION}. Update keras_tag to read it."
+            )
         given = {name: value for name, value in mapping.items() if name in _FIELDS}
         wrong = [name for name in _FIELDS if name not in given and name not in _LATER]
         wrong += [name for name, value in given.items() if not _FIELDS[name](value)]
@@ -170,11 +177,7 @@ class Grouping:
                 f"Expected the mapping of a grouping, as `to_dict` gives it. Received one in which "
                 f"{wrong} are missing or of another kind: {mapping!r}."
             )
-        if given.pop("format_version") > _FORMAT_VERSION:
-            raise ValueError(
-                f"The grouping is of format {mapping['format_version']}; this keras_tag reads up "
-                f"to {_FORMAT_VERSION}. Update keras_tag to read it."
-            )
+        del given["format_version"]
         statistics = _with_nan(given.get("statistics", {}))
         replicates = given.get("replicates")
         return cls(**{**_with_nan(given), "statistics": statistics, "replicates": replicates})

@@ -164,11 +164,14 @@ def test_another_archive_is_refused(tmp_path):
         Affinity.load(path)
 
 
-def test_a_newer_format_asks_for_an_update(tmp_path):
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"tasks": np.array(["a", "b"])}, {"metadata": np.array([{"an": "object"}], dtype=object)}],
+)
+def test_a_newer_format_asks_for_an_update(changed, tmp_path):
     path = tmp_path / "newer.npz"
     Affinity.from_array(Z, TASKS, rows="source").save(path)
-    arrays_ = dict(np.load(path))
-    arrays_["format_version"] = np.array(99)
+    arrays_ = dict(np.load(path)) | {"format_version": np.array(99)} | changed
     np.savez(path, **arrays_)
     with pytest.raises(ValueError, match="Update keras_tag"):
         Affinity.load(path)

@@ -35,6 +35,12 @@ def test_what_a_file_lacks_or_misspells_is_named(name):
             Grouping.from_dict(other)
 
 
+@pytest.mark.parametrize("changed", [{}, {"groups": "other"}, {"status": "close"}])
+def test_a_newer_format_asks_for_an_update(changed):
+    with pytest.raises(ValueError, match="Update keras_tag"):
+        Grouping.from_dict({**chosen().to_dict(), **changed, "format_version": 99})
+
+
 @pytest.mark.parametrize("name", ["objective", "bound"])
 def test_no_choice_is_optimal_without_a_number(name):
     with pytest.raises(ValueError, match=rf"in which \['{name}'\] are missing"):
