@@ -14,20 +14,17 @@ Reference:
 """
 
 import importlib
+import pkgutil
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name -> the module that defines it, from the lines that type checkers read.
-_HOMES = {
-    name: module
-    for module, name in re.findall(
-        r"^from (\S+) import (\w+)", Path(__file__).with_suffix(".pyi").read_text("utf-8"), re.M
-    )
-}
+# Public name -> the module that defines it, from the lines that type checkers read. The package
+# may be in a zip archive.
+_LINES = (pkgutil.get_data(__name__, "__init__.pyi") or b"").decode("utf-8")
+_HOMES = {name: module for module, name in re.findall(r"^from (\S+) import (\w+)", _LINES, re.M)}
 # The modules that register classes with Keras.
 _REGISTERED = ("tag_model", "grouped_model", "training.output_columns")
 

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_tag.atomic_files import write_atomically
@@ -46,7 +45,7 @@ def report_html(results: Results) -> str:
     except ImportError as error:
         raise ImportError("The report of a search needs Jinja2: pip install jinja2.") from error
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.PackageLoader("keras_tag.search", ""),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
