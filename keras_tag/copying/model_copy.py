@@ -10,7 +10,7 @@ from keras_tag.copying.layer_settings import LayerSettings
 from keras_tag.copying.layer_walk import flattened
 from keras_tag.copying.saved_state import SavedState, on_host
 from keras_tag.copying.training_effects import shared_weights, updated_weights
-from keras_tag.training.kept_attributes import lost_attributes
+from keras_tag.training.kept_attributes import lost_arguments, lost_attributes
 
 Start = Literal["fresh", "trunk", "all", "initial"]
 _OF_KERAS = ("keras.", "keras_hub.", "keras_rs.", "keras_tag.")
@@ -148,16 +148,19 @@ def _custom_objects(layers: list[Any]) -> dict[str, Any]:
 
 def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:
     """Name what custom layers hold outside of weights, configuration and saved state."""
-    lost = [
-        f"{layer.name}.{name}"
-        for layer, copy in zip(layers, copies, strict=True)
-        if not type(layer).__module__.startswith(_OF_KERAS)
-        for name in lost_attributes(layer, copy, private=True)
-    ]
+    lost = []
+    for layer, copy in zip(layers, copies, strict=True):
+        if type(layer).__module__.startswith(_OF_KERAS):
+            continue
+        names = lost_attributes(layer, copy, private=True)
+        if not type(layer).__init__.__module__.startswith(_OF_KERAS):
+            arguments = [n for n in lost_arguments(layer, copy) if not {n, f"_{n}"} & {*names}]
+            names = [*names, *arguments]
+        lost += [f"{layer.name}.{name}" for name in names]
     if lost:
         warnings.warn(
-            f"The networks will not have what these attributes hold: {lost}. It is neither in the "
-            "layers' weights nor in `get_config`, nor saved by `save_own_variables` or "
-            "`save_assets`. Add it to one of them.",
+            "The networks will not have what these attributes and arguments of `__init__` hold: "
+            f"{lost}. It is neither in the layers' weights nor in `get_config`, nor saved by "
+            "`save_own_variables` or `save_assets`. Add it to one of them.",
             stacklevel=4,
         )

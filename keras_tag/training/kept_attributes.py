@@ -1,6 +1,8 @@
 """Attributes that an object made again from its configuration does not have."""
 
+import functools
 import inspect
+import types
 from typing import Any
 
 import keras
@@ -10,6 +12,13 @@ import tensorflow as tf
 _ARRAYS = (np.ndarray, tf.Tensor, tf.Variable)
 _COMPARED = (bool, int, float, str, np.generic, *_ARRAYS)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_FUNCTIONS = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    functools.partial,
+    np.ufunc,
+)
 
 
 def lost_attributes(original: Any, copy: Any, private: bool = False) -> list[str]:
@@ -18,8 +27,8 @@ def lost_attributes(original: Any, copy: Any, private: bool = False) -> list[str
     Args:
         original: An object.
         copy: What was made from its configuration.
-        private: Whether to compare arrays, and containers of numbers and strings, of names that
-            begin with "_" as well, but for those that every layer has.
+        private: Whether to compare functions, and arrays and containers of numbers and strings of
+            names that begin with "_" as well, but for those that every layer has.
 
     Returns:
         The names of attributes that hold other numbers, strings or arrays, or containers of them,
@@ -28,6 +37,8 @@ def lost_attributes(original: Any, copy: Any, private: bool = False) -> list[str
     of_keras = vars(keras.layers.Layer(name="any")) if private else {}
 
     def is_compared(name: str, value: Any) -> bool:
+        if isinstance(value, _FUNCTIONS):
+            return private and name not in of_keras
         if name.startswith("_"):
             return private and name not in of_keras and isinstance(value, _ARRAYS + _CONTAINERS)
         return name != "built"
@@ -54,12 +65,59 @@ def unsaid_arguments(made: Any) -> list[str]:
     return [name for name in named if name not in config]
 
 
+def lost_arguments(original: Any, copy: Any) -> list[str]:
+    """Return the arguments of a constructor whose values did not come through.
+
+    Args:
+        original: An object with `get_config`.
+        copy: What was made from its configuration.
+
+    Returns:
+        The names of those that the configuration does not have, and that are neither kept in
+        attributes of these names nor in dicts, with equal values in both.
+    """
+    return [
+        name
+        for name in unsaid_arguments(original)
+        if not _equal(_kept(original, name), _kept(copy, name))
+    ]
+
+
+def _kept(made: Any, name: str) -> Any:
+    """Return what an object keeps of an argument; the object if that is not known."""
+    dicts = [value for value in vars(made).values() if isinstance(value, dict)]
+    places = [(vars(made), name), (vars(made), f"_{name}"), *((found, name) for found in dicts)]
+    return next((place[key] for place, key in places if key in place), made)
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Return whether two values are known to be equal."""
+    if value is other or isinstance(value, keras.Variable):
+        return True
+    if hasattr(value, "get_config") and type(value) is type(other):
+        return repr(_settings(value)) == repr(_settings(other))
+    return _is_data(value) and _same(value, other)
+
+
+def _settings(made: Any) -> Any:
+    """Return the configuration of an object, without the names that Keras counts."""
+
+    def unnamed(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: unnamed(value) for key, value in part.items() if key != "name"}
+        return [unnamed(value) for value in part] if isinstance(part, list | tuple) else part
+
+    return _plain(unnamed(made.get_config()))
+
+
 def _same(value: Any, other: Any) -> bool:
     if isinstance(value, keras.Variable):
         return True
     if isinstance(value, _CONTAINERS):
         # What holds layers, for example, is compared elsewhere.
         return not value or not _is_data(value) or repr(_plain(value)) == repr(_plain(other))
+    if isinstance(value, _FUNCTIONS):
+        return bool(_plain(value) == _plain(other))
     if not isinstance(value, _COMPARED):
         return True
     return other is not None and np.array_equal(np.asarray(value), np.asarray(other))
@@ -71,11 +129,29 @@ def _is_data(value: Any) -> bool:
         return all(_is_data(part) for pair in value.items() for part in pair)
     if isinstance(value, _CONTAINERS):
         return all(map(_is_data, value))
-    return isinstance(value, _COMPARED) and not isinstance(value, keras.Variable)
+    return isinstance(value, _COMPARED + _FUNCTIONS) and not isinstance(value, keras.Variable)
 
 
 def _plain(value: Any) -> Any:
-    """Return data in containers of Python's own, with lists for arrays and tuples."""
+    """Return data in containers of Python's own, with lists for arrays and tuples.
+
+    Functions become texts. Two of them are equal if they run the same code with the same data.
+    """
+    if isinstance(value, functools.partial):
+        return repr([_plain(part) for part in (value.func, value.args, value.keywords)])
+    if isinstance(value, types.MethodType):
+        return _plain(value.__func__)
+    if isinstance(value, types.FunctionType):
+        parts = [*inspect.getclosurevars(value).nonlocals.values(), *(value.__defaults__ or ())]
+        # Functions inside by their code only: a function may be inside of itself.
+        data = [
+            id(getattr(part, "__code__", part)) if isinstance(part, _FUNCTIONS) else _plain(part)
+            for part in parts
+            if _is_data(part)
+        ]
+        return f"{value.__qualname__} {id(value.__code__)} {data}"
+    if isinstance(value, _FUNCTIONS):
+        return repr(value)
     if isinstance(value, dict):
         return sorted(((repr(_plain(key)), _plain(part)) for key, part in value.items()))
     if isinstance(value, (set, frozenset)):

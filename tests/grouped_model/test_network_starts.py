@@ -1,5 +1,6 @@
 """Networks have what training would not make anew, and `start` decides about the rest."""
 
+import functools
 import pickle
 import warnings
 
@@ -487,3 +488,65 @@ def test_float8_is_refused():
     tag.compile("sgd", loss="mse")
     with pytest.raises(ValueError, match="float8"):
         tag.fit(NUMBERS, {task: NUMBERS[:, :1] for task in "abc"}, verbose=0)
+
+
+def times(factor):
+    def multiplied(x):
+        return x * factor if factor else multiplied(x)  # A function that is inside of itself.
+
+    return multiplied
+
+
+class Applied(keras.layers.Layer):
+    """A layer that applies functions of which its configuration says nothing."""
+
+    def __init__(self, fn=keras.ops.tanh, kept="fn", inner=None, **kwargs):
+        super().__init__(**kwargs)
+        setattr(self, kept, fn)
+        self.kept = kept
+        self.inner = inner or keras.layers.Activation("tanh")
+        self.method = self.call  # Of the copy's own.
+
+    def call(self, x):
+        found = getattr(self, self.kept)
+        for fn in found if isinstance(found, list) else [found]:
+            x = fn(x)
+        return self.inner(x)
+
+    def get_config(self):
+        return {**super().get_config(), "kept": self.kept}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        ({"fn": keras.ops.abs}, "fn"),
+        ({"fn": keras.ops.abs, "kept": "_fn"}, "_fn"),
+        ({"fn": keras.ops.abs, "kept": "other"}, "other"),
+        ({"fn": [keras.ops.tanh, keras.ops.abs]}, "fn"),
+        ({"fn": times(2.0)}, "fn"),
+        ({"fn": functools.partial(keras.ops.add, 2.0)}, "fn"),
+        ({"inner": keras.layers.Activation("relu")}, "inner"),
+    ],
+    ids=str,
+)
+def test_names_functions_and_layers_that_a_configuration_does_not_have(arguments, lost):
+    with pytest.warns(UserWarning, match=rf"\['applied.{lost}'"):
+        build_from(joint_with(Applied(name="applied", **arguments)), start="all", verbose=False)
+
+
+class Scaled(Applied):
+    def __init__(self, fn=None, **kwargs):
+        super().__init__(fn or times(3.0), **kwargs)
+
+
+class Sure(keras.layers.Dense):
+    """A layer with a constructor of Keras, some of whose arguments are in no configuration."""
+
+
+def test_equal_functions_and_layers_are_not_named():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inner = keras.layers.Activation("tanh")
+        layers = [Applied(keras.ops.tanh), Applied(inner=inner), Scaled(), Scaled(times(3.0))]
+        build_from(joint_with(*layers, Sure(6)), start="all", verbose=False)
