@@ -132,6 +132,28 @@ def checked_tasks(
     return chosen
 
 
+def checked_missing(model: keras.Model | None, missing: float | None) -> float | None:
+    """Return the label value that means "not labelled", in all networks; None: only NaN does.
+
+    Args:
+        model: A compiled model, or None.
+        missing: What was said beside it, or None.
+
+    Raises:
+        ValueError: The model, a `TAGModel`, has another one.
+    """
+    own = model.missing if isinstance(model, TAGModel) else None
+    # NaN means so without asking.
+    own, said = (None if m is None or np.isnan(m) else m for m in (own, missing))
+    if own is not None and said not in (None, own):
+        raise ValueError(
+            "Expected one label value that means 'not labelled'. Received: missing="
+            f"{missing!r} and a TAGModel with missing={own!r}. Leave `missing` out: the search "
+            "takes the model's."
+        )
+    return own if said is None else said
+
+
 def checked_whole(name: str, value: Any, least: int) -> int:
     """Return an integer as Python's own.
 

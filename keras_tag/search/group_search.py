@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import keras
-import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.grouped_model import GroupedModel
@@ -128,10 +127,7 @@ class GroupSearch:
         trainings = 3 * budget if trainings is None else trainings
         trainings = arguments.checked_whole("trainings", trainings, 1)
         arguments.check_limits(max_cost, timeout, len(chosen) if baselines else 0)
-        if isinstance(model, TAGModel) and missing is None:
-            missing = model.missing
-        if missing is not None and np.isnan(missing):
-            missing = None  # NaN means so without asking.
+        missing = arguments.checked_missing(model, missing)
         self._output_names = names
         self._limits = Limits(trainings, max_cost, timeout)
         self._on_timeout, self._keep = on_timeout, keep

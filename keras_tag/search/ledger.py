@@ -288,6 +288,11 @@ def as_read(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return a number or array of NumPy as Python has it."""
+    if not hasattr(value, "tolist"):
+        raise TypeError(
+            "Expected settings of a search that are numbers, texts, arrays of NumPy, or lists and "
+            f"dicts of these. Received: {value!r} of type {type(value).__name__}."
+        )
     return value.tolist()
 
 

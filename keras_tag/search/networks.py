@@ -23,7 +23,6 @@ _TAG_SETTINGS = (
     "lookahead",
     "lookahead_rate",
     "steps",
-    "missing",
     "reuse_gradients",
     "sources_per_probe",
 )
@@ -186,7 +185,9 @@ def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str,
         return {"missing": missing}
     settings = {name: getattr(model, name) for name in _TAG_SETTINGS}
     shared = model.shared
+    if isinstance(shared, keras.Layer):
+        shared = [shared]
     if isinstance(shared, list | tuple):
         # The layers are the given model's; the joint run's have the same names.
         shared = [getattr(layer, "name", layer) for layer in shared]
-    return {**settings, "shared": shared}
+    return {**settings, "shared": shared, "missing": missing}

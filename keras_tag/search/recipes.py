@@ -177,7 +177,17 @@ class Compiled:
 
     def _loss_weights(self, given: Any, tasks: Sequence[str]) -> dict[str, float] | None:
         weights = self._by_task(given, "loss_weights", tasks)
-        return None if weights is None else {task: weights.get(task, 1.0) for task in tasks}
+        if weights is None:
+            return None
+        # Keras's configuration has the same for a variable and for a tensor.
+        others = [task for task, weight in weights.items() if not isinstance(weight, int | float)]
+        if others:
+            raise ValueError(
+                "Expected `loss_weights` that are numbers in a search, where no network may change "
+                f"another's. Received: variables or tensors for the tasks {others}. Compile with "
+                "float(weight)."
+            )
+        return {task: float(weights.get(task, 1.0)) for task in tasks}
 
     def _by_task(
         self, given: Any, argument: str, tasks: Sequence[str], spread: bool = False

@@ -9,9 +9,13 @@ import tensorflow as tf
 from toys import TASKS, compiled, data, network
 
 import keras_tag
+from keras_tag.search.ledger import as_read
 
 X, Y = data(64)
 ENDLESS = tf.data.Dataset.from_tensors((X, Y)).repeat()
+
+
+WEIGHTS = dict.fromkeys(TASKS, 1.0)
 
 
 class Subclassed(keras.Model):
@@ -38,6 +42,12 @@ def of_no_module(y, y_pred):
 
 
 of_no_module.__name__ = "local"
+
+
+def tagged(**settings):
+    model = keras_tag.TAGModel(network(), **settings)
+    model.compile("adam", loss=dict.fromkeys(TASKS, "mse"))
+    return model
 
 
 def undecayed():
@@ -81,6 +91,12 @@ def one_task():
             r"`metrics` that can be made again.*register_keras_serializable",
         ),
         ({"model": compiled(optimizer=undecayed())}, ValueError, "exclude_from_weight_decay"),
+        (
+            {"model": compiled(loss_weights={**WEIGHTS, "depth": keras.Variable(2.0)})},
+            ValueError,
+            r"`loss_weights` that are numbers.*\['depth'\]",
+        ),
+        ({"model": tagged(missing=-1), "missing": -9}, ValueError, "missing=-9 and a TAGModel"),
         ({"tasks": ["depth"]}, ValueError, "at least two tasks"),
         ({"tasks": ["depth", "hair"]}, ValueError, "distinct `tasks`"),
         ({"budget": 0}, ValueError, "`budget` to be an integer of at least 1"),
@@ -169,6 +185,15 @@ def test_the_search_space_can_be_read_before(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "Candidate groups: 15" in text
     assert "at most 7 joint runs" in text
+
+
+def test_a_setting_that_no_file_can_hold_is_named():
+    assert as_read({"epochs": np.int64(3), "weights": np.ones(2)}) == {
+        "epochs": 3,
+        "weights": [1.0, 1.0],
+    }
+    with pytest.raises(TypeError, match="settings of a search.*Received: <object object.*type obj"):
+        as_read({"epochs": object()})
 
 
 def test_seeds_follow_from_the_group_and_not_from_its_order():

@@ -61,3 +61,26 @@ def test_backups_of_the_user_are_refused(tmp_path, many):
     with pytest.raises(ValueError, match="the search keeps its own"):
         search.search(x, y, validation_split=0.5, callbacks=[own] if many else own, verbose=0)
     assert not (tmp_path / "group_search").exists()
+
+
+@pytest.mark.parametrize(("own", "given"), [(None, -9), (-9, None), (-9, -9), (-9, np.nan)])
+def test_every_network_has_the_same_sentinel(tmp_path, own, given):
+    tag = keras_tag.TAGModel(toys.network(), missing=own)
+    tag.compile("sgd", loss=dict.fromkeys(toys.TASKS, "mse"))
+    search = keras_tag.GroupSearch(tag, 2, missing=given, directory=tmp_path)
+    networks = search._networks
+    networks.inputs = Source(*toys.data(8)).inputs()
+    models = [*networks.joint(None), networks.recipe(("depth", "edges")).model()]
+    assert [model.missing for model in models] == [-9, -9, -9]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_joint_run_shares_the_layers_that_were_given(many):
+    model = toys.network()
+    trunk = model.get_layer("trunk")
+    tag = keras_tag.TAGModel(model, shared=[trunk] if many else trunk)
+    tag.compile("sgd", loss=dict.fromkeys(toys.TASKS, "mse"))
+    networks = Networks(tag, None, toys.TASKS, "initial", None)
+    networks.inputs = Source(*toys.data(8)).inputs()
+    joint, _ = networks.joint(None)
+    assert joint.shared == ["trunk"]
