@@ -62,12 +62,29 @@ def check_measured(affinity: Affinity, score: str) -> None:
         if bad:
             raise ValueError(
                 "Expected every task's update to help the task itself, for shares of that are what "
-                f"is scored. Received: the diagonal entries {bad}. A step "
+                f"is scored. Received: the diagonal entries {bad}{_measured_at(affinity)}. A step "
                 "that is too long overshoots, so that it harms its own task: measure with a "
                 "smaller `lookahead_rate` in TAGModel, whose `check` names one. Where the entries "
                 "are noise, measure with more probes. Or leave these tasks out with "
                 "affinity.subset(tasks); score='partners' does not read the diagonal."
             )
+
+
+def _measured_at(affinity: Affinity) -> str:
+    """Return the rates of the look-ahead steps, for a message; empty if they are not known."""
+    found = []
+    for run in affinity.metadata.get("runs", [affinity.metadata]):
+        settings = run.get("settings", {})
+        if settings.get("lookahead_rate") is not None:
+            found.append(f"lookahead_rate={settings['lookahead_rate']!r}")
+        elif settings.get("learning_rate") is not None:
+            of = f" of {settings['optimizer']!r}" if settings.get("optimizer") else ""
+            text = f"the learning rate{of}, {settings['learning_rate']!r}"
+            rate = settings.get("rate")
+            if rate is not None and rate != settings["learning_rate"]:
+                text = f"the rate {rate:.3g}, as long as a step at {text}"
+            found.append(text)
+    return f", measured at {' and '.join(dict.fromkeys(found))}" if found else ""
 
 
 def read_by(score: str, num_tasks: int) -> np.ndarray:
