@@ -51,10 +51,8 @@ def whole_runs_agree(strategy, tolerance, kinds=KINDS, optimizers=OPTIMIZERS, ba
                 tag = made(scope, optimizer, every=2, lookahead=kind)
                 tag.fit(x, y, batch_size=batch_size, epochs=2, shuffle=False, verbose=0)
                 assert tag.affinity().count.min() == 4
-                affinity = tag.affinity()
-                runs.append((affinity.mean, affinity.losses, tag.model.get_weights()))
-            (z, losses, weights), (z2, losses2, weights2) = runs
-            assert relative(losses2, losses) < tolerance, (kind, optimizer)
+                runs.append((tag.affinity().mean, tag.model.get_weights()))
+            (z, weights), (z2, weights2) = runs
             assert relative(z2, z) < tolerance, (kind, optimizer, relative(z2, z))
             flat, flat2 = (np.concatenate([w.ravel() for w in ws]) for ws in (weights, weights2))
             assert relative(flat2, flat) < tolerance, (kind, optimizer, relative(flat2, flat))
