@@ -20,7 +20,7 @@ from keras_tag.search.proposals import Problem, log_ratios, usable_affinity
 from keras_tag.search.verdict import SPREAD_OF_NOISES, believed, luck
 from keras_tag.selection.arguments.affinities import affinity_shares
 from keras_tag.selection.arguments.choice import Choice, GroupArguments
-from keras_tag.selection.draws import DrawnChoice
+from keras_tag.selection.draws import DrawnChoice, Networks
 from keras_tag.selection.few_trainings.gain_model import (
     Cells,
     Prior,
@@ -29,6 +29,7 @@ from keras_tag.selection.few_trainings.gain_model import (
     expected,
 )
 from keras_tag.selection.problem import build_problem
+from keras_tag.selection.task_masks import bits
 
 # The gain that is worth a search: below it, serve the joint run.
 LITTLE = 0.1
@@ -108,12 +109,33 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
     draws = _draws(problem.prior or Prior(), shares, seen, observed)
     # The score "members" of 1 - T is one minus what company costs a task, to first order.
     scores = [judge.scores(1.0 - draw) for draw in draws]
-    best = np.array(list(judge.values([score for score in scores if score is not None])))
-    joint_value = np.array([np.dot(worth, 1.0 - draw.mean(0)) for draw in draws])
-    # A gain of the mean logarithm of losses, as a share of the loss.
-    found = 1.0 - np.exp(-np.maximum(best - joint_value, 0.0) / np.sum(worth))
+    usable = [(draw, score) for draw, score in zip(draws, scores, strict=True) if score is not None]
+    chosen = judge.choose([score for _, score in usable])
+    found = [
+        _gain(draw, networks, worth)
+        for (draw, _), (networks, _) in zip(usable, chosen, strict=True)
+    ]
     low, middle, high = np.quantile(found, [0.05, 0.5, 0.95])
     return Outlook(float(middle), float(low), float(high), len(member))
+
+
+def _gain(costs: np.ndarray, networks: Networks, worth: Sequence[float]) -> float:
+    """Return what networks gain over the joint run, as a share of its loss; at least 0.
+
+    Tasks gain very unequally, so each task's logarithm of a loss becomes a loss by itself.
+
+    Args:
+        costs: `[num_tasks, num_tasks]`: what company costs, rows source.
+        networks: The chosen ones.
+        worth: Each task's share in the loss of the joint run, in any unit.
+    """
+    joint, ratios = costs.mean(axis=0), np.ones(len(costs))
+    for trained, served in networks:
+        tasks = list(bits(served))
+        ratios[tasks] = np.exp(
+            costs[np.ix_(list(bits(trained)), tasks)].mean(axis=0) - joint[tasks]
+        )
+    return max(1.0 - float(np.average(ratios, weights=worth)), 0.0)
 
 
 def _draws(prior: Prior, shares: np.ndarray, seen: Cells, observed: np.ndarray) -> np.ndarray:

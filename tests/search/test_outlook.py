@@ -70,12 +70,16 @@ def test_a_prior_without_spread_leaves_its_own_optimum(monkeypatch):
     np.fill_diagonal(effect, 0.0)
     groups = [g for size in range(1, 5) for g in combinations(range(4), size)]
     best = min(
-        sum(min(effect[list(g), t].mean() for g in pair if t in g) for t in range(4))
-        for pair in combinations(groups, 2)
-        if set(pair[0]) | set(pair[1]) == set(range(4))
+        (
+            [min(effect[list(g), t].mean() for g in pair if t in g) for t in range(4)]
+            for pair in combinations(groups, 2)
+            if set(pair[0]) | set(pair[1]) == set(range(4))
+        ),
+        key=sum,
     )
-    gain = (effect.mean(0).sum() - best) / 4
-    assert found.low == pytest.approx(1 - np.exp(-gain), rel=1e-9)
+    # The tasks have equal losses, and the gain is the share of their sum.
+    gain = 1 - np.exp(np.array(best) - effect.mean(0)).mean()
+    assert found.low == pytest.approx(gain, rel=1e-9)
     assert found.high == pytest.approx(found.low, rel=1e-9)
 
 
@@ -95,3 +99,16 @@ def test_with_too_many_tasks_nothing_is_said():
     affinity = Affinity.from_array(np.eye(16) + 0.1, tasks, rows="source")
     joint = replace(JOINT, group=tasks, objective=dict.fromkeys(tasks, 0.5))
     assert outlook(problem, affinity, [joint]) is None
+
+
+def test_no_gain_is_larger_than_what_the_tasks_that_gain_can_lose():
+    """One task of four gains all it has; a mean over logarithms would call that nearly the sum."""
+    tasks = TASKS[:2]
+    problem = Problem(tasks, 2, objectives_by_task(None, tasks))
+    joint = replace(JOINT, group=tasks, objective={tasks[0]: 1.0, tasks[1]: 1.0})
+    lone = [
+        Outcome(n, "searched", (t,), "done", objective={t: value}, cost=1.0)
+        for n, (t, value) in enumerate(zip(tasks, (1e-6, 1.0), strict=True), 1)
+    ]
+    affinity = Affinity.from_array(np.array([[1.0, 0.1], [0.1, 1.0]]), tasks, rows="source")
+    assert outlook(problem, affinity, [joint, *lone]).expected < 0.6
