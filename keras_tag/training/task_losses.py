@@ -252,11 +252,8 @@ class TaskLosses:
 
     @property
     def loss_settings(self) -> dict[str, str]:
-        """Task -> the name of its loss, with the settings of a `Loss`."""
-        return {
-            task: named_with_settings(loss) if isinstance(loss, keras.losses.Loss) else _name(loss)
-            for task, loss in self._losses.items()
-        }
+        """Task -> the name of its loss, with its settings."""
+        return {task: named_with_settings(loss) for task, loss in self._losses.items()}
 
     @property
     def all_means(self) -> bool:

@@ -14,7 +14,6 @@ from keras_tag.search.callbacks import NameLoneTask
 from keras_tag.search.data import Source
 from keras_tag.search.ledger import Ledger
 from keras_tag.search.runner import Runner
-from keras_tag.training.loss_settings import named_with_settings
 
 X, Y = data(64)
 
@@ -46,18 +45,6 @@ def test_a_dataset_comes_in_the_same_order_in_a_worker():
         read = own.batches(1).data
         orders.append([np.concatenate([x for x, _ in read]).tolist() for _ in range(2)])
     assert orders[0] == orders[1]
-
-
-def test_a_loss_with_another_setting_is_another_one():
-    said = {named_with_settings(keras.losses.Huber(delta)) for delta in (1.0, 5.0)}
-    said |= {
-        named_with_settings(keras.losses.BinaryCrossentropy(from_logits=logits))
-        for logits in (0, 1)
-    }
-    assert len(said) == 4
-    assert named_with_settings(keras.losses.Huber(1.0)) == named_with_settings(
-        keras.losses.Huber(1.0)
-    )
 
 
 def test_callbacks_find_a_lone_tasks_metrics_under_its_name():
