@@ -85,11 +85,30 @@ def part_settings(model: Any, compiled: CompiledTasks) -> dict[str, Any]:
             "optimizer": type(optimizer).__name__,
             "optimizer_settings": _numbers_of(optimizer) if compiled.steps_as_compiled else None,
             "learning_rate": compiled.learning_rate,
-            "losses": None if losses is None else losses.loss_settings,
+            "loss_settings": None if losses is None else losses.loss_settings,
             "loss_weights": keras.tree.map_structure(_weight_name, weights),
             "shared_variables": [index.get(id(v), -1) for v in compiled.sharing.variables],
         }
     )
+
+
+def changed_settings(
+    before: dict[str, Any], settings: dict[str, Any], losses: TaskLosses | None
+) -> list[str]:
+    """Return the names of the settings that were others in the part before.
+
+    Args:
+        before: From `part_settings`, or from a file of an earlier version, which has fewer.
+        settings: From `part_settings`.
+        losses: The task losses, if they are known.
+    """
+    changed = [key for key in settings if key in before and settings[key] != before[key]]
+    known = before.get("losses")
+    if "loss_settings" not in before and known and losses is not None:
+        # Earlier versions wrote the names only, or behind these some of the settings.
+        names = {task: str(name).partition(" {")[0] for task, name in known.items()}
+        changed += ["losses"] * (names != losses.loss_names)
+    return changed
 
 
 def _numbers_of(optimizer: Any) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class ProbeRecord(keras.layers.Layer):
     def parts(self) -> list[dict[str, Any]]:
         """The parts of the record: the history's "row" that each begins with, and its "settings".
 
-        Empty before the first `begin_part`.
+        Empty before the first probe.
         """
         return list(json.loads(self._state.parts))
 
@@ -136,26 +136,17 @@ class ProbeRecord(keras.layers.Layer):
 
         self._change(apart)
 
-    def begin_part(self, settings: dict[str, Any]) -> dict[str, Any] | None:
-        """Begin a part of the record if the settings are not those of the last part.
+    @property
+    def part_is_empty(self) -> bool:
+        """Whether the last part has no probe, once `separate` was called."""
+        recorder, parts = self._state.recorder, self.parts
+        return recorder is not None and bool(parts) and parts[-1]["row"] == recorder.row
 
-        Args:
-            settings: The settings of the probes since `separate`, plain JSON types.
-
-        Returns:
-            The settings of the part before; None if no part begins that has one before it.
-        """
-        assert self._state.recorder is not None
-        parts = self.parts
-        before = parts[-1] if parts else None
-        if before is not None and before["settings"] == settings:
-            return None
-        # In a file of before there were parts, the first one begins with the first row.
-        row = self._state.recorder.row if before is not None else 0
-        if before is not None and before["row"] == row:
-            parts, before = parts[:-1], None  # It has no probes.
-        self._change(parts=json.dumps([*parts, {"row": row, "settings": settings}]))
-        return None if before is None else dict(before["settings"])
+    def describe_part(self, settings: dict[str, Any]) -> None:
+        """Replace the settings of the last part: a file of an earlier version has fewer."""
+        *others, last = self.parts
+        if last["settings"] != settings:
+            self._change(parts=json.dumps([*others, {**last, "settings": settings}]))
 
     @property
     def next_source(self) -> int:
@@ -172,6 +163,7 @@ class ProbeRecord(keras.layers.Layer):
         steps: int,
         probe: np.ndarray | None = None,
         sources: int = 0,
+        part: dict[str, Any] | None = None,
     ) -> None:
         """Count training steps and their probe, if there was one.
 
@@ -181,13 +173,26 @@ class ProbeRecord(keras.layers.Layer):
             probe: The affinity, `[num_tasks, num_tasks]`; entries that are not finite are not
                 counted.
             sources: How many tasks the probe took as sources, if not all.
+            part: The settings, plain JSON types, of the part that this probe begins, the first
+                since `separate`; None if it is one of the last part.
         """
         counted: dict[str, Any] = {"step": self.step + steps, "last_counted": step}
         if probe is None:
             self._change(**counted)
         else:
             source = (self.next_source + sources) % len(self.tasks)
+            if part is not None:
+                counted["parts"] = self._with_part(part)
             self._change(lambda of: of.add_probe(probe), next_source=source, **counted)
+
+    def _with_part(self, settings: dict[str, Any]) -> str:
+        """Return JSON, the parts and one more that begins with the next probe."""
+        assert self._state.recorder is not None
+        parts = self.parts
+        # In a file of before there were parts, the first one begins with the first row.
+        row = self._state.recorder.row if parts else 0
+        kept = parts[:-1] if self.part_is_empty else parts
+        return json.dumps([*kept, {"row": row, "settings": settings}])
 
     def history(self, *, all_parts: bool = True) -> AffinityHistory:
         """Return all blocks, the present unfinished one included.

@@ -111,8 +111,8 @@ class Probing(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return what probes are made with, as plain JSON types."""
 
-    def begin_part(self) -> None:
-        """Begin a part of the record after the first probe, if it is of another kind."""
+    def new_part(self) -> dict[str, Any] | None:
+        """Return the settings of the part that the first probe begins, if it begins one."""
 
 
 class StepFunctions:
@@ -227,29 +227,33 @@ class TrainFunctions(StepFunctions):
 
     def _probed(self, train: Callable[[Any], Any], batch: Any, iterator: Any) -> Any:
         """Probe one batch and train on it."""
+        part = None
         if self._has_probed:
             affinity, gradient = self._prober.probe(batch, iterator)
         else:
             self._record.separate()
             with announced("building the probe", self._switch.verbose):
                 affinity, gradient = self._prober.probe(batch, iterator)
+            # The record takes the probe and its part at once, after the step.
+            part = self._prober.new_part()
         if gradient is None:
             batches = self._batches(batch, iterator)
-            logs = self._counted(1, lambda: train(batches), affinity)
+            logs = self._counted(1, lambda: train(batches), affinity, part)
         else:
             reusing = self._function("reuses")
             self._switch.reuses = True
             try:
-                logs = self._counted(1, lambda: reusing(iter([(batch, gradient)])), affinity)
+                batches = iter([(batch, gradient)])
+                logs = self._counted(1, lambda: reusing(batches), affinity, part)
             finally:
                 self._switch.reuses = False
         self._record.note(self._prober.describe)
-        if not self._has_probed:
-            self._has_probed = True
-            self._prober.begin_part()
+        self._has_probed = True
         return logs
 
-    def _counted(self, steps: int, train: Callable[[], Any], affinity: Any = None) -> Any:
+    def _counted(
+        self, steps: int, train: Callable[[], Any], affinity: Any = None, part: Any = None
+    ) -> Any:
         """Train, and count the steps and their probe.
 
         A signal can raise between any two lines of Python, also when the step has been taken and
@@ -266,7 +270,7 @@ class TrainFunctions(StepFunctions):
             if steps > 1 and _counts_every_step(optimizer):
                 # The end of the data may have cut the execution short.
                 steps = int(keras.ops.convert_to_numpy(optimizer.iterations)) - int(before)
-            self._record.add(step, steps, affinity, sources)
+            self._record.add(step, steps, affinity, sources, part)
         except StopIteration:
             raise
         except BaseException as error:
@@ -274,7 +278,7 @@ class TrainFunctions(StepFunctions):
             now = keras.ops.convert_to_numpy(optimizer.iterations)
             taken = min(steps, int(now) - int(before))
             if taken > 0 and not no_data and not self._record.counted(step):
-                self._record.add(step, taken, affinity, sources)
+                self._record.add(step, taken, affinity, sources, part)
             raise
         return logs
 

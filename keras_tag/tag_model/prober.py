@@ -18,7 +18,7 @@ from keras_tag.tag_model.lookahead import (
     first_order_affinity,
     stepped_affinity,
 )
-from keras_tag.tag_model.metadata import measured_with, part_settings
+from keras_tag.tag_model.metadata import changed_settings, measured_with, part_settings
 from keras_tag.tag_model.probe import Batch, JointGradient, OneProbe, Probe, state_of
 from keras_tag.tag_model.probe_graph import check_probe_graph
 from keras_tag.tag_model.probe_record import ProbeRecord
@@ -320,26 +320,35 @@ class Prober:
             self.model, compiled.known_losses(), compiled.sharing, self.batch_size, rate
         )
 
-    def begin_part(self) -> None:
-        """Begin a part of the record, if the latest `compile` changed what is measured."""
-        compiled, parts = self.compiled, self._record.parts
+    def new_part(self) -> dict[str, Any] | None:
+        """Return the settings of the part of the record that the latest probe begins.
+
+        It warns if `compile` has changed what is measured.
+
+        Returns:
+            Plain JSON types; None if the probe is one of the last part.
+        """
+        compiled, record = self.compiled, self._record
         settings = part_settings(self.model, compiled)
-        if compiled.loaded and parts:
+        if not record.parts:
+            return settings
+        before = record.parts[-1]["settings"]
+        if compiled.loaded:
             # A file's optimizer has the rate that callbacks left it with.
-            settings["learning_rate"] = parts[-1]["settings"]["learning_rate"]
-        if parts:
-            # Files of before have fewer settings.
-            settings = {k: v for k, v in settings.items() if k in parts[-1]["settings"]}
-        before = self._record.begin_part(settings)
-        if before is not None:
-            changes = [key for key in settings if settings[key] != before.get(key)]
+            settings["learning_rate"] = before["learning_rate"]
+        changed = changed_settings(before, settings, compiled.known_losses())
+        if not changed:
+            record.describe_part(settings)
+            return None
+        if not record.part_is_empty:
             warnings.warn(
                 "A new part of the affinity record begins with this `fit`, because `compile` has "
-                f"changed {', '.join(changes)}: affinities of before and after are of different "
+                f"changed {', '.join(changed)}: affinities of before and after are of different "
                 "steps. `affinity()` is the mean over the probes of the last part; "
                 "`affinity(parts='all')` is the mean over all.",
                 stacklevel=2,
             )
+        return settings
 
     def _make_variables(self, data: Any) -> None:
         """Make, outside of any graph, the variables that a probe reads.

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -10,6 +11,9 @@ from quick import quick
 
 from keras_tag import TAGModel
 from keras_tag.callbacks import Backup
+from keras_tag.tag_model import prober
+from keras_tag.tag_model.metadata import part_settings
+from keras_tag.tag_model.probe_record import ProbeRecord
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 8)).astype("float32")
@@ -89,6 +93,7 @@ def test_a_compile_that_changes_nothing_begins_no_part(how):
 
 
 SETTINGS = {
+    "reduction": ("gradient", lambda k: ("sgd", keras.losses.Huber(reduction=("mean", "sum")[k]))),
     "delta": ("gradient", lambda k: ("sgd", keras.losses.Huber((1.0, 0.1)[k]))),
     "beta": ("gradient", lambda k: (keras.optimizers.Adam(beta_1=(0.9, 0.5)[k]), "mse")),
     "clipnorm": ("optimizer", lambda k: (keras.optimizers.SGD(clipnorm=(None, 0.1)[k]), "mse")),
@@ -97,7 +102,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("setting", quick(SETTINGS, ["delta", "none"]))
+@pytest.mark.parametrize("setting", quick(SETTINGS, ["reduction", "none"]))
 def test_another_setting_begins_a_part_where_it_is_one_of_the_step(setting):
     kind, make = SETTINGS[setting]
     tag = TAGModel(network(), every=1, lookahead=kind)
@@ -196,6 +201,55 @@ def test_a_reset_keeps_what_the_present_part_is_of():
         warnings.simplefilter("error")  # Nothing was measured before: no part precedes this one.
         fit(tag)
     assert tag.affinity(parts="all").count.max() == 8
+
+
+def test_an_interrupt_after_the_first_step_leaves_its_probe_in_the_new_part(monkeypatch):
+    tag = compiled(TAGModel(network(), every=1))
+    fit(tag, epochs=1)
+    compiled(tag, 1e-4)
+    told = pytest.warns(UserWarning, match="A new part")
+    with monkeypatch.context() as patch:
+        patch.setattr(ProbeRecord, "note", Mock(side_effect=KeyboardInterrupt))
+        with told, pytest.raises(KeyboardInterrupt):
+            fit(tag, epochs=1)
+    assert tag.affinity().count.max() == 1
+    fit(tag, epochs=1)
+    assert tag.affinity().count.max() == 5
+    assert tag.affinity(parts="all").count.max() == 9
+
+
+@pytest.mark.parametrize("form", ["{}", "{} {{'delta': 1.0}}"])
+def test_a_file_of_an_earlier_version_goes_on_with_its_part(form, monkeypatch, tmp_path):
+    def old_settings(*args):
+        settings = part_settings(*args)
+        for later in ("loss_settings", "optimizer_settings"):
+            settings.pop(later)
+        return {**settings, "losses": {task: form.format("huber_loss") for task in Y}}
+
+    def tag_with(loss):
+        tag = TAGModel(network(), every=1)
+        tag.compile("sgd", loss=loss)
+        return tag
+
+    before = tag_with(keras.losses.Huber())
+    with monkeypatch.context() as patch:
+        patch.setattr(prober, "part_settings", old_settings)
+        fit(before, epochs=1)
+    before.save_weights(tmp_path / "old.weights.h5")
+
+    tag = tag_with(keras.losses.Huber())
+    tag.load_weights(tmp_path / "old.weights.h5")
+    fit(tag, epochs=1)
+    assert tag.affinity().count.max() == 8
+    # From here on the part has all settings.
+    tag.compile("sgd", loss=keras.losses.Huber(0.1))
+    with pytest.warns(UserWarning, match="changed loss_settings"):
+        fit(tag, epochs=1)
+
+    other = tag_with("mae")
+    other.load_weights(tmp_path / "old.weights.h5")
+    with pytest.warns(UserWarning, match="changed losses"):
+        fit(other, epochs=1)
 
 
 def test_affinity_refuses_other_parts():
