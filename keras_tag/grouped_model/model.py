@@ -274,7 +274,8 @@ class GroupedModel(CompiledNetworks):
             (also with `helper_losses`). Empty for one that is neither done nor in `networks`.
 
         Raises:
-            ValueError: A folder of another grouping; an index of no network.
+            ValueError: A folder of another grouping; an index of no network; a loss that changes
+                variables of its own and that several networks have.
         """
         alone = [
             self.compiled_like(
@@ -288,6 +289,15 @@ class GroupedModel(CompiledNetworks):
                 zip(self.grouping.groups, self.networks, strict=True)
             )
         ]
+        for model in alone:
+            # What one network's training leaves in a loss would be where the next one's begins.
+            model.task_losses.used_elsewhere = {
+                id(loss)
+                for other in alone
+                if other is not model
+                for loss in other.task_losses.losses.values()
+                if not isinstance(loss, str)
+            }
         return fit_groups(
             alone,
             self.grouping,

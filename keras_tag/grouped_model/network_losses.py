@@ -65,6 +65,8 @@ class NetworkLosses:
             weight = 1.0 if loss_weights is None else loss_weights
             loss_weights = dict.fromkeys(self.tasks, weight)
         self._stateful: set[str] = set()
+        # The identities of losses that networks of another model have too.
+        self.used_elsewhere: set[int] = set()
         self.losses = self._complete(loss, "loss")
         self.given_weights = self._complete(loss_weights, "loss_weights")
 
@@ -107,7 +109,7 @@ class NetworkLosses:
         )
 
     def check_states(self, networks: Iterable[Iterable[str]]) -> None:
-        """Check that no two networks change the variables of one loss.
+        """Check that no two networks change the variables of one loss, those elsewhere too.
 
         Args:
             networks: The tasks of each network, whose losses were computed.
@@ -117,7 +119,8 @@ class NetworkLosses:
         """
         kept = {id(self.losses[task]) for task in self._stateful}
         users = [{id(self.losses[task]) for task in tasks} & kept for tasks in networks]
-        shared = {loss for loss in kept if sum(loss in used for used in users) > 1}
+        several = {loss for loss in kept if sum(loss in used for used in users) > 1}
+        shared = several | (kept & self.used_elsewhere)
         tasks = [task for task in self.tasks if id(self.losses[task]) in shared]
         if tasks:
             raise ValueError(

@@ -41,6 +41,32 @@ def compiled(grouping, build_model, start=None):
     return model
 
 
+class Counting(keras.losses.Loss):
+    def __init__(self):
+        super().__init__()
+        self.calls = keras.Variable(0.0, trainable=False)
+
+    def call(self, y_true, y_pred):
+        self.calls.assign_add(1.0)
+        return keras.ops.mean(keras.ops.square(y_true - y_pred), -1)
+
+
+def test_no_two_networks_change_one_loss(tmp_path, batch):
+    grouping = Grouping.from_groups([("a", "b"), ("c",)])
+    for shared in (True, False):
+        one, other = Counting(), Counting()
+        model = GroupedModel(grouping, dict_network)
+        loss = {"a": one, "b": one, "c": one if shared else other}
+        model.compile("sgd", loss=loss)
+        if shared:
+            with pytest.raises(ValueError, match="keep nothing from one batch to the next"):
+                model.fit_groups(tmp_path / "shared", *batch, **FIT)
+            assert float(one.calls) == 0.0
+        else:
+            model.fit_groups(tmp_path / "own", *batch, **FIT)
+            assert float(one.calls) == 2 * float(other.calls) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_equals_the_joint_fit(tmp_path, grouping, batch):
