@@ -250,6 +250,7 @@ class GroupSearch:
                 with self._ledger.writing():
                     self._networks.save_initial(self._ledger.initial_weights)
             self._networks.inputs = train.inputs()
+            self._networks.check_losses(train)
             self._ledger.begin(
                 {
                     **settings,

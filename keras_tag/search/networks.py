@@ -11,7 +11,8 @@ import keras
 from keras_tag.copying.model_copy import Start
 from keras_tag.grouped_model import GroupedModel, build_from
 from keras_tag.search.arguments import output_names, wrapped
-from keras_tag.search.data import zeros
+from keras_tag.search.data import Source, zeros
+from keras_tag.search.loss_states import changed_by_losses, given_losses
 from keras_tag.search.recipes import Build, Compiled, Recipe, compiled_model
 from keras_tag.selection import Grouping
 from keras_tag.tag_model import TAGModel
@@ -85,6 +86,36 @@ class Networks:
             "loss_weights": compiled.get("loss_weights"),
         }
         return dict(json.loads(json.dumps(said, default=str)))
+
+    def check_losses(self, train: Source) -> None:
+        """Refuse losses that change variables which all networks would have in common.
+
+        Args:
+            train: Training data, of which a batch is read if it matters.
+
+        Raises:
+            ValueError: There are some.
+        """
+        if self._compiled is None:
+            return
+        tasks = given_losses(self._compiled.arguments(self.tasks)["loss"])
+        if not tasks:
+            return
+        network, batch = self._first(self.tasks), train.first_batch()
+        grouping = Grouping.from_groups([self.tasks])
+        given = [{**self._compiled.arguments(self.tasks), "optimizer": None} for _ in range(2)]
+        one, other = (
+            compiled_model(grouping, {self.tasks: network}, own, self.missing) for own in given
+        )
+        changed = [changed_by_losses(model, batch) or set() for model in (one, other)]
+        if set.intersection(*changed):
+            raise ValueError(
+                "Expected losses that change no variables, or only those in attributes of a "
+                "keras.losses.Loss, of which every network gets a copy. Received: a variable "
+                f"outside of the loss that is changed by a loss of the tasks {tasks}: what one "
+                "training left in it would be where the next one begins. Make the loss a subclass "
+                "of keras.losses.Loss, and the variable an attribute of it."
+            )
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Return the scope of the strategy that the given model was made under."""

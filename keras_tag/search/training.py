@@ -21,9 +21,11 @@ import tensorflow as tf
 
 from keras_tag.affinity import Affinity
 from keras_tag.atomic_files import sync
+from keras_tag.grouped_model import GroupedModel
 from keras_tag.search.callbacks import Callbacks, NameLoneTask, Signs, StopAt, Validate, copies
 from keras_tag.search.data import Position, Source, zeros
 from keras_tag.search.ledger import Outcome, is_of_the_disk, session_of
+from keras_tag.search.loss_states import changed_by_losses
 from keras_tag.search.multiply_adds import multiply_adds
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective
@@ -108,7 +110,9 @@ class Training:
         signs = Signs(self.folder / "history.csv", best, self.session)
         resumed: list[keras.callbacks.Callback] = []
         whole_epochs = self.fit.get("steps_per_epoch") is None
-        if batches.repeatable and whole_epochs and can_resume(own):
+        resumes = batches.repeatable and whole_epochs and can_resume(own)
+        # What losses keep from one batch to the next is in no backup.
+        if resumes and changed_by_losses(begun.evaluated, self.train.first_batch()) == set():
             resumed = [Resume(self.folder / "backup", best, own, signs.check)]
         stop = [] if self.deadline is None else [StopAt(self.deadline)]
         begun.model.fit(
@@ -158,7 +162,7 @@ class Training:
             fit: Arguments of `fit`, which may be changed.
         """
         model = self.recipe.model()
-        return Begun(model, model.networks[0])
+        return Begun(model, model.networks[0], model)
 
     def result(self) -> Result:
         """Run, and return a failure as a result: not every exception can leave a process."""
@@ -212,6 +216,7 @@ class Begun:
     Args:
         model: For `fit`.
         network: Whose weights are kept.
+        evaluated: The network with the losses of `model`.
         first: Callbacks that come before all others.
         after_resume: Callbacks that come after what restores a run.
         affinity: Returns what was measured.
@@ -219,6 +224,7 @@ class Begun:
 
     model: keras.Model
     network: keras.Model
+    evaluated: GroupedModel
     first: Sequence[keras.callbacks.Callback] = ()
     after_resume: Sequence[keras.callbacks.Callback] = ()
     affinity: Callable[[], Affinity | None] = lambda: None
@@ -244,7 +250,7 @@ class JointRun(Training):
             probe_data, after_resume = position.data, [position]
         tag, evaluated = self.networks.joint(probe_data)
         first = [Validate(evaluated, valid, fit)]
-        return Begun(tag, tag.model, first, after_resume, tag.affinity)
+        return Begun(tag, tag.model, evaluated, first, after_resume, tag.affinity)
 
 
 def run_training(training: Training) -> Result:

@@ -9,10 +9,14 @@ import tensorflow as tf
 from toys import TASKS, compiled, data, network
 
 import keras_tag
+from keras_tag.grouped_model import GroupedModel
 from keras_tag.grouped_model.network_optimizers import copy_of
 from keras_tag.search.data import Source
+from keras_tag.search.ledger import Outcome
 from keras_tag.search.networks import Networks
 from keras_tag.search.recipes import FromConfig
+from keras_tag.search.resuming import Resume
+from keras_tag.search.training import JointRun, Training
 from keras_tag.training.kept_attributes import unsaid_arguments
 
 X, Y = data(64)
@@ -69,6 +73,70 @@ def test_a_loss_that_keeps_state_is_another_one_in_every_network():
     assert float(sent["depth"].make().calls) == 0.0
     tag, evaluated = made.joint(None)
     assert evaluated.loss["depth"] is tag.loss["depth"]
+
+
+OUTSIDE = keras.Variable(0.0, trainable=False)
+OF_TENSORFLOW = tf.Variable(0.0, trainable=False)
+
+
+def squared(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(y_true - y_pred), -1)
+
+
+def counted(y_true, y_pred):
+    OUTSIDE.assign_add(1.0)
+    return squared(y_true, y_pred)
+
+
+def counted_by_tensorflow(y_true, y_pred):
+    OF_TENSORFLOW.assign_add(1.0)
+    return squared(y_true, y_pred)
+
+
+def eager_only(y_true, y_pred):
+    return keras.ops.mean(np.square(y_true.numpy() - y_pred.numpy()), -1)
+
+
+class CountingOutside(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return counted(y_true, y_pred)
+
+
+@pytest.mark.parametrize("own", [counted, counted_by_tensorflow, CountingOutside()])
+def test_a_variable_that_losses_of_all_networks_would_change_is_refused(own, tmp_path):
+    model = compiled(loss={**dict.fromkeys(TASKS, "mse"), "depth": own})
+    search = keras_tag.GroupSearch(model, 2, directory=tmp_path)
+    with pytest.raises(ValueError, match=r"outside of the loss .* of the tasks \['depth'\]"):
+        search.search(X, Y, validation_split=0.5)
+    assert float(OUTSIDE) == float(OF_TENSORFLOW) == 0.0
+    assert not search.results_folder.joinpath("search.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "resumes"),
+    [
+        ("mse", True),
+        (keras.losses.Huber(), True),
+        (squared, True),
+        (Counting(), False),
+        (eager_only, False),
+    ],
+)
+def test_a_training_whose_loss_keeps_state_begins_anew(own, resumes, tmp_path, monkeypatch):
+    def fit(model, *args, callbacks, **kwargs):
+        assert any(isinstance(callback, Resume) for callback in callbacks) == resumes
+        raise StopIteration
+
+    loss = {**dict.fromkeys(TASKS, "mse"), "depth": own}
+    made = networks_of(compiled(loss=loss, run_eagerly=own is eager_only))
+    made.check_losses(Source(X, Y))
+    monkeypatch.setattr(GroupedModel, "fit", fit)
+    monkeypatch.setattr(keras_tag.TAGModel, "fit", fit)
+    settings = (tmp_path, made.recipe(GROUP), Source(X, Y), Source(X, Y), {}, {}, {}, ())
+    with pytest.raises(StopIteration):
+        Training(Outcome(1, "searched", GROUP), *settings).run()
+    with pytest.raises(StopIteration):
+        JointRun(Outcome(0, "joint", TASKS), *settings, networks=made).run()
 
 
 def test_the_learning_rate_of_one_network_is_not_anothers():

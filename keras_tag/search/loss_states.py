@@ -1,0 +1,61 @@
+"""The variables that losses change: no other network may see them, and no backup has them."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tag.grouped_model import GroupedModel
+from keras_tag.training.dropped_updates import writes_in
+
+
+def changed_by_losses(model: GroupedModel, batch: Any) -> set[int] | None:
+    """Return which variables the losses of a model change when they are computed.
+
+    They are found in a graph that never runs; Keras's own losses, which change none, make none.
+
+    Args:
+        model: A compiled model.
+        batch: `(x, y)` or `(x, y, sample_weight)`, with labels by task.
+
+    Returns:
+        The identities of the variables' handles; None where a loss runs eagerly only.
+    """
+    if not given_losses(model.task_losses.losses):
+        return set()
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    forward = tf.function(lambda: model(x, training=False), autograph=False)
+    losses = tf.function(lambda given: model.task_losses(y, given, weight), autograph=False)
+    try:
+        outputs = forward.get_concrete_function().structured_outputs
+        graph = losses.get_concrete_function(outputs).graph
+    except Exception:
+        if model.run_eagerly:
+            return None
+        raise
+    written = {id(operation.inputs[0]) for operation in writes_in(graph)}
+    return {id(handle) for handle, inside in graph.captures if id(inside) in written}
+
+
+def given_losses(losses: dict[str, Any]) -> list[str]:
+    """Return the tasks whose losses are not Keras's own.
+
+    Args:
+        losses: By task.
+    """
+
+    def is_of_keras(loss: Any) -> bool:
+        if isinstance(loss, str):
+            return True
+        # A loss of Keras may hold a function of the user.
+        parts = [v for v in vars(loss).values() if callable(v)] if _is_loss(loss) else [loss]
+        return all(
+            str(getattr(part, "__module__", "")).startswith("keras.")
+            for part in (*parts, type(loss) if _is_loss(loss) else loss)
+        )
+
+    return [task for task, loss in losses.items() if not is_of_keras(loss)]
+
+
+def _is_loss(loss: Any) -> bool:
+    return isinstance(loss, keras.losses.Loss)
