@@ -1,14 +1,16 @@
-"""Exact selection of groups. It knows arrays only and never imports TensorFlow.
+"""Exact selection of groups. It works on NumPy arrays and never imports TensorFlow.
 
 - `select`: `select_groups` and `budget_curve`. `problem` translates the affinities and a `Choice`,
   `grouping` is the result. `draws` chooses again for resampled affinities, `frequency` says how
   often a grouping comes out of them.
 - `arguments/`: one module per argument, and `choice`, which puts them together.
 - `scores/`: the value of a group, in closed form or measured.
-- `solver/`: the proof. `column_generation` runs it over the networks of a `ColumnSource`: either
-  `listed_groups` (up to 15 tasks) or `many_tasks/`.
-- `many_tasks/`: the search for networks of more than 15 tasks; `searched_groups` is its source.
-- `few_trainings/`: what a few trained groups correct, and which groups to train next.
+- `solver/`: the proofs. `column_generation` runs over the networks of a `ColumnSource`: either
+  `listed_groups` (all groups of up to 15 tasks, or measured ones) or `many_tasks/`;
+  `listed_networks` takes measured groups of more tasks, where groups may overlap.
+- `many_tasks/`: the search for networks where there are more than 15 tasks; `searched_groups` is
+  its source.
+- `few_trainings/`: predictions corrected by a few trained groups, and which groups to train next.
 """
 
 from keras_tag.selection.arguments.choice import Choice

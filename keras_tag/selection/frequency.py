@@ -66,8 +66,9 @@ def with_frequency(
 
     Returns:
         The grouping with `frequency` and `replicates`: groupings that serve the same tasks together
-        count as the same. Without standard errors of all the pairs
-        that the score reads, it is returned as it is.
+        count as the same. With more than 15 tasks, no proof in time, or too fine a budget, nothing
+        is resampled, and `replicates` is 0. Without standard errors of all the pairs that the score
+        reads, it is returned as it is.
     """
     errors = affinity.errors
     if errors is None or without_error(affinity, str(choice.score)).any():

@@ -17,7 +17,7 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True, repr=False)
 class Grouping:
-    """At most b groups of tasks, and for every task the one group that serves it.
+    """The groups, one per network, and for every task the one group that serves it.
 
     A task may be trained in several groups (in all but one of them as a helper), but its
     prediction is taken from exactly one: the group that serves it.
@@ -40,7 +40,8 @@ class Grouping:
             that differ only by tasks that they train without serving them count as the same. NaN
             where that was not computed. Not compared.
         replicates: How many affinities were resampled for that; 0 if none were, though there are
-            standard errors (more than 15 tasks), None if there are no errors. Not compared.
+            standard errors: more than 15 tasks, no proof in time, or too fine a budget. None if
+            there are no errors. Not compared.
 
     Raises:
         ValueError: A served task that its group does not train, or a group that serves no task.

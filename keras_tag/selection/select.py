@@ -1,4 +1,4 @@
-"""`select_groups` and `budget_curve`: the exact optimum, through CP-SAT."""
+"""`select_groups` and `budget_curve`: the exact optimum, from `problem` to `Grouping`."""
 
 import math
 from collections.abc import Iterable
@@ -76,9 +76,10 @@ def select_groups(
             `Affinity`.
 
     Returns:
-        The `Grouping`. Where the affinity has standard errors (and at most 15 tasks), its
-        `frequency` says how often these groups, helpers aside, are the best ones when the
-        affinities are resampled within their errors. Among equally good groupings it is one of
+        The `Grouping`. Where the affinity has standard errors, its `frequency` says how often these
+        groups, helpers aside, are the best ones when the affinities are resampled within their
+        errors; with more than 15 tasks, no proof in time, or too fine a budget nothing is
+        resampled, and `replicates` is 0. Among equally good groupings it is one of
         fewest networks, then of smallest total size, and the same one whatever the order of the
         tasks.
 

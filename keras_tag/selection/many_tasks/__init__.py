@@ -1,1 +1,1 @@
-"""The search for networks of more than 15 tasks, which are too many to list."""
+"""The search for networks where there are more than 15 tasks: too many groups to list."""

@@ -1,13 +1,13 @@
 """The exact search for networks of large excess, compiled.
 
-A network trains the group S and serves T; d is what the score divides by (|S| or |S| - 1). With a
-threshold on the excess and the price of a network, together the *toll* of a unit of d,
+A network trains the group S and serves T; d is what the score divides by (|S| or |S| - 1). The
+*toll* is the threshold plus the price of the network. Then
 
     d (excess - threshold) = sum over i in S of (sum over j in T of pairs[j, i] - toll) + rest
     pairs[j, i] = A[i, j] - price[j]
 
 where rest = toll for "partners", whose d is |S| - 1, and 0 for "members". So groups of all sizes
-that cost the same are searched at once: what is looked for are S and T for which this is not
+that cost the same are searched at once. The search looks for S and T for which this is not
 negative.
 
 A node of the search has decided for some tasks whether they are served, trained or out (see
@@ -16,9 +16,9 @@ decided tasks do for each other and for the open ones is linear, so it is added 
 (`_spread`); what the open tasks do for each other `pair_bound` overestimates. A bound below zero
 means that the node holds no network of interest, and it is dropped. If the bound would fall below
 zero with a decision about a task, no network of interest has taken it, so the opposite one is taken
-(`_settle`). Then the search branches on the task whose being served is surest: either child leaves
-out what the other has, so none is lost. Once no other task can be served (nor any task with links
-be decided about), the best helpers are those with the largest sums.
+(`_settle`). Then the search branches on the task that is most surely served; the two children share
+no network and together have all. Once no open task can be served and no links are open, the best
+helpers are those with the largest sums.
 """
 
 import numpy as np

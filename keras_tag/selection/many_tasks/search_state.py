@@ -1,9 +1,9 @@
 """The decisions about tasks, the problem and the memory of the search for networks.
 
-With S the group and T the tasks it serves, a node of the search has decided about every task: OUT:
-not in S. FREE: nothing is decided. UNSERVED: not in T, may be in S. TRAINED: in S, nothing decided
-about T. HELPER: in S, not in T. SERVED: in T. The order matters: a task from TRAINED on is in S, a
-task from FREE to TRAINED is open.
+S is the group and T the tasks it serves. In a node of the search every task is in one of six
+states. OUT: not in S. FREE: nothing is decided. UNSERVED: not in T, may be in S. TRAINED: in S,
+nothing decided about T. HELPER: in S, not in T. SERVED: in T. The order matters: a task from
+TRAINED on is in S, a task from FREE to TRAINED is open.
 """
 
 from typing import NamedTuple

@@ -173,7 +173,10 @@ class ServedSets(ColumnSource):
         return float(scores[np.isin(sizes, self._sizes)].max(axis=0).sum())
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
-        """Return one network for all tasks, or a solution of an easier problem by CP-SAT."""
+        """Return one network for all tasks, or a cheapest choice of sizes.
+
+        With links it is a cover by CP-SAT instead of the sizes.
+        """
         from keras_tag.selection.solver.first_solution import feasible_cover
 
         groups = feasible_cover(

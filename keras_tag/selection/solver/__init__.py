@@ -1,1 +1,1 @@
-"""The exact choice: columns, their linear programme and CP-SAT."""
+"""The proofs: column generation with CP-SAT, and branch and bound over measured groups."""

@@ -2,17 +2,18 @@
 
 Each is solved to its proven optimum, which is then a constraint of the next:
 
-1. the least sum of losses;
+1. the least sum of what the columns lose: their prices less their values;
 2. among those choices the fewest networks;
 3. among those the smallest total size;
 4. among those the first by name: the network that serves the first task, by the order of the
    columns, then the network that serves the first task which that one does not serve, and so on.
 
 CP-SAT knows whole numbers of 64 bits, losses are fractions. So they become whole multiples of
-their common unit, and their leading bits are minimised. Mostly the second best choice is further
-off than the bits left out, and that is all. Otherwise the losses are split into digits to a large
-base, and the sum is written as on paper: the sum of the digits of one place, plus the carry of the
-place below, is a digit and a carry. The leading place is minimised first, then the next one.
+their common unit, and their leading bits are minimised. Mostly the second best choice is worse by
+more than the omitted bits can hide: that proves the first. Otherwise the losses are split into
+digits to a large base, and the sum is written as on paper: the sum of the digits of one place, plus
+the carry of the place below, is a digit and a carry. The leading place is minimised first, then the
+next one.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""A first solution for many tasks, whatever the constraints; or the proof that there is none."""
+"""A first solution for many tasks, whatever the constraints; or the proof that there is none.
+
+It is used by `searched_groups` only.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,10 @@
 """The best choice among few listed groups of many tasks, by branch and bound over the groups.
 
-A column fixes which tasks a network serves. Of a group of 40 tasks 2**40 columns tie at the prices
-at which every task pays what it gets, so that a proof by columns does not end. Here only the groups
-are chosen: each task is served by the best of them. What groups add to a choice shrinks as it
-grows, so that the largest sum of what single groups add bounds what all of them add together.
+For `GroupScores` with overlap and more than 15 tasks. A column fixes which tasks a network serves.
+A proof by columns does not end: of a group of 40 tasks, 2**40 columns tie at the prices at which
+every task pays what it gets. Here only the groups are chosen: each task is served by the best of
+them. What groups add to a choice shrinks as it grows, so that the largest sum of what single groups
+add bounds what all of them add together.
 """
 
 import math
