@@ -1,4 +1,4 @@
-"""What a loss is, with its settings, as a text by which losses can be told apart."""
+"""Texts by which losses, with their settings, can be told apart."""
 
 import functools
 import hashlib
