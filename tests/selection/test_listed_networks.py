@@ -58,6 +58,14 @@ def test_it_is_the_choice_of_the_proof_by_columns_with_ties_too(seed):
     assert sorted(c.group for c in ours.columns) == sorted(c.group for c in theirs.columns)
 
 
+@pytest.mark.parametrize("num_tasks", [5, 16])
+def test_statistics_have_the_documented_entries_by_either_proof(num_tasks):
+    known = measured(num_tasks, 6, np.random.default_rng(0))[1]
+    statistics = select_groups(GroupScores(known, sense="min"), 3).statistics
+    assert {"rounds", "columns", "seconds"} <= statistics.keys()
+    assert statistics["bound_rounding"] == 0
+
+
 def test_without_time_it_says_that_there_may_be_better_ones():
     known = measured(30, 12, np.random.default_rng(1))[1]
     problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
