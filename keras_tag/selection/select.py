@@ -108,8 +108,7 @@ def select_groups(
     asked = Choice.of("select_groups", choice)
     problem, tasks = build_problem(affinity, asked)
     grouping = solve_problem(problem, tasks, budget, deadline)[0]
-    settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
-    grouping = replace(grouping, metadata=made_with(settings, affinity))
+    grouping = _with_metadata(grouping, affinity, asked, budget, time_limit)
     read = affinity_read(affinity, asked)
     if read is not None:
         grouping = with_frequency(grouping, read, problem, asked, budget)
@@ -128,7 +127,8 @@ def budget_curve(
     """Choose groups for several budgets, to see what every further network would buy.
 
     The problem is checked and translated once, and networks that were useful at one budget are
-    where the next one starts. Every answer is what `select_groups` gives.
+    where the next one starts, except among many measured groups, where each budget starts anew.
+    Every answer is what `select_groups` gives, but for its `statistics`.
 
     Args:
         affinity: See `select_groups`.
@@ -149,23 +149,24 @@ def budget_curve(
         >>> [round(grouping.objective, 3) for grouping in curve.values()]
         [1.5, 2.7, 3.0]
     """
-    asked = list(budgets)
-    if not asked:
+    every_budget = list(budgets)
+    if not every_budget:
         raise ValueError("Expected at least one budget. Received: budgets=[].")
-    chosen = Choice.of("budget_curve", choice)
-    problem, tasks = build_problem(affinity, chosen)
+    asked = Choice.of("budget_curve", choice)
+    problem, tasks = build_problem(affinity, asked)
     curve: dict[Any, Grouping] = {}
     known: list[Column] = []
-    for budget in asked:
+    for budget in every_budget:
         deadline = deadline_of(time_limit)
-        curve[budget], known = solve_problem(problem, tasks, budget, deadline, known)
-    read = affinity_read(affinity, chosen)
+        grouping, known = solve_problem(problem, tasks, budget, deadline, known)
+        curve[budget] = _with_metadata(grouping, affinity, asked, budget, time_limit)
+    read = affinity_read(affinity, asked)
     if read is not None:
         curve = {
-            budget: with_frequency(grouping, read, problem, chosen, budget)
+            budget: with_frequency(grouping, read, problem, asked, budget)
             for budget, grouping in curve.items()
         }
-        warn_of_chance(curve.values(), read, chosen)
+        warn_of_chance(curve.values(), read, asked)
     return curve
 
 
@@ -262,6 +263,17 @@ def _grouping(problem: Problem, solution: Solution, tasks: tuple[str, ...]) -> G
         cost=float(spent if unit is None else spent * unit),
         statistics=solution.statistics,
     )
+
+
+def _with_metadata(
+    grouping: Grouping,
+    affinity: Affinity | GroupScores,
+    asked: Choice,
+    budget: Any,
+    time_limit: float | None,
+) -> Grouping:
+    settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
+    return replace(grouping, metadata=made_with(settings, affinity))
 
 
 def _float(value: Fraction) -> float:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_tag import Affinity, Grouping, select_groups
+from keras_tag import Affinity, Grouping, budget_curve, select_groups
 from keras_tag.provenance import versions
 
 MATRIX = [[1.0, 0.8, 0.0], [0.6, 1.0, 0.1], [0.0, 0.0, 1.0]]
@@ -26,6 +26,14 @@ def test_it_says_versions_arguments_and_affinities(tmp_path):
     settings = metadata["settings"]
     assert (settings["budget"], settings["max_size"], settings["score"]) == (2, 2, "members")
     assert settings["must_link"] == [["a", "b"]]
+
+
+def test_the_groupings_of_a_curve_have_that_of_select_groups():
+    asked = {"max_size": 2, "time_limit": 60.0}
+    for budget, grouping in budget_curve(measured(7), [2, 3], **asked).items():
+        alone = select_groups(measured(7), budget, **asked)
+        assert grouping == alone
+        assert grouping.metadata == alone.metadata
 
 
 def test_what_json_has_no_word_for_is_told():
