@@ -194,7 +194,7 @@ def stability(
     together, as_chosen = np.zeros(mean.shape), 0
     rounding = 1e-9 * max(1e-300, abs(grouping.objective))
     scored = {k: scores for k, draw in enumerate(draws) if (scores := judge.scores(draw))}
-    if judge.listed:
+    if judge.resamples_quickly:
         best_ones = judge.choose(list(scored.values()))
     else:
         asked = replace(asked, risk=0.0)
@@ -202,7 +202,7 @@ def stability(
     for (replicate, scores), (best, value) in zip(scored.items(), best_ones, strict=True):
         lost = value - scores.value(chosen)
         regret[replicate] = lost if lost > rounding else 0.0
-        if lost > rounding and judge.listed:
+        if lost > rounding and judge.resamples_quickly:
             lost = value - judge.value_served(scores, chosen)
         as_chosen += bool(lost <= rounding)
         found[best] += 1

@@ -97,7 +97,7 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
     choice = Choice.of("outlook", asked, GroupArguments)
     anything = Affinity.from_array(np.ones(shares.shape), tasks, rows="source")
     judge = DrawnChoice(build_problem(anything, choice)[0], choice, problem.budget)
-    if not judge.listed:
+    if not judge.resamples_quickly:
         return None
 
     reference, *losses = problem.losses(done, scales).values()

@@ -30,6 +30,10 @@ class DrawnChoice:
         problem: The problem for the mean affinities, by the score "members" or "partners".
         choice: What is asked. `risk` is not applied: a draw is taken as it is.
         budget: As for `select_groups`.
+
+    Attributes:
+        resamples_quickly: Whether the other methods than `scores` can be used: all groups are
+            listed, and the budget has few units.
     """
 
     def __init__(self, problem: Problem, choice: Choice, budget: float) -> None:
@@ -37,7 +41,7 @@ class DrawnChoice:
         self._weights = choice.weights_of(problem.tasks)
         self._overlap = problem.constraints.overlap
         self._whole_budget = problem.whole_budget(budget)
-        self.listed = False
+        self.resamples_quickly = False
         if isinstance(problem.source, GroupTable):
             self._list(problem.source)
 
@@ -48,9 +52,8 @@ class DrawnChoice:
         # More budget than the most expensive network for every task can't be spent.
         most = len(self._tasks) * int(self._costs.max(initial=0))
         self._whole_budget = min(self._whole_budget, most)
-        # Whether `choose` can be used: few tasks, and few units of budget.
         units = self._whole_budget * len(np.unique(self._costs))
-        self.listed = len(self._groups) > 0 and units <= _MOST_UNITS
+        self.resamples_quickly = len(self._groups) > 0 and units <= _MOST_UNITS
 
     def scores(self, matrix: np.ndarray) -> FloatScore | None:
         """Return the scores by one draw; None if it has a diagonal that can't be divided by.
@@ -65,18 +68,20 @@ class DrawnChoice:
         return FloatScore.of(matrix, score, lone, self._weights)
 
     def choose(self, scores: Sequence[FloatScore]) -> Iterator[tuple[Networks, float]]:
-        """Yield the best networks for every draw, and their value. Needs `listed`."""
+        """Yield the best networks for every draw, and their value. Needs `resamples_quickly`."""
         for programme in self._programmes(scores):
             for draw, value in enumerate(programme.value.tolist()):
                 yield programme.networks(draw), value
 
     def values(self, scores: Sequence[FloatScore]) -> Iterator[float]:
-        """Yield the value of the best networks for every draw. Needs `listed`."""
+        """Yield the value of the best networks for every draw. Needs `resamples_quickly`."""
         for programme in self._programmes(scores):
             yield from programme.value.tolist()
 
     def value_served(self, scores: FloatScore, networks: Networks) -> float:
-        """Return the best value of networks that serve the same tasks together. Needs `listed`.
+        """Return the best value of networks that serve the same tasks together.
+
+        Needs `resamples_quickly`.
 
         Args:
             scores: Of a draw.

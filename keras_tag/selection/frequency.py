@@ -76,7 +76,7 @@ def with_frequency(
     if grouping.status != "optimal":
         return replace(grouping, replicates=0)
     judge = DrawnChoice(problem, choice, budget)
-    if not judge.listed:
+    if not judge.resamples_quickly:
         return replace(grouping, replicates=0)
     num_tasks = len(problem.tasks)
     number = max(_FEWEST_DRAWS, min(_MOST_DRAWS, 3**17 // 3**num_tasks))

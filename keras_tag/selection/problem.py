@@ -127,14 +127,14 @@ def _predicted(scores: GroupScore, constraints: Constraints, costs: Costs) -> So
     """Return the allowed groups with scores in closed form, listed or searched for."""
     num_tasks, scale = len(scores.tasks), Fraction(2) ** scores.exponent
     if num_tasks <= MOST_TASKS_LISTED:
-        groups, prices, unit = _listed(constraints, scores.lone, costs)
+        groups, whole, unit = _listed(constraints, scores.lone, costs)
         member = np.array(groups, np.int64)[:, None] >> np.arange(num_tasks) & 1
 
         def exact(row: int, task: int) -> Fraction:
             return scores.member(groups[row], task)
 
         table = scores.table(member.astype(np.float64))
-        source = GroupTable(groups, table, prices, exact, constraints.overlap)
+        source = GroupTable(groups, table, whole, exact, constraints.overlap)
         return source, scale, unit, constraints
     if costs is None:
         counted = dict.fromkeys(range(1, num_tasks + 1), 1)
@@ -146,8 +146,8 @@ def _predicted(scores: GroupScore, constraints: Constraints, costs: Costs) -> So
             f"tasks. Received: {num_tasks} tasks. Give costs by size."
         )
     whole, unit = whole_costs(list(sizes.values()))
-    priced = dict(zip(sizes, whole, strict=True))
-    return ServedSets(scores, constraints, priced), scale, unit, constraints
+    cost_of_size = dict(zip(sizes, whole, strict=True))
+    return ServedSets(scores, constraints, cost_of_size), scale, unit, constraints
 
 
 def _asked(
@@ -163,7 +163,7 @@ def _asked(
         ValueError: The function returned something that is not a finite number.
     """
     tasks = constraints.tasks
-    groups, prices, unit = _listed(constraints, lone, costs)
+    groups, whole, unit = _listed(constraints, lone, costs)
     rows: list[dict[int, Exact]] = []
     for group in groups:
         members = bits(group)
@@ -175,7 +175,7 @@ def _asked(
         else:
             values = [alone]
         rows.append({j: _weighted(v, weights[j]) for j, v in zip(members, values, strict=True)})
-    table, scale = _table_of(groups, rows, prices, constraints)
+    table, scale = _table_of(groups, rows, whole, constraints)
     return table, scale, unit, constraints
 
 
@@ -183,16 +183,16 @@ def _measured(scores: GroupScores, constraints: Constraints, weights: list[float
     """Return the measured groups that the constraints allow; losses are negative."""
     sign = 1 if scores.sense == "max" else -1
     position = {task: index for index, task in enumerate(constraints.tasks)}
-    groups, rows, prices = [], [], []
+    groups, rows, costs = [], [], []
     for entry in scores.entries:
         group = mask_of(position[task] for task in entry.tasks)
         if constraints.allows(group):
             groups.append(group)
-            prices.append(entry.cost)
+            costs.append(entry.cost)
             values = {position[task]: value for task, value in entry.scores.items()}
             rows.append({j: _weighted(sign * v, weights[j]) for j, v in values.items()})
-    costs, unit = whole_costs(prices)
-    table, scale = _table_of(groups, rows, costs, constraints)
+    whole, unit = whole_costs(costs)
+    table, scale = _table_of(groups, rows, whole, constraints)
     counted = all(entry.cost == 1 for entry in scores.entries)
     return table, sign * scale, None if counted else unit, constraints
 
@@ -216,8 +216,8 @@ def _listed(
     if costs is None:
         return groups, [1] * len(groups), None
     cost = group_cost(costs, tasks)
-    priced = {group: cost(tuple(tasks[i] for i in bits(group))) for group in groups}
-    known = {group: price for group, price in priced.items() if price is not None}
+    costs_of = {group: cost(tuple(tasks[i] for i in bits(group))) for group in groups}
+    known = {group: own for group, own in costs_of.items() if own is not None}
     return list(known), *whole_costs(list(known.values()))
 
 
