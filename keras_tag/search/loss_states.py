@@ -33,7 +33,7 @@ def changed_by_losses(model: GroupedModel, batch: Any) -> set[int] | None:
         if model.run_eagerly:
             return None
         raise
-    written = {id(operation.inputs[0]) for operation in writes_in(graph)}
+    written = {id(handle) for _, handle in writes_in(graph)}
     return {id(handle) for handle, inside in graph.captures if id(inside) in written}
 
 

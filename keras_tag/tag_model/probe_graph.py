@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_tag.tag_model.forward_graph import DRAWS
 from keras_tag.training.dropped_updates import writes_in
+from keras_tag.training.nested_operations import find_operations
 
 
 def check_probe_graph(own: Sequence[Any]) -> None:
@@ -28,7 +29,7 @@ def check_probe_graph(own: Sequence[Any]) -> None:
     graph = tf.compat.v1.get_default_graph()
     allowed = {id(part.handle) for v in own for part in getattr(v.value, "values", [v.value])}
     outside = {id(inside): id(handle) for handle, inside in graph.captures}
-    written = [op.name for op in writes_in(graph) if outside.get(id(op.inputs[0])) not in allowed]
+    written = [name for name, handle in writes_in(graph) if outside.get(id(handle)) not in allowed]
     if written:
         raise ValueError(
             "Expected layers and losses that keep what they change in Keras variables, so that a "
@@ -37,7 +38,7 @@ def check_probe_graph(own: Sequence[Any]) -> None:
             "`keras.Variable(..., trainable=False)` in a loss, and draw random numbers with a "
             "`keras.random.SeedGenerator`; or train without probes, `tag.pause_probing()`."
         )
-    draws = [op.name for op in graph.get_operations() if op.type in DRAWS]
+    draws = [name for name, _ in find_operations(graph, DRAWS.__contains__)]
     if draws:
         warnings.warn(
             f"Random numbers that no Keras seed makes are drawn at {draws}. A probe's losses "

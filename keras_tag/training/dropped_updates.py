@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_tag.training.keras_masks import mask_of
+from keras_tag.training.nested_operations import find_operations
 from keras_tag.training.replicas import num_replicas
 
 # The beginnings of the names of operations that change a variable of TensorFlow.
@@ -78,9 +79,9 @@ def _of_all_replicas(variable: Any, value: Any) -> Any:
     return context.all_reduce(operation, value)
 
 
-def writes_in(graph: Any) -> list[Any]:
-    """Return the operations of a graph that change variables."""
-    return [op for op in graph.get_operations() if op.type.startswith(_WRITES) and op.inputs]
+def writes_in(graph: Any) -> list[tuple[str, Any]]:
+    """Return the operations that change variables, as `find_operations` does."""
+    return find_operations(graph, lambda kind: kind.startswith(_WRITES))
 
 
 def evaluated(function: Callable[[], Any]) -> tuple[Any, bool]:
