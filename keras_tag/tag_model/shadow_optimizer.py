@@ -151,12 +151,30 @@ def _copied(optimizer: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
         )
     # A look-ahead gets the gradient of a loss that is not scaled.
     copy.loss_scale_factor = None
-    # What `exclude_from_weight_decay` was given is no part of the configuration, and not public.
-    decays = optimizer._use_weight_decay
-    excluded = [copied for copied, original in pairs if not decays(original.value)]
+    # What `exclude_from_weight_decay` was given is no part of the configuration.
+    excluded = [copied for copied, original in pairs if not _decays(optimizer, original.value)]
     if excluded:
         copy.exclude_from_weight_decay(var_list=excluded)
     return copy
+
+
+def _decays(optimizer: Any, variable: Any) -> bool:
+    """Return whether an optimizer may decay a weight, which Keras has no public way to ask.
+
+    Raises:
+        TypeError: The private way is gone, and the optimizer decays weights.
+    """
+    ask = getattr(optimizer, "_use_weight_decay", None)
+    if ask is not None:
+        return bool(ask(variable))
+    # Muon has two.
+    if any(value for name, value in vars(optimizer).items() if name.endswith("weight_decay")):
+        raise TypeError(
+            "Expected a version of Keras whose optimizers tell which weights they decay, because "
+            f"the step of {type(optimizer).__name__} is taken on copies. Received: Keras "
+            f"{keras.__version__}. Give `lookahead_rate`, or no weight decay."
+        )
+    return True
 
 
 def _is_setting(value: Any) -> bool:

@@ -1,5 +1,7 @@
 """Optimizers built on more variables, in another order, or with settings outside of configs."""
 
+from contextlib import nullcontext
+
 import apply_and_revert
 import keras
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from tag_models import L, relative
 
 from keras_tag import TAGModel
+from keras_tag.tag_model.shadow_optimizer import _decays
 
 
 def network():
@@ -119,6 +122,19 @@ def test_settings_that_a_configuration_lacks_are_those_of_the_step(setting, floa
         model, optimizer, x, y, loss, model.layers[1].weights + model.layers[2].weights
     )
     assert relative(tag.measure_affinity(x, y), expected) < 1e-6
+
+
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_weight_decay_is_refused_where_keras_does_not_tell_whats_excluded(decay, monkeypatch):
+    """As in a later Keras without the private method; while it is there, it is asked."""
+    optimizer = keras.optimizers.SGD(weight_decay=decay)
+    weight = keras.Variable(1.0)
+    assert _decays(optimizer, weight)
+    owner = next(of for of in type(optimizer).__mro__ if "_use_weight_decay" in vars(of))
+    monkeypatch.delattr(owner, "_use_weight_decay")
+    told = pytest.raises(TypeError, match="which weights they decay") if decay else nullcontext()
+    with told:
+        assert _decays(optimizer, weight)
 
 
 class Forgetful(keras.optimizers.Adam):
