@@ -528,7 +528,6 @@ class Applied(keras.layers.Layer):
         ({"fn": functools.partial(keras.ops.add, 2.0)}, "fn"),
         ({"inner": keras.layers.Activation("relu")}, "inner"),
     ],
-    ids=str,
 )
 def test_names_functions_and_layers_that_a_configuration_does_not_have(arguments, lost):
     with pytest.warns(UserWarning, match=rf"\['applied.{lost}'"):
