@@ -1,5 +1,6 @@
 """`ModelCopier`: copies of a functional model that keep what training would not make anew."""
 
+import contextlib
 import warnings
 from copy import deepcopy
 from typing import Any, Literal
@@ -152,10 +153,14 @@ def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:
     for layer, copy in zip(layers, copies, strict=True):
         if type(layer).__module__.startswith(_OF_KERAS):
             continue
-        names = lost_attributes(layer, copy, private=True)
-        if not type(layer).__init__.__module__.startswith(_OF_KERAS):
-            arguments = [n for n in lost_arguments(layer, copy) if not {n, f"_{n}"} & {*names}]
-            names = [*names, *arguments]
+        names: list[str] = []
+        # It only feeds a warning. A layer that another one makes needs no `get_config`, for
+        # example, and Keras's own then raises.
+        with contextlib.suppress(Exception):
+            names = lost_attributes(layer, copy, private=True)
+            if not type(layer).__init__.__module__.startswith(_OF_KERAS):
+                arguments = lost_arguments(layer, copy)
+                names += [name for name in arguments if not {name, f"_{name}"} & {*names}]
         lost += [f"{layer.name}.{name}" for name in names]
     if lost:
         warnings.warn(

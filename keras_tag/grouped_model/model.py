@@ -289,11 +289,12 @@ class GroupedModel(CompiledNetworks):
                 zip(self.grouping.groups, self.networks, strict=True)
             )
         ]
+        chosen = self.indices(networks)
         for model in alone:
             # What one network's training leaves in a loss would be where the next one's begins.
             model.task_losses.used_elsewhere = {
                 id(loss)
-                for other in alone
+                for other in (alone[index] for index in chosen)
                 if other is not model
                 for loss in other.task_losses.losses.values()
                 if not isinstance(loss, str)
@@ -305,7 +306,7 @@ class GroupedModel(CompiledNetworks):
             x,
             y,
             callbacks=callbacks,
-            networks=self.indices(networks),
+            networks=chosen,
             **fit,
         )
 

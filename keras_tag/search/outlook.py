@@ -90,6 +90,7 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
     joint, scales = done[0].objective, problem.scales(outcomes)
     weights = problem.constraints.get("weights") or {}
     worth = [weights.get(t, 1.0) * scales[t].worth(joint[t]) for t in tasks]
+    linear = np.array([scales[task].kind == "exponential" for task in tasks])
     order = [affinity.tasks.index(task) for task in tasks]
     shares = affinity_shares(usable_affinity(affinity))[np.ix_(order, order)]
 
@@ -112,14 +113,16 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
     usable = [(draw, score) for draw, score in zip(draws, scores, strict=True) if score is not None]
     chosen = judge.choose([score for _, score in usable])
     found = [
-        _gain(draw, networks, worth)
+        _gain(draw, networks, worth, linear)
         for (draw, _), (networks, _) in zip(usable, chosen, strict=True)
     ]
     low, middle, high = np.quantile(found, [0.05, 0.5, 0.95])
     return Outlook(float(middle), float(low), float(high), len(member))
 
 
-def _gain(costs: np.ndarray, networks: Networks, worth: Sequence[float]) -> float:
+def _gain(
+    costs: np.ndarray, networks: Networks, worth: Sequence[float], linear: np.ndarray
+) -> float:
     """Return what networks gain over the joint run, as a share of its loss; at least 0.
 
     Tasks gain very unequally, so each task's logarithm of a loss becomes a loss by itself.
@@ -128,14 +131,14 @@ def _gain(costs: np.ndarray, networks: Networks, worth: Sequence[float]) -> floa
         costs: `[num_tasks, num_tasks]`: what company costs, rows source.
         networks: The chosen ones.
         worth: Each task's share in the loss of the joint run, in any unit.
+        linear: By task: whether its objective changes in proportion to the logarithm.
     """
-    joint, ratios = costs.mean(axis=0), np.ones(len(costs))
+    joint, changes = costs.mean(axis=0), np.zeros(len(costs))
     for trained, served in networks:
         tasks = list(bits(served))
-        ratios[tasks] = np.exp(
-            costs[np.ix_(list(bits(trained)), tasks)].mean(axis=0) - joint[tasks]
-        )
-    return max(1.0 - float(np.average(ratios, weights=worth)), 0.0)
+        changes[tasks] = costs[np.ix_(list(bits(trained)), tasks)].mean(axis=0) - joint[tasks]
+    gains = -np.where(linear, changes, np.expm1(changes))
+    return max(float(np.average(gains, weights=worth)), 0.0)
 
 
 def _draws(prior: Prior, shares: np.ndarray, seen: Cells, observed: np.ndarray) -> np.ndarray:

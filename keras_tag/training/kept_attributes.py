@@ -41,7 +41,8 @@ def lost_attributes(original: Any, copy: Any, private: bool = False) -> list[str
             return private and name not in of_keras
         if name.startswith("_"):
             return private and name not in of_keras and isinstance(value, _ARRAYS + _CONTAINERS)
-        return name != "built"
+        # Keras numbers the names of layers that a layer makes.
+        return name not in ("built", "name")
 
     return [
         name
@@ -74,7 +75,8 @@ def lost_arguments(original: Any, copy: Any) -> list[str]:
 
     Returns:
         The names of those that the configuration does not have, and that are neither kept in
-        attributes of these names nor in dicts, with equal values in both.
+        attributes of these names nor in dicts, with equal values in both. One that is kept under
+        no such name can't be compared, and is not named.
     """
     return [
         name
@@ -126,9 +128,9 @@ def _same(value: Any, other: Any) -> bool:
 def _is_data(value: Any) -> bool:
     """Return whether a value is made of numbers, strings and arrays."""
     if isinstance(value, dict):
-        return all(_is_data(part) for pair in value.items() for part in pair)
+        return all(part is None or _is_data(part) for pair in value.items() for part in pair)
     if isinstance(value, _CONTAINERS):
-        return all(map(_is_data, value))
+        return all(part is None or _is_data(part) for part in value)
     return isinstance(value, _COMPARED + _FUNCTIONS) and not isinstance(value, keras.Variable)
 
 

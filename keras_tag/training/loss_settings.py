@@ -1,4 +1,7 @@
-"""Texts by which losses, with their settings, can be told apart."""
+"""Texts by which losses, with their settings, can be told apart.
+
+Of a function they have the names and numbers that it uses, but neither its operators nor its texts.
+"""
 
 import functools
 import hashlib
@@ -53,10 +56,18 @@ def _value(value: Any, depth: int = 0) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(repr(part) for part in map(inner, value) if part is not _NOTHING)
     if isinstance(value, functools.partial):
-        return [inner(part) for part in (value.func, value.args, value.keywords)]
+        called = inner(value.func)
+        called = _name(type(value.func)) if called is _NOTHING else called
+        return [called, inner(value.args), inner(value.keywords)]
     if inspect.isroutine(value):
         return _function(value, depth)
-    return _name(value) if isinstance(value, type) else _NOTHING
+    if isinstance(value, type):
+        return _name(value)
+    if not callable(value) or isinstance(value, keras.layers.Layer) or depth == _DEEPEST:
+        return _NOTHING
+    # Such as a loss in a loss.
+    settings = {name: of for name, of in getattr(value, "__dict__", {}).items() if name != "name"}
+    return [_name(type(value)), _value(settings, depth + 1)]
 
 
 def _array(value: Any) -> Any:

@@ -549,3 +549,30 @@ def test_equal_functions_and_layers_are_not_named():
         inner = keras.layers.Activation("tanh")
         layers = [Applied(keras.ops.tanh), Applied(inner=inner), Scaled(), Scaled(times(3.0))]
         build_from(joint_with(*layers, Sure(6)), start="all", verbose=False)
+
+
+class Inner(keras.layers.Layer):
+    """Keras can't tell the configuration of a layer that is given a function."""
+
+    def __init__(self, fn, **kwargs):
+        super().__init__(**kwargs)
+        self.fn = fn
+
+    def call(self, x):
+        return self.fn(x)
+
+
+class Outer(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = Inner(keras.ops.tanh)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_a_layer_that_another_one_makes_needs_no_configuration():
+    joint = joint_with(Outer())
+    network = build_from(joint, start="all", verbose=False)(tuple(joint.output))
+    for task, values in joint.predict(NUMBERS, verbose=0).items():
+        np.testing.assert_array_equal(network.predict(NUMBERS, verbose=0)[task], values)

@@ -102,7 +102,7 @@ def test_with_too_many_tasks_nothing_is_said():
 
 
 def test_no_gain_is_larger_than_what_the_tasks_that_gain_can_lose():
-    """One task of four gains all it has; a mean over logarithms would call that nearly the sum."""
+    """One of two tasks gains all it has; a mean over logarithms would call that nearly the sum."""
     tasks = TASKS[:2]
     problem = Problem(tasks, 2, objectives_by_task(None, tasks))
     joint = replace(JOINT, group=tasks, objective={tasks[0]: 1.0, tasks[1]: 1.0})
@@ -112,3 +112,16 @@ def test_no_gain_is_larger_than_what_the_tasks_that_gain_can_lose():
     ]
     affinity = Affinity.from_array(np.array([[1.0, 0.1], [0.1, 1.0]]), tasks, rows="source")
     assert outlook(problem, affinity, [joint, *lone]).expected < 0.6
+
+
+def test_an_objective_of_any_sign_may_gain_more_than_what_it_was():
+    """A log likelihood, say: from -1 to -4 is a gain of three units."""
+    tasks = TASKS[:2]
+    problem = Problem(tasks, 2, objectives_by_task(None, tasks))
+    joint = replace(JOINT, group=tasks, objective=dict.fromkeys(tasks, -1.0))
+    lone = [
+        Outcome(number, "searched", (task,), "done", objective={task: -4.0}, cost=1.0)
+        for number, task in enumerate(tasks, 1)
+    ]
+    affinity = Affinity.from_array(np.array([[1.0, 0.1], [0.1, 1.0]]), tasks, rows="source")
+    assert 2.0 < outlook(problem, affinity, [joint, *lone]).expected < 4.0

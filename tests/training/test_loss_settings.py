@@ -44,6 +44,10 @@ def decorated(loss):
     return around
 
 
+def decorated_loss(loss):
+    return lambda y, p: loss(y, p)
+
+
 LOSSES = {
     "functions": lambda k: (keras.losses.mean_squared_error, keras.losses.mean_absolute_error)[k],
     "strings": lambda k: ("mse", "mae")[k],
@@ -63,6 +67,10 @@ LOSSES = {
     "partial": lambda k: functools.partial(scaled, scale=(1.0, 2.0)[k]),
     "lambda": lambda k: (lambda y, p: (y - p) ** 2, lambda y, p: abs(y - p))[k],
     "power": lambda k: (lambda y, p: (y - p) ** 2, lambda y, p: (y - p) ** 4)[k],
+    "loss in a loss": lambda k: Weighted(keras.losses.Huber((1.0, 0.1)[k])),
+    "loss in a function": lambda k: decorated_loss(keras.losses.Huber((1.0, 0.1)[k])),
+    "partial of an object": lambda k: functools.partial(Scaled((1.0, 2.0)[k])),
+    "partial of a loss": lambda k: functools.partial(keras.losses.Huber((1.0, 0.1)[k])),
     "tf.function": lambda k: tf.function(of_closure((1.0, 2.0)[k])),
 }
 

@@ -1,6 +1,7 @@
 """Checks of the affinities that a score reads, and the argument `risk`, which lowers them."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,11 @@ def check_measured(affinity: Affinity, score: str) -> None:
 def _measured_at(affinity: Affinity) -> str:
     """Return the rates of the look-ahead steps, for a message; empty if they are not known."""
     found = []
-    for run in affinity.metadata.get("runs", [affinity.metadata]):
-        settings = run.get("settings", {})
+    runs = affinity.metadata.get("runs")
+    for run in runs if isinstance(runs, list) else [affinity.metadata]:
+        settings = run.get("settings") if isinstance(run, Mapping) else None
+        if not isinstance(settings, Mapping):
+            continue
         if settings.get("lookahead_rate") is not None:
             found.append(f"lookahead_rate={settings['lookahead_rate']!r}")
         elif settings.get("learning_rate") is not None:
