@@ -1,5 +1,6 @@
 """The variables that losses change: no other network may see them, and no backup has them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,21 +10,22 @@ from keras_tag.grouped_model import GroupedModel
 from keras_tag.training.dropped_updates import writes_in
 
 
-def changed_by_losses(model: GroupedModel, batch: Any) -> set[int] | None:
+def changed_by_losses(model: GroupedModel, batch: Callable[[], Any]) -> set[int] | None:
     """Return which variables the losses of a model change when they are computed.
 
     They are found in a graph that never runs; Keras's own losses, which change none, make none.
 
     Args:
         model: A compiled model.
-        batch: `(x, y)` or `(x, y, sample_weight)`, with labels by task.
+        batch: Returns `(x, y)` or `(x, y, sample_weight)`, with labels by task. Only losses that
+            are not Keras's own need it: data behind a function are loaded for it.
 
     Returns:
         The identities of the variables' handles; None where a loss runs eagerly only.
     """
     if not given_losses(model.task_losses.losses):
         return set()
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch())
     forward = tf.function(lambda: model(x, training=False), autograph=False)
     losses = tf.function(lambda given: model.task_losses(y, given, weight), autograph=False)
     try:

@@ -107,7 +107,7 @@ class Networks:
         one, other = (
             compiled_model(grouping, {self.tasks: network}, own, self.missing) for own in given
         )
-        changed = [changed_by_losses(model, batch) or set() for model in (one, other)]
+        changed = [changed_by_losses(model, lambda: batch) or set() for model in (one, other)]
         if set.intersection(*changed):
             raise ValueError(
                 "Expected losses that change no variables, or only those in attributes of a "

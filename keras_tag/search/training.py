@@ -112,7 +112,7 @@ class Training:
         whole_epochs = self.fit.get("steps_per_epoch") is None
         resumes = batches.repeatable and whole_epochs and can_resume(own)
         # What losses keep from one batch to the next is in no backup.
-        if resumes and changed_by_losses(begun.evaluated, self.train.first_batch()) == set():
+        if resumes and changed_by_losses(begun.evaluated, self.train.first_batch) == set():
             resumed = [Resume(self.folder / "backup", best, own, signs.check)]
         stop = [] if self.deadline is None else [StopAt(self.deadline)]
         begun.model.fit(

@@ -37,8 +37,8 @@ def check_probe_graph(own: Sequence[Any]) -> None:
             "Make them with `self.add_weight(..., trainable=False)` in a layer, or as "
             "`keras.Variable(..., trainable=False)` in a loss, and draw random numbers with a "
             "`keras.random.SeedGenerator`. A layer or loss that does so already has a "
-            "`@tf.function` around it, whose graph of an earlier step writes them: leave it out. Or "
-            "train without probes, `tag.pause_probing()`."
+            "`@tf.function` around it, whose graph of an earlier step writes them: leave it out. "
+            "Or train without probes, `tag.pause_probing()`."
         )
     draws = [name for name, _ in find_operations(graph, DRAWS.__contains__)]
     if draws:

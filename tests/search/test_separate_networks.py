@@ -13,6 +13,7 @@ from keras_tag.grouped_model import GroupedModel
 from keras_tag.grouped_model.network_optimizers import copy_of
 from keras_tag.search.data import Source
 from keras_tag.search.ledger import Outcome
+from keras_tag.search.loss_states import changed_by_losses
 from keras_tag.search.networks import Networks
 from keras_tag.search.recipes import FromConfig
 from keras_tag.search.resuming import Resume
@@ -137,6 +138,12 @@ def test_a_training_whose_loss_keeps_state_begins_anew(own, resumes, tmp_path, m
         Training(Outcome(1, "searched", GROUP), *settings).run()
     with pytest.raises(StopIteration):
         JointRun(Outcome(0, "joint", TASKS), *settings, networks=made).run()
+
+
+def test_losses_of_keras_need_no_batch():
+    """Data behind a function are loaded once per training, and not a second time for a look."""
+    made = networks_of(compiled()).joint(None)[1]
+    assert changed_by_losses(made, pytest.fail) == set()
 
 
 def test_the_learning_rate_of_one_network_is_not_anothers():
