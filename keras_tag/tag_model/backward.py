@@ -13,8 +13,7 @@ has a pass of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import tensorflow as tf
@@ -22,9 +21,36 @@ import tensorflow as tf
 from keras_tag.tag_model.lookahead import Task, all_are_one
 
 Gradients = Sequence[tf.Tensor | None]
+T = TypeVar("T")
 
 # The operations by which a backward pass puts the gradients of several losses into one tensor.
 _JOINS = ("AddN", "ConcatV2", "Pack")
+
+
+class computed_once(Generic[T]):
+    """A property that is computed when it is first read.
+
+    It is `functools.cached_property` without the lock that Python 3.11 holds meanwhile, for all
+    objects of the class. A replica waits for the others within a backward pass that reduces over
+    the replicas, and they would wait for the lock. Python 3.12 has none.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> "computed_once[T]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: Any) -> T: ...
+
+    def __get__(self, instance: object | None, owner: Any) -> "T | computed_once[T]":
+        if instance is None:
+            return self
+        # What an object has in its own dictionary is found before this property.
+        found = instance.__dict__[self._compute.__name__] = self._compute(instance)
+        return found
 
 
 def can_nest() -> bool:
@@ -82,7 +108,7 @@ class Backward:
         if self._cut is not None:
             self._trace_trunk(range(len(self._sources)))
 
-    @cached_property
+    @computed_once
     def connections(self) -> np.ndarray:
         """`[num_tasks, num_trainable]` bool, which losses depend on which variables."""
         if tf.executing_eagerly() or not self._shows_losses:
@@ -152,12 +178,12 @@ class Backward:
         heads = self._heads(*chosen(self._losses, self._factors, task), wanted)
         return self._whole(*heads, wanted)
 
-    @cached_property
+    @computed_once
     def _together(self) -> tuple[Any, Gradients]:
-        """The gradients of the sum of the losses at the cut, and on all variables after it."""
+        """Return the gradients of all losses at the cut, and on all variables after it."""
         return self._heads(self._losses, self._factors, range(len(self._sources)))
 
-    @cached_property
+    @computed_once
     def _shows_losses(self) -> bool:
         """Whether the gradients in `_together` depend on the factors of all losses that they have.
 
@@ -175,7 +201,7 @@ class Backward:
                     return False
         return True
 
-    @cached_property
+    @computed_once
     def _terms(self) -> tf.Tensor | None:
         """`[num_tasks, ...]`, each task's gradient at the cut; None where they are not apart.
 
@@ -246,9 +272,9 @@ class Backward:
             found[:, column] = [tasks >> k & 1 for k in range(len(self._losses))]
         return found
 
-    @cached_property
+    @computed_once
     def _factors_behind(self) -> dict[Any, int]:
-        """The operations that depend on factors -> one bit for each of these."""
+        """Return the operations that depend on factors -> one bit for each of these."""
         behind = {factor.op: 1 << k for k, factor in enumerate(self._factors)}
         # Operations stand in the order in which they were made.
         for op in self._factors[0].graph.get_operations():
