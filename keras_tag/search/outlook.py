@@ -60,11 +60,12 @@ class Outlook:
 
     @property
     def little(self) -> bool:
-        """Whether the joint run may as well be served: `high` is below a tenth of the loss."""
+        """Whether the joint run may as well be served, because `high` is below `LITTLE`."""
         return self.high < LITTLE
 
     def __str__(self) -> str:
-        when = f"after {self.trained} trainings" if self.trained else "before any group is trained"
+        trainings = "1 training" if self.trained == 1 else f"{self.trained} trainings"
+        when = f"after {trainings}" if self.trained else "before any group is trained"
         text = (
             f"Gain over the joint run that there is to find, {when}: {self.expected:.1%} of the "
             f"loss, 90 % interval {self.low:.1%} to {self.high:.1%}."

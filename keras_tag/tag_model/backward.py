@@ -185,9 +185,9 @@ class Backward:
 
     @computed_once
     def _shows_losses(self) -> bool:
-        """Whether the gradients in `_together` depend on the factors of all losses that they have.
+        """Whether each gradient in `_together` depends on the factor of every loss that it has.
 
-        Not in an eager pass, which has no graph.
+        An eager pass has no graph that could tell, so this is not asked there.
         """
         at_cut, own = self._together
         behind = self._factors_behind
