@@ -30,6 +30,7 @@ from keras_tag.selection.few_trainings.gain_model import (
 )
 from keras_tag.selection.problem import build_problem
 from keras_tag.selection.task_masks import bits
+from keras_tag.wording import counted
 
 # The gain that is worth a search: below it, serve the joint run.
 LITTLE = 0.1
@@ -64,8 +65,8 @@ class Outlook:
         return self.high < LITTLE
 
     def __str__(self) -> str:
-        trainings = "1 training" if self.trained == 1 else f"{self.trained} trainings"
-        when = f"after {trainings}" if self.trained else "before any group is trained"
+        trained = f"after {counted(self.trained, 'training')}"
+        when = trained if self.trained else "before any group is trained"
         text = (
             f"Gain over the joint run that there is to find, {when}: {self.expected:.1%} of the "
             f"loss, 90 % interval {self.low:.1%} to {self.high:.1%}."

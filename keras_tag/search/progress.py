@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_tag.search.ledger import Outcome
+from keras_tag.wording import counted
 
 
 class Progress:
@@ -45,7 +46,7 @@ class Progress:
         elif self._lines:
             print(
                 f"training {outcome.number} ({_words(outcome)}): {outcome.status} after "
-                f"{outcome.epochs} epochs, {outcome.seconds:.1f} s; best total {said}",
+                f"{counted(outcome.epochs, 'epoch')}, {outcome.seconds:.1f} s; best total {said}",
                 flush=True,
             )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_tag.atomic_files import write_atomically
 from keras_tag.search.results import Results
 from keras_tag.search.summary import duration, number
+from keras_tag.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ def report_html(results: Results) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "duration": duration}
+    environment.filters |= {"number": number, "duration": duration, "counted": counted}
     template = environment.get_template("report.html.j2")
     grouping = results.grouping()
     indices = {frozenset(group): index for index, group in enumerate(grouping.groups)}

@@ -8,6 +8,7 @@ from typing import Any
 from keras_tag.search.ledger import Ledger
 from keras_tag.search.proposals import Limits, Problem
 from keras_tag.search.results import Results, limits_of
+from keras_tag.wording import counted
 
 
 def search_space(problem: Problem, limits: Limits, results: Results | None = None) -> str:
@@ -30,7 +31,7 @@ def search_space(problem: Problem, limits: Limits, results: Results | None = Non
         f"  Networks that may be served: {problem.budget}",
         f"  Candidate groups: {2**count - 1:,}",
         f"  Trainings: the joint run, {f'{singles} lone tasks, ' * bool(singles)}at most "
-        f"{limits.trainings} groups",
+        f"{counted(limits.trainings, 'group')}",
         f"  Expected cost: at most {cost:g} joint runs (a training that stops early costs less)",
     ]
     if limits.timeout is not None:
@@ -67,7 +68,8 @@ def results_text(results: Results) -> str:
     networks = [f"  {k}: {', '.join(group)}" for k, group in enumerate(grouping.groups)]
     return "\n".join(
         [
-            f"Results: {len(grouping.groups)} networks for {len(results.problem.tasks)} tasks",
+            f"Results: {counted(len(grouping.groups), 'network')} for "
+            f"{len(results.problem.tasks)} tasks",
             *networks,
             "",
             *_table(rows),
@@ -99,8 +101,8 @@ def status_text(ledger: Ledger) -> str:
             f"  {o.number:6}  {o.status:7}  {o.kind:8}  {epochs:>6}  {seconds:>7}  "
             + ", ".join(o.group)
         )
-    counted = sum(o.kind == "searched" and o.ended for o in results.outcomes)
-    lines.append(f"  {counted} of at most {limits.trainings} groups trained")
+    trained = sum(o.kind == "searched" and o.ended for o in results.outcomes)
+    lines.append(f"  {trained} of at most {counted(limits.trainings, 'group')} trained")
     totals = [best for _, best in results.totals() if best is not None] if results.joint else []
     if totals:
         lines.append(f"  Best total so far: {number(totals[-1])} (first: {number(totals[0])})")
@@ -132,9 +134,8 @@ def number(value: float | None) -> str:
 
 
 def _cost(results: Results) -> str:
-    trainings = len(results.ended)
-    text = f"Cost: {results.cost:.1f} joint runs in {trainings} trainings"
-    text += f", {duration(results.seconds)}"
+    trainings = counted(len(results.ended), "training")
+    text = f"Cost: {results.cost:.1f} joint runs in {trainings}, {duration(results.seconds)}"
     try:
         return f"{text}; {results.parameters():,} parameters at serving"
     except ValueError:

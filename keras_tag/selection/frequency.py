@@ -16,6 +16,7 @@ from keras_tag.selection.draws import DrawnChoice, networks_of
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import Problem
 from keras_tag.selection.scores.measured_groups import GroupScores
+from keras_tag.wording import counted
 
 # Groups that come out in fewer of the resampled affinities are warned about.
 _LEAST_FREQUENCY = 0.5
@@ -104,18 +105,18 @@ def warn_of_chance(groupings: Iterable[Grouping], affinity: Affinity, choice: Ch
     if unknown.any() and (affinity.history is not None or affinity.errors is not None):
         fewest = int(affinity.count[unknown].min())
         least = "two runs" if affinity.between_runs else f"{FEWEST_PROBES} probes"
-        times = f"{fewest} time{'s' * (fewest != 1)}"
         _warn(
             f"The groups are optimal for these affinities, but {unknown.sum()} of the pairs that "
-            f"the score reads have no standard error: some were measured {times}, and it takes at "
-            f"least {least}. So nothing tells these groups from chance. Measure with more probes "
-            "(a smaller `every`, or more epochs)."
+            "the score reads have no standard error: some were measured "
+            f"{counted(fewest, 'time')}, and it takes at least {least}. So nothing tells these "
+            "groups from chance. Measure with more probes (a smaller `every`, or more epochs)."
         )
         return
     rare = [g for g in groupings if g.replicates and g.frequency < _LEAST_FREQUENCY]
     if rare:
         often = ", ".join(
-            f"{len(g.groups)} networks in {g.frequency:.0%} of {g.replicates}" for g in rare
+            f"{counted(len(g.groups), 'network')} in {g.frequency:.0%} of {g.replicates}"
+            for g in rare
         )
         _warn(
             "The groups are optimal for these affinities, but they come out (helpers aside) in "

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Literal, SupportsIndex
 
 from keras_tag.atomic_files import write_atomically
 from keras_tag.task_names import check_group
+from keras_tag.wording import counted
 
 _FORMAT = "keras_tag.Grouping"
 _FORMAT_VERSION = 1
@@ -220,8 +221,8 @@ class Grouping:
         return cls.from_dict(content)
 
     def __str__(self) -> str:
-        networks = f"{len(self.groups)} network{'s' * (len(self.groups) != 1)}"
-        lines = [f"{networks} for {len(self.serves)} tasks, {self._describe_objective()}"]
+        networks, tasks = counted(len(self.groups), "network"), counted(len(self.serves), "task")
+        lines = [f"{networks} for {tasks}, {self._describe_objective()}"]
         for index in range(len(self.groups)):
             served = ", ".join(self._describe_task(task) for task in self.served(index))
             helpers = ", ".join(self.helpers(index))

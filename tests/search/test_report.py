@@ -8,10 +8,13 @@ from html.parser import HTMLParser
 import made_up
 import pytest
 
+import keras_tag
 from keras_tag import Affinity
 from keras_tag.search.ledger import Ledger, Outcome
+from keras_tag.search.proposals import Limits
 from keras_tag.search.report import report_html, write_report
 from keras_tag.search.results import Results
+from keras_tag.search.summary import results_text, search_space
 
 FETCHES = {"src", "href", "xlink:href", "data", "action", "poster", "srcset", "background"}
 
@@ -75,6 +78,16 @@ def test_it_shows_every_task_and_training_with_its_numbers(results, page):
     for outcome in results.outcomes:
         assert ", ".join(outcome.group) in text
     assert str(results.verdict()) in text
+
+
+def test_one_of_a_kind_is_said_in_the_singular():
+    results = Results(made_up.settings(), tuple(made_up.outcomes()[:1]), made_up.AFFINITY)
+    said = results_text(results) + search_space(results.problem, Limits(1))
+    for words in ("1 network for 4 tasks", "in 1 training,", "at most 1 group\n"):
+        assert words in said
+    assert "in 1 training," in report_html(results)
+    alone = keras_tag.Grouping.from_groups([("depth",)])
+    assert str(alone).startswith("1 network for 1 task, ")
 
 
 def test_the_same_search_gives_the_same_report(results):

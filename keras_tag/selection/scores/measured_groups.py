@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from keras_tag.selection.arguments.costs import Costs, cost_of, group_cost
 from keras_tag.task_names import check_group
+from keras_tag.wording import counted
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,8 @@ class GroupScores:
         return tuple(dict.fromkeys(task for entry in self.entries for task in entry.tasks))
 
     def __repr__(self) -> str:
-        return (
-            f"GroupScores of {len(self.entries)} groups of {len(self.tasks)} tasks, "
-            f"sense={self.sense!r}"
-        )
+        groups, tasks = counted(len(self.entries), "group"), counted(len(self.tasks), "task")
+        return f"GroupScores of {groups} of {tasks}, sense={self.sense!r}"
 
 
 def _listed(groups: Any) -> list[tuple[Any, ...]]:
