@@ -1,4 +1,4 @@
-"""The splits of data sets of square images."""
+"""The splits of a data set of images."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ class ImageSplits:
         validation: As `train`, never shuffled.
         test: As `validation`.
         tasks: The tasks.
-        image_shape: `(size, size, 3)`.
+        image_shape: `(height, width)`, of images in colour `(height, width, 3)`.
         sizes: Split -> how many images it has.
     """
 
@@ -24,11 +24,11 @@ class ImageSplits:
     validation: "tf.data.Dataset"
     test: "tf.data.Dataset"
     tasks: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     sizes: dict[str, int]
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        side = self.image_shape[0]
+        height, width = self.image_shape[:2]
         name = type(self).__name__
-        return f"{name} of {side} x {side} pixels ({counts}): {', '.join(self.tasks)}"
+        return f"{name} of {height} x {width} pixels ({counts}): {', '.join(self.tasks)}"

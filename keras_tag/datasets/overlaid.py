@@ -1,22 +1,17 @@
 """Overlaid handwritten digits as `tf.data`, with several binary tasks and without a download."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from keras_tag.datasets.checks import check_at_least_1
 from keras_tag.datasets.digits import compose_digits
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from keras_tag.datasets.image_splits import ImageSplits
 
 # Evaluation needs no memory for a backward pass, and larger batches save a third of a small fit's
 # time.
 _EVALUATION_BATCHES = 8
 
 
-@dataclass(frozen=True, repr=False)
-class OverlaidDigits:
+class OverlaidDigits(ImageSplits):
     """The three splits of overlaid digits and the names of the tasks.
 
     Args:
@@ -27,20 +22,8 @@ class OverlaidDigits:
         test: As `validation`.
         tasks: The names, position by position: `("left_loop", "left_prime", ...)`.
         image_shape: `(8, width)`.
+        sizes: Split -> how many images it has.
     """
-
-    train: "tf.data.Dataset"
-    validation: "tf.data.Dataset"
-    test: "tf.data.Dataset"
-    tasks: tuple[str, ...]
-    image_shape: tuple[int, int]
-
-    def __repr__(self) -> str:
-        height, width = self.image_shape
-        return (
-            f"OverlaidDigits of {height} x {width} pixels, {len(self.tasks)} tasks: "
-            f"{', '.join(self.tasks)}"
-        )
 
 
 def overlaid_digits(
@@ -112,4 +95,5 @@ def overlaid_digits(
         test=datasets["test"].batch(_EVALUATION_BATCHES * batch_size).cache(),
         tasks=tuple(splits["train"].labels),
         image_shape=splits["train"].images.shape[1:],
+        sizes={name: len(split.images) for name, split in splits.items()},
     )

@@ -100,6 +100,10 @@ def test_datasets_give_float_images_and_dict_labels_of_the_sizes_asked_for():
             assert label.dtype == np.float32
             assert set(label.ravel()) <= {0, 1}
     assert next(iter(data.train))[0].shape[0] == 16
+    assert repr(data) == (
+        "OverlaidDigits of 8 x 13 pixels (train 40, validation 30, test 20): "
+        "left_loop, left_odd, right_loop, right_odd"
+    )
 
 
 def test_the_training_set_shuffles_and_keeps_images_with_their_labels():
