@@ -10,13 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_tag.datasets.image_files import read_label_image
+from keras_tag.datasets.image_files import read_image
 
 SPLITS = ("train", "validation", "test")
 DEPTH = "depth_zbuffer"
 _FILE = re.compile(r"^(point_\d+_view_\d+)_domain_(\w+)\.png$")
-_NO_GEOMETRY = 65535
-_PER_METRE = 512
 _COLUMNS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -41,12 +39,16 @@ class Domain:
     smooth: bool = False
 
 
-# Class indices have no mean and scale. There are 17, and "uncertain", which is no label.
 SEGMENTATION = "segment_semantic"
+# A file has the classes from 1 ("background") to 17, and 0 for "uncertain", which is no label.
 NUM_CLASSES = 17
-# Means and scales are those of the training code of Standley et al. (ICML 2020), which the paper's
-# code uses too: tstandley/taskgrouping, taskonomy_loader.py.
+# Of depth: what a file has where there is no geometry, and for a metre.
+NO_GEOMETRY = 65535
+PER_METRE = 512
+# All other means and scales are those of the training code of Standley et al. (ICML 2020), which
+# the paper's code uses too: tstandley/taskgrouping, taskonomy_loader.py.
 DOMAINS = {
+    SEGMENTATION: Domain(1, 1.0, 1.0, 8, masked=False),
     DEPTH: Domain(1, 1500.0, 1000.0, 16, masked=True),
     "normal": Domain(3, 127.5, 127.5, 8, masked=True),
     "keypoints2d": Domain(1, 50.0, 100.0, 16, masked=False, smooth=True),
@@ -213,19 +215,6 @@ def _open(path: str | os.PathLike[str]) -> str:
         ) from error
 
 
-def has_geometry(depth: np.ndarray, farthest: float) -> np.ndarray:
-    """Return which pixels have geometry that is not too far away.
-
-    Args:
-        depth: `[height, width]`, as stored in a file.
-        farthest: In metres.
-
-    Returns:
-        `[height, width]` bool.
-    """
-    return (depth < _NO_GEOMETRY) & (depth < farthest * _PER_METRE)
-
-
 def read_domain(path: Path, domain: str) -> np.ndarray:
     """Read the numbers of one label image.
 
@@ -234,26 +223,19 @@ def read_domain(path: Path, domain: str) -> np.ndarray:
         domain: Its domain.
 
     Returns:
-        `[height, width, channels]`, or `[height, width]` for classes; whole numbers.
+        `[height, width, channels]`, whole numbers.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: A file that is damaged or of another kind.
     """
-    pixels = read_label_image(path)
-    bits = 16 if pixels.dtype == np.int32 else 8
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if domain == SEGMENTATION:
-        fits, expected = bits == 8 and channels == 1, "8-bit grey"
-    else:
-        spec = DOMAINS[domain]
-        fits = bits == spec.bits and (channels >= spec.channels if bits == 8 else channels == 1)
-        expected = f"{spec.bits}-bit {'grey' if spec.channels == 1 else 'colour'}"
-    if not fits:
+    pixels = np.atleast_3d(read_image(path.read_bytes(), repr(str(path)), labels=True))
+    bits, channels = 8 if pixels.itemsize == 1 else 16, pixels.shape[2]
+    spec = DOMAINS[domain]
+    grey = spec.channels == 1
+    if bits != spec.bits or (channels != 1 if grey else channels < spec.channels):
         raise ValueError(
-            f"Expected a {expected} image of {domain!r} in {str(path)!r}. Received: {bits}-bit "
-            f"pixels with {channels} channel(s)."
+            f"Expected a {spec.bits}-bit {'grey' if grey else 'colour'} image of {domain!r} in "
+            f"{str(path)!r}. Received: {bits}-bit pixels with {channels} channel(s)."
         )
-    if domain == SEGMENTATION:
-        return pixels
-    return pixels.reshape(*pixels.shape[:2], channels)[..., : spec.channels]
+    return pixels[..., : spec.channels]

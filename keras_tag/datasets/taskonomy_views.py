@@ -14,12 +14,13 @@ from keras_tag.datasets.image_splits import ImageSplits
 from keras_tag.datasets.taskonomy_files import (
     DEPTH,
     DOMAINS,
+    NO_GEOMETRY,
     NUM_CLASSES,
+    PER_METRE,
     SEGMENTATION,
     SPLITS,
     Building,
     find_buildings,
-    has_geometry,
     read_domain,
     read_splits,
 )
@@ -125,13 +126,13 @@ def taskonomy(
         github.com/StanfordVL/taskonomy, data/README.md. Losses and scales: Standley et al., ICML
         2020, arXiv:1905.07553, github.com/tstandley/taskgrouping.
     """
-    names = chosen_tasks(tasks, (SEGMENTATION, *DOMAINS))
+    names = chosen_tasks(tasks, DOMAINS)
     check_at_least_1(image_size=image_size, batch_size=batch_size)
     if views_per_building is not None:
         check_at_least_1(views_per_building=views_per_building)
     if not farthest > 0:
         raise ValueError(f"Expected `farthest` > 0. Received: farthest={farthest}.")
-    masked = any(task in DOMAINS and DOMAINS[task].masked for task in names)
+    masked = any(DOMAINS[task].masked for task in names)
     domains = dict.fromkeys((*names, *((DEPTH,) if masked else ())))
     readers = {
         split: _Reader(
@@ -182,18 +183,22 @@ class _Reader:
         image = _resize(read_image(file.read_bytes(), repr(str(file))), self.side, smooth=True)
         seen, labels = None, []
         for task in self.tasks:
-            numbers = read_domain(building.file(self.root, task, view), task)
-            if task == SEGMENTATION:
-                labels.append(_classes(_resize(numbers, self.side, smooth=False), file))
-                continue
             spec = DOMAINS[task]
-            values = _resize(numbers, self.side, smooth=spec.smooth).astype(np.float32)
-            mean, scale = (np.asarray(n, np.float32) for n in (spec.mean, spec.scale))
-            values = ((values - mean) / scale).astype(np.float32)
+            numbers = read_domain(building.file(self.root, task, view), task)
+            numbers = _resize(numbers, self.side, smooth=spec.smooth)
+            values = ((numbers - spec.mean) / spec.scale).astype(np.float32)
+            if task == SEGMENTATION:
+                if numbers.max() > NUM_CLASSES:
+                    raise ValueError(
+                        f"Expected classes from 0 to {NUM_CLASSES} in the segmentation of "
+                        f"{str(file)!r}. Received: {int(numbers.max())}."
+                    )
+                values = np.where(numbers == 0, np.nan, values)[..., 0]
             if spec.masked:
                 if seen is None:
                     depth = read_domain(building.file(self.root, DEPTH, view), DEPTH)[..., 0]
-                    seen = has_geometry(_resize(depth, self.side, smooth=False), self.farthest)
+                    depth = _resize(depth, self.side, smooth=False)
+                    seen = depth < min(NO_GEOMETRY, self.farthest * PER_METRE)
                 values[~seen] = np.nan
             labels.append(values)
         return [np.round(image).astype(np.uint8), *labels]
@@ -243,15 +248,3 @@ def _resize(pixels: np.ndarray, side: int, *, smooth: bool) -> np.ndarray:
         for k in range(planes.shape[-1])
     ]
     return np.stack(resized, -1).reshape(side, side, *pixels.shape[2:])
-
-
-def _classes(numbers: np.ndarray, file: Path) -> np.ndarray:
-    """Return class indices from 0 ("background"); NaN for "uncertain"."""
-    if numbers.max() > NUM_CLASSES:
-        raise ValueError(
-            f"Expected classes from 0 to {NUM_CLASSES} in the segmentation of {str(file)!r}. "
-            f"Received: {int(numbers.max())}."
-        )
-    classes = numbers.astype(np.float32) - 1
-    classes[numbers == 0] = np.nan
-    return classes
