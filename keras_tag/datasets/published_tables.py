@@ -9,14 +9,8 @@ from typing import Any, Literal
 from keras_tag.affinity import Affinity
 from keras_tag.selection import GroupScores
 
-TABLES = (
-    "celeba_cosine",
-    "celeba_pairs",
-    "celeba_tag",
-    "taskonomy_standley",
-    "taskonomy_standley_test",
-    "taskonomy_tag",
-)
+_FOLDER = resources.files("keras_tag.datasets") / "tables"
+TABLES = sorted(file.name.removesuffix(".json") for file in _FOLDER.iterdir())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,9 +86,8 @@ def published(name: str, *, rows: Literal["source", "target"] | None = None) -> 
         Fifty et al., NeurIPS 2021, arXiv:2109.04617; Standley et al., ICML 2020, arXiv:1905.07553.
     """
     if name not in TABLES:
-        raise ValueError(f"Expected `name` to be one of {list(TABLES)}. Received: name={name!r}.")
-    file = resources.files("keras_tag.datasets") / "tables" / f"{name}.json"
-    table: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        raise ValueError(f"Expected `name` to be one of {TABLES}. Received: name={name!r}.")
+    table: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
     affinity, scores = None, None
     if table["kind"] == "affinity":
         if table["doubt"] and rows is None:
