@@ -3,8 +3,10 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import keras_tag
 from keras_tag.command.plot import add_plot
@@ -31,8 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:
         _flush()  # After --help or --version.
         raise
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"{parser.prog}: warning: {message}", file=sys.stderr)
+
     try:
-        code = int(options.run(options, parser))
+        with warnings.catch_warnings():
+            # As errors are shown: without a place in the code.
+            warnings.showwarning = show
+            code = int(options.run(options, parser))
         _flush()
         return code
     except BrokenPipeError:

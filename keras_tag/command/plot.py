@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from keras_tag.affinity.text_files import read_affinity
-from keras_tag.command.select import add_rows, plain_warnings
+from keras_tag.command.select import add_rows
 from keras_tag.selection.grouping import Grouping
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     mpl.use("agg")
     grouping = _read_grouping(options.file)
-    with plain_warnings(parser.prog):
-        axes = _draw_groups(options, grouping) if grouping else _draw_affinity(options)
+    axes = _draw_groups(options, grouping) if grouping else _draw_affinity(options)
     axes.figure.savefig(options.out, dpi=options.dpi)  # type: ignore[union-attr]
     print(f"wrote {options.out}")
     return 0

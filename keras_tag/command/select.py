@@ -2,11 +2,6 @@
 
 import argparse
 import json
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from keras_tag.affinity.text_files import read_affinity
 
@@ -104,21 +99,20 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     affinity = read_affinity(options.affinity, options.rows)
     from keras_tag.selection import select_groups
 
-    with plain_warnings(parser.prog):
-        grouping = select_groups(
-            affinity,
-            options.budget,
-            score=options.score,
-            alone=options.alone,
-            overlap=not options.no_overlap,
-            min_size=options.min_size,
-            max_size=options.max_size,
-            weights=dict(options.weight) or None,
-            must_link=options.must_link,
-            cannot_link=options.cannot_link,
-            risk=options.risk,
-            time_limit=options.time_limit,
-        )
+    grouping = select_groups(
+        affinity,
+        options.budget,
+        score=options.score,
+        alone=options.alone,
+        overlap=not options.no_overlap,
+        min_size=options.min_size,
+        max_size=options.max_size,
+        weights=dict(options.weight) or None,
+        must_link=options.must_link,
+        cannot_link=options.cannot_link,
+        risk=options.risk,
+        time_limit=options.time_limit,
+    )
     if options.out:
         grouping.save(options.out)
     if options.json:
@@ -134,24 +128,6 @@ _LEGEND = {
     "members": "in brackets: the share of its own progress that the task keeps; alone it is 1",
     "partners": "in brackets: the mean affinity of the other members for the task",
 }
-
-
-@contextmanager
-def plain_warnings(prog: str) -> Iterator[None]:
-    """Print warnings on standard error as errors are: without a place in the code.
-
-    Args:
-        prog: The name of the command.
-    """
-    from keras_tag.selection import UncertainGroupsWarning
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"{prog}: warning: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UncertainGroupsWarning)
-        warnings.showwarning = show
-        yield
 
 
 def _alone(text: str) -> str | float:
