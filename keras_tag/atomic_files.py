@@ -1,7 +1,7 @@
 """Atomic writing of files: after a crash a file is the old one or the new one, never a part."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -23,19 +23,15 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             f"Expected the folder of `path` to exist. Received: path={str(target)!r}. "
             f"Create {str(target.parent)!r} first."
         )
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files. Set the permissions that open() would have set.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
