@@ -47,21 +47,12 @@ def plot_budget_curve(curve: Mapping[Any, Grouping], ax: "Axes | None" = None) -
     groupings = [curve[budget] for budget in budgets]
     objective = np.array([grouping.objective for grouping in groupings])
     colour = COLOURS[0][0]
-    ax.plot(budgets, objective, color=colour, linewidth=1.4, zorder=2)
+    ax.plot(budgets, objective, "o-", color=colour, linewidth=1.4, markersize=7)
     for budget, grouping in zip(budgets, groupings, strict=True):
-        proven = grouping.status == "optimal"
-        if not proven:
-            ax.plot([budget] * 2, [grouping.objective, grouping.bound], color=colour, linewidth=1)
-            ax.plot(budget, grouping.bound, marker="_", color=colour, markersize=9)
-        ax.plot(
-            budget,
-            grouping.objective,
-            marker="o",
-            markersize=7,
-            markerfacecolor=colour if proven else "white",
-            markeredgecolor=colour,
-            zorder=3,
-        )
+        if grouping.status != "optimal":
+            ends = [grouping.objective, grouping.bound]
+            ax.plot([budget] * 2, ends, color=colour, linewidth=1, marker="_", markersize=9)
+            ax.plot(budget, ends[0], "o", color=colour, markersize=7, markerfacecolor="white")
     if len(budgets) <= _MOST_NUMBERS:
         # Above the line, on its free side.
         rises = objective[-1] >= objective[0]
