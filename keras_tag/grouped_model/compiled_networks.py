@@ -1,7 +1,6 @@
 """`CompiledNetworks`: losses, metrics and optimizers of networks that are compiled together."""
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -11,35 +10,15 @@ from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation
 from keras_tag.grouped_model.network_optimizers import OptimizerChoice, PerNetworkOptimizer
 from keras_tag.grouped_model.served_networks import ServedNetworks
 from keras_tag.selection.grouping import Grouping
-from keras_tag.training.compile_spec import compile_arguments, new_metrics
-from keras_tag.training.output_columns import label_columns
+from keras_tag.training.compile_spec import compile_arguments
 
 
 class CompiledNetworks(ServedNetworks):
-    """Reads what `compile` was given for every network; `GroupedModel` trains with it.
+    """Reads what `compile` was given for every network; `GroupedModel` trains with it."""
 
-    Args:
-        grouping: As in `GroupedModel`.
-        build_model: As in `GroupedModel`.
-        missing: As in `GroupedModel`.
-        optimizers: As in `GroupedModel`.
-        **kwargs: As in `ServedNetworks`.
-    """
-
-    def __init__(
-        self,
-        grouping: Grouping,
-        build_model: Callable[[tuple[str, ...]], keras.Model],
-        *,
-        missing: float | None = None,
-        optimizers: Iterable[keras.optimizers.Optimizer | str | None] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(grouping, build_model, **kwargs)
-        self.missing = missing
-        self._optimizer_choice = OptimizerChoice(optimizers, len(self.networks))
-        self._optimizer: PerNetworkOptimizer | None = None
-        self._network_losses: NetworkLosses | None = None
+    _optimizer_choice: OptimizerChoice
+    _optimizer: PerNetworkOptimizer | None = None
+    _network_losses: NetworkLosses | None = None
 
     def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for Keras's `compile`: metrics by task, of the served tasks only."""
@@ -53,18 +32,6 @@ class CompiledNetworks(ServedNetworks):
             if name in given
         }
         return {**given, **metrics}
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved model was compiled."""
-        super().compile_from_config(config)
-        if self.of_early_file and self.optimizer is not None:
-            warnings.warn(
-                "The file was written before optimizers of networks were kept as they are now: "
-                "weights, grouping and learning rate are read from it, but the optimizers' state "
-                "(such as Adam's moments) begins anew. Predictions are the same; training that is "
-                "taken up starts as after `compile`. Save the model again to keep its state.",
-                stacklevel=2,
-            )
 
     def compute_loss(
         self,
@@ -103,8 +70,20 @@ class CompiledNetworks(ServedNetworks):
         Returns:
             The logs.
         """
-        y, weights = self.task_losses.labels(self, y, y_pred, sample_weight)
+        y, weights = self.task_losses.labels(y, y_pred, sample_weight)
         return dict(super().compute_metrics(x, y, y_pred, weights))
+
+    def reset_metrics(self) -> None:
+        """Reset all metrics.
+
+        Keras leaves those out that this model has not used so far. Another model may have, see
+        `compiled_like`.
+        """
+        super().reset_metrics()
+        given = compile_arguments(self)
+        for metric in keras.tree.flatten([given.get("metrics"), given.get("weighted_metrics")]):
+            if isinstance(metric, keras.metrics.Metric) and metric.variables:
+                metric.reset_state()
 
     @property
     def task_losses(self) -> NetworkLosses:
@@ -112,11 +91,7 @@ class CompiledNetworks(ServedNetworks):
         if self._network_losses is None:
             if not self.compiled:
                 raise ValueError("Expected a compiled model. Call `compile(...)` first.")
-            weights = compile_arguments(self).get("loss_weights")
-            columns = label_columns(self.networks, self.tasks)
-            self._network_losses = NetworkLosses(
-                self.loss, weights, self.tasks, self.missing, self.joint_outputs, columns
-            )
+            self._network_losses = NetworkLosses(self)
         return self._network_losses
 
     @property
@@ -153,7 +128,7 @@ class CompiledNetworks(ServedNetworks):
             optimizer: What trains them; None: they are only evaluated.
 
         Returns:
-            The model, with metrics of its own.
+            The model. It has the same metrics, which `reset_metrics` resets before each use.
         """
         made = MadeNetworks(networks, self.joint_outputs)
         model = type(self)(grouping, made, serve=serve, missing=self.missing)
@@ -173,16 +148,8 @@ class CompiledNetworks(ServedNetworks):
         return model
 
     def _metrics_of(self, tasks: Iterable[str], argument: str) -> Any:
-        """Return new metrics of some tasks; a list is that of the only task."""
-        given = new_metrics(self, argument)
+        """Return the metrics of some tasks; a list is that of the only task."""
+        given = compile_arguments(self).get(argument)
         if not isinstance(given, Mapping):
             return given
         return {task: given[task] for task in tasks if task in given} or None
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the networks and the arguments of the constructor."""
-        return {
-            **super().get_config(),
-            "missing": self.missing,
-            "optimizers": self._optimizer_choice.get_config(),
-        }

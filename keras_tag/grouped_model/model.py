@@ -12,6 +12,7 @@ from keras_tag.copying.layer_settings import restart_lora
 from keras_tag.grouped_model.compiled_networks import CompiledNetworks
 from keras_tag.grouped_model.logs import LossLogs
 from keras_tag.grouped_model.network_losses import regularisation
+from keras_tag.grouped_model.network_optimizers import OptimizerChoice
 from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups
 from keras_tag.grouped_model.report import report
 from keras_tag.selection.grouping import Grouping
@@ -86,15 +87,10 @@ class GroupedModel(CompiledNetworks):
         helper_losses: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            grouping,
-            build_model,
-            serve=serve,
-            missing=missing,
-            optimizers=optimizers,
-            **kwargs,
-        )
+        super().__init__(grouping, build_model, serve=serve, **kwargs)
+        self.missing = missing
         self.helper_losses = helper_losses
+        self._optimizer_choice = OptimizerChoice(optimizers, len(self.networks))
         self.trained_networks = tuple(range(len(self.networks)))
         self._loss_logs = LossLogs(grouping.groups, self.serves, helper_losses)
         # Seen by Keras, which looks for metrics among the model's own attributes.
@@ -211,7 +207,7 @@ class GroupedModel(CompiledNetworks):
             self(x, training=False)
         outputs = self.all_outputs(x, training)
         losses = [self.task_losses(y, predictions, sample_weight) for predictions in outputs]
-        self.task_losses.check_states(outputs)
+        self.task_losses.check_states(self.grouping.groups)
         totals = [
             self.task_losses.weighted_sum(own) + regularisation(network)
             for (own, _), network in zip(losses, self.networks, strict=True)
@@ -290,15 +286,10 @@ class GroupedModel(CompiledNetworks):
             )
         ]
         chosen = self.indices(networks)
+        # What one network's training leaves in a loss would be where the next one's begins.
+        several = self.task_losses.of_several(self.grouping.groups[index] for index in chosen)
         for model in alone:
-            # What one network's training leaves in a loss would be where the next one's begins.
-            model.task_losses.used_elsewhere = {
-                id(loss)
-                for other in (alone[index] for index in chosen)
-                if other is not model
-                for loss in other.task_losses.losses.values()
-                if not isinstance(loss, str)
-            }
+            model.task_losses.used_elsewhere = several
         return fit_groups(
             alone,
             self.grouping,
@@ -353,5 +344,7 @@ class GroupedModel(CompiledNetworks):
         """Return the networks and the arguments of the constructor."""
         return {
             **super().get_config(),
+            "missing": self.missing,
+            "optimizers": self._optimizer_choice.get_config(),
             "helper_losses": self.helper_losses,
         }

@@ -1,14 +1,16 @@
 """The losses of the tasks that a network trains, from what was given to `compile`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_tag.grouped_model.joint_outputs import by_name
-from keras_tag.training.compile_spec import all_labelled
-from keras_tag.training.output_columns import take_columns
+from keras_tag.grouped_model.served_networks import ServedNetworks
+from keras_tag.training.compile_spec import all_labelled, compile_arguments
+from keras_tag.training.output_columns import label_columns, take_columns
 from keras_tag.training.replicas import num_replicas
 from keras_tag.training.task_losses import Labels, TaskLosses, factor
 
@@ -20,16 +22,12 @@ class NetworkLosses:
     is the same as for the joint model that a `TAGModel` trains.
 
     Args:
-        loss: What was given to `compile(loss=...)`: a dict by task, a list in the order of the
-            joint model's outputs, or one for all tasks.
-        loss_weights: What was given to `compile(loss_weights=...)`: a dict or list, or None.
-        tasks: All tasks.
-        missing: A label value that means "not labelled", next to NaN.
-        joint_outputs: The outputs of the joint model in the order of its lists. What was given for
-            the joint model may name all of them. None: not known.
-        columns: Which column of one array of labels is a task's; see `label_columns`.
+        model: The compiled networks. What they were compiled with may name all outputs of the joint
+            model: a dict by task, a list in the order of `model.joint_outputs`, or one for all.
 
     Attributes:
+        tasks: All tasks.
+        used_elsewhere: The identities of losses that networks of another model have too.
         losses: The loss of every task, as it was given.
         given_weights: The loss weight of every task, as it was given.
 
@@ -38,19 +36,11 @@ class NetworkLosses:
             model; a list of another length.
     """
 
-    def __init__(
-        self,
-        loss: Any,
-        loss_weights: Any,
-        tasks: Iterable[str],
-        missing: float | None = None,
-        joint_outputs: Sequence[str] | None = None,
-        columns: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.tasks = tuple(tasks)
-        self.missing = missing
-        self._joint_outputs = joint_outputs
-        self._columns = columns
+    def __init__(self, model: ServedNetworks) -> None:
+        self.tasks = model.tasks
+        self._model = model
+        self._columns = label_columns(model.networks, self.tasks)
+        loss, loss_weights = model.loss, compile_arguments(model).get("loss_weights")
         # A dict of losses names what else the data may name.
         self._named = tuple(loss) if isinstance(loss, Mapping) else ()
         if loss is None:
@@ -65,7 +55,6 @@ class NetworkLosses:
             weight = 1.0 if loss_weights is None else loss_weights
             loss_weights = dict.fromkeys(self.tasks, weight)
         self._stateful: set[str] = set()
-        # The identities of losses that networks of another model have too.
         self.used_elsewhere: set[int] = set()
         self.losses = self._complete(loss, "loss")
         self.given_weights = self._complete(loss_weights, "loss_weights")
@@ -77,7 +66,7 @@ class NetworkLosses:
 
     def _complete(self, given: Any, argument: str) -> dict[str, Any]:
         """Return an argument by task that must have an entry for every task."""
-        named = by_name(given, argument, self.tasks, self._joint_outputs)
+        named = by_name(given, argument, self.tasks, self._model.joint_outputs)
         absent = [task for task in self.tasks if named.get(task) is None]
         if absent:
             raise ValueError(
@@ -108,6 +97,15 @@ class NetworkLosses:
             dict(zip(losses.tasks, sizes, strict=True)),
         )
 
+    def of_several(self, networks: Iterable[Iterable[str]]) -> set[int]:
+        """Return the identities of the losses that several networks have.
+
+        Args:
+            networks: The tasks of each network.
+        """
+        users = Counter(loss for own in networks for loss in {id(self.losses[t]) for t in own})
+        return {loss for loss, networks_with_it in users.items() if networks_with_it > 1}
+
     def check_states(self, networks: Iterable[Iterable[str]]) -> None:
         """Check that no two networks change the variables of one loss, those elsewhere too.
 
@@ -117,11 +115,8 @@ class NetworkLosses:
         Raises:
             ValueError: Two do.
         """
-        kept = {id(self.losses[task]) for task in self._stateful}
-        users = [{id(self.losses[task]) for task in tasks} & kept for tasks in networks]
-        several = {loss for loss in kept if sum(loss in used for used in users) > 1}
-        shared = several | (kept & self.used_elsewhere)
-        tasks = [task for task in self.tasks if id(self.losses[task]) in shared]
+        shared = self.of_several(networks) | self.used_elsewhere
+        tasks = [t for t in self.tasks if t in self._stateful and id(self.losses[t]) in shared]
         if tasks:
             raise ValueError(
                 "Expected losses that keep nothing from one batch to the next where several "
@@ -131,13 +126,10 @@ class NetworkLosses:
                 "of the network."
             )
 
-    def labels(
-        self, model: Any, y: Any, y_pred: Mapping[str, Any], sample_weight: Any
-    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def labels(self, y: Any, y_pred: Mapping[str, Any], sample_weight: Any) -> tuple[Any, Any]:
         """Return what metrics are given.
 
         Args:
-            model: The compiled model whose metrics they are.
             y: Targets by task, as they came.
             y_pred: Outputs by task; says which tasks.
             sample_weight: None, one for all tasks, or a dict by task.
@@ -147,11 +139,9 @@ class NetworkLosses:
             a label was missing; None when there are none.
         """
         losses, labels = self._read(y, y_pred, sample_weight)
-        with tf.control_dependencies(all_labelled(model, losses.tasks, labels)):
-            clean = [tf.identity(leaf) for leaf in labels.y]
-        weights = dict(zip(losses.tasks, labels.metric_weight, strict=True))
-        unweighted = all(weight is None for weight in weights.values())
-        return dict(zip(losses.tasks, clean, strict=True)), None if unweighted else weights
+        with tf.control_dependencies(all_labelled(self._model, losses.tasks, labels)):
+            clean = {t: tf.identity(y) for t, y in zip(losses.tasks, labels.y, strict=True)}
+        return clean, losses.pack_weights(labels.metric_weight, dict(y_pred))
 
     def weighted_sum(self, losses: Mapping[str, Any]) -> Any:
         """Return the sum of task losses, each times its loss weight.
@@ -174,7 +164,7 @@ class NetworkLosses:
         sample_weight = take_columns(sample_weight, self._columns, "sample_weight", y_pred)
         outputs = dict(y_pred)
         wanted = {task: self.losses[task] for task in outputs}
-        losses = TaskLosses(wanted, outputs, list(outputs), self.missing)
+        losses = TaskLosses(wanted, outputs, list(outputs), self._model.missing)
         losses.stateful = self._stateful
         weights = self._sample_weights(sample_weight, y)
         return losses, losses.labels(self._targets(y), outputs, weights)
@@ -184,7 +174,7 @@ class NetworkLosses:
             y = {self.tasks[0]: y}
         named = y if isinstance(y, Mapping) else {}
         if isinstance(y, (list, tuple)):
-            named = by_name(y, "y", self.tasks, self._joint_outputs)
+            named = by_name(y, "y", self.tasks, self._model.joint_outputs)
         absent = [task for task in self.tasks if named.get(task) is None]
         if absent:
             received = list(y) if isinstance(y, Mapping) else type(y).__name__
@@ -200,7 +190,8 @@ class NetworkLosses:
             return dict.fromkeys(self.tasks, sample_weight)
         labelled = tuple(y) if isinstance(y, Mapping) else ()
         others = (*self._named, *labelled)
-        named = by_name(sample_weight, "sample_weight", self.tasks, self._joint_outputs, others)
+        joint_outputs = self._model.joint_outputs
+        named = by_name(sample_weight, "sample_weight", self.tasks, joint_outputs, others)
         return {task: named.get(task) for task in self.tasks}
 
 

@@ -1,5 +1,6 @@
 """`ServedNetworks`: the networks of a grouping, served as one Keras model."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,16 +22,12 @@ from keras_tag.training.distributed_model import DistributedModel
 class ServedNetworks(DistributedModel):
     """Builds, calls, exports and saves the networks; `GroupedModel` also trains them.
 
-    `of_early_file` is set where the model is read from a file that keeps optimizers elsewhere.
-
     Args:
         grouping: As in `GroupedModel`.
         build_model: As in `GroupedModel`.
         serve: As in `GroupedModel`.
         **kwargs: As in `keras.Model`.
     """
-
-    of_early_file = False
 
     def __init__(
         self,
@@ -160,7 +157,14 @@ class ServedNetworks(DistributedModel):
     ) -> "ServedNetworks":
         """Make what `get_config` describes."""
         config = dict(config)
-        early = "layers" not in config
+        if "layers" not in config:
+            warnings.warn(
+                "The file was written before optimizers of networks were kept as they are now: "
+                "weights, grouping and learning rate are read from it, but the optimizers' state "
+                "(such as Adam's moments) begins anew. Predictions are the same; training that is "
+                "taken up starts as after `compile`. Save the model again to keep its state.",
+                stacklevel=2,
+            )
         networks = [
             keras.saving.deserialize_keras_object(network, custom_objects=custom_objects)
             for network in config.pop("networks")
@@ -173,9 +177,7 @@ class ServedNetworks(DistributedModel):
         grouping = Grouping.from_dict(config.pop("grouping"))
         # Not in files written before it was kept.
         made = MadeNetworks(networks, config.pop("joint_outputs", None))
-        model = cls(grouping, made, **config)
-        model.of_early_file = early
-        return model
+        return cls(grouping, made, **config)
 
 
 def _network_config(network: keras.Model) -> dict[str, Any]:

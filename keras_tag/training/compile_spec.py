@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tag.training.kept_attributes import lost_attributes
 from keras_tag.training.task_losses import Labels
 
 
@@ -69,30 +68,6 @@ def compile_config(model: keras.Model) -> dict[str, Any]:
         # A lambda among the losses warns that it can't be saved.
         warnings.simplefilter("ignore")
         return dict(model.get_compile_config())
-
-
-def new_metrics(model: keras.Model, argument: str) -> Any:
-    """Return metrics like those of a model, with states of their own where Keras can make them.
-
-    Args:
-        model: A compiled model of this package.
-        argument: "metrics" or "weighted_metrics".
-
-    Returns:
-        In the structure in which they were given.
-    """
-
-    def new(metric: Any) -> Any:
-        if not isinstance(metric, keras.metrics.Metric):
-            return metric
-        try:
-            made = type(metric).from_config(metric.get_config())
-        except Exception:
-            return metric  # Keras resets its state before it is used again.
-        return metric if lost_attributes(metric, made) else made
-
-    given = compile_arguments(model).get(argument)
-    return None if given is None else keras.tree.map_structure(new, given)
 
 
 def all_labelled(model: keras.Model, tasks: Sequence[str], labels: Labels) -> list[Any]:

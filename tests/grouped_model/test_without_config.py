@@ -30,7 +30,7 @@ class Times(keras.metrics.Metric):
         self.total = self.add_weight(name="total", initializer="zeros")
 
     def update_state(self, y, prediction, sample_weight=None):
-        self.total.assign(self.factor * keras.ops.cast(keras.ops.mean(prediction), "float32"))
+        self.total.assign_add(self.factor * keras.ops.cast(keras.ops.mean(prediction), "float32"))
 
     def result(self):
         return self.total
@@ -71,9 +71,13 @@ def test_metrics_without_config_train_alone_and_report(tmp_path, batch):
     served.compile("sgd", loss="mse", metrics={"a": [Times(2.0)], "c": [Times(3.0)]})
     histories = served.fit_groups(tmp_path, *batch, verbose=0)
     assert "times" in histories[1] or "c_times" in histories[1]
-    report = served.report(batch, joint=dict_network("abc"))
-    expected = 3 * np.mean(served.predict(batch[0], verbose=0)["c"][32:])
-    assert report.loc["c", "times"] == pytest.approx(expected, rel=1e-4)
+    joint = dict_network("abc")
+    report = served.report(batch, joint=joint)
+    for prefix, model in (("", served), ("joint_", joint)):
+        predicted = model.predict(batch[0], verbose=0)["c"]
+        # Of two batches, and of no other model's.
+        expected = 3 * (np.mean(predicted[:32]) + np.mean(predicted[32:]))
+        assert report.loc["c", f"{prefix}times"] == pytest.approx(expected, rel=1e-4)
 
 
 def excluding(**names):
