@@ -54,8 +54,6 @@ class Backup(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.keep = keep
         self.delete_when_done = delete_when_done
-        self._own = self.folder
-        self._keras: keras.callbacks.BackupAndRestore | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Go on after the newest backup, if there is one."""
@@ -74,7 +72,6 @@ class Backup(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save."""
-        assert self._keras is not None
         self._keras.on_epoch_end(epoch, logs)
         unfinished = self._own / _UNFINISHED
         for file in unfinished.iterdir():

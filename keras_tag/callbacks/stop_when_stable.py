@@ -103,8 +103,8 @@ class StopWhenStable(keras.callbacks.Callback):
         """Forget what an earlier `fit` has found."""
         self.stopped_epoch: int | None = None
         self.stability: Stability | None = None
-        # What was found after so many epochs with so many probes.
-        self._found: dict[tuple[int, int], Stability | None] = {}
+        # What was found after so many probes.
+        self._found: dict[int, Stability] = {}
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Decide, at the first epoch, about what a restored run has measured before."""
@@ -133,37 +133,28 @@ class StopWhenStable(keras.callbacks.Callback):
 
     def _settled(self, affinity: Affinity) -> bool:
         self.stability = self._stability(affinity)
-        past = [self.stability]
-        epochs = len(set(affinity.history.row.tolist())) if affinity.history else 0
-        for back in range(1, self.patience):
-            if back >= epochs:
-                return False
-            past.append(self._stability(affinity.over(slice(None, -back))))
-        first = past[-1]
-        if first is None or self.stability is None:
+        if affinity.history is None or len(np.unique(affinity.history.row)) < self.patience:
             return False
-        sure = all(s is not None and s.confidence(self.tolerance) >= self.confidence for s in past)
+        earlier = [affinity.over(slice(None, -back)) for back in range(1, self.patience)]
+        latest = [self.stability, *map(self._stability, earlier)]
+        sure = [s for s in latest if s and s.confidence(self.tolerance) >= self.confidence]
+        if len(sure) < self.patience:
+            return False
         # Negative where the earlier choice is the better one, which rounding may make it.
-        lost = self.stability.regret_of(first.grouping)
-        return sure and lost <= self.tolerance * max(self.stability.gain, 0.0)
+        lost = sure[0].regret_of(sure[-1].grouping)
+        return lost <= self.tolerance * max(sure[0].gain, 0.0)
 
     def _stability(self, affinity: Affinity) -> Stability | None:
         """Return the stability, or None where it can't be told yet."""
-        history = affinity.history
-        assert history is not None
-        probes = int(history.probes.sum())
-        key = (len(set(history.row.tolist())), probes)
-        if key not in self._found:
-            self._found[key] = None
-            if probes >= self.min_probes and _can_be_told(affinity, self._score):
-                self._found[key] = stability(
-                    affinity,
-                    self.budget,
-                    replicates=self.replicates,
-                    seed=self.seed,
-                    **self._choice,
-                )
-        return self._found[key]
+        assert affinity.history is not None
+        probes = int(affinity.history.probes.sum())
+        if probes < self.min_probes or not _can_be_told(affinity, self._score):
+            return None
+        if probes not in self._found:
+            self._found[probes] = stability(
+                affinity, self.budget, replicates=self.replicates, seed=self.seed, **self._choice
+            )
+        return self._found[probes]
 
 
 def _can_be_told(affinity: Affinity, score: str) -> bool:
