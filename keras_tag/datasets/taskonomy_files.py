@@ -163,11 +163,8 @@ def _building_folders(root: Path) -> dict[str, Path]:
             + ("does not exist." if found is None else f"has no folder 'rgb'; it holds {found}.")
         )
     # One or two levels deep: the Omnidata tool puts a folder "taskonomy" in between.
-    folders = {
-        folder.name: folder.relative_to(rgb) for folder in rgb.glob("*/*/") if folder.is_dir()
-    }
-    folders |= {folder.name: folder.relative_to(rgb) for folder in rgb.iterdir() if folder.is_dir()}
-    return folders
+    folders = (*rgb.glob("*/*/"), *rgb.glob("*/"))
+    return {folder.name: folder.relative_to(rgb) for folder in folders}
 
 
 def _read_building(

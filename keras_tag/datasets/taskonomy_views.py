@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,20 +156,20 @@ def taskonomy(
     )
 
 
+@dataclass(frozen=True, eq=False)
 class _Reader:
     """A reader of the views of some buildings, by number."""
 
-    def __init__(
-        self,
-        root: Path,
-        buildings: list[Building],
-        tasks: tuple[str, ...],
-        side: int,
-        farthest: float,
-    ) -> None:
-        self.root, self.buildings, self.tasks = root, buildings, tasks
-        self.side, self.farthest = side, farthest
-        self.ends = np.cumsum([len(building.views) for building in buildings])
+    root: Path
+    buildings: list[Building]
+    tasks: tuple[str, ...]
+    side: int
+    farthest: float
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Return up to which number each building has views."""
+        return np.cumsum([len(building.views) for building in self.buildings])
 
     def __len__(self) -> int:
         return int(self.ends[-1])
