@@ -118,12 +118,6 @@ def _error(value: float) -> str:
 
 def _mark_unsure(ax: "Axes", affinity: Affinity, ink: np.ndarray, cell: float) -> None:
     lower, upper = affinity.interval()
-    for source, target in zip(*np.nonzero((lower <= 0) & (upper >= 0)), strict=True):
-        ax.plot(
-            target + 0.36,
-            source - 0.36,
-            marker="o",
-            markersize=max(1.5, 0.1 * cell),
-            color=ink[source, target],
-            linestyle="none",
-        )
+    source, target = np.nonzero((lower <= 0) & (upper >= 0))
+    size = max(1.5, 0.1 * cell)
+    ax.scatter(target + 0.36, source - 0.36, size**2, ink[source, target], linewidths=1)

@@ -127,7 +127,8 @@ def test_a_dot_marks_every_pair_whose_interval_holds_0():
     unsure = {(i, j) for i, j in zip(*np.nonzero((lower < 0) & (upper > 0)), strict=True)}
     assert 0 < len(unsure) < 16
     ax = plot_affinity(affinity, errors=True)
-    dots = {(round(d.get_ydata()[0]), round(d.get_xdata()[0])) for d in ax.lines}
+    (dots,) = ax.collections
+    dots = {(round(y), round(x)) for x, y in dots.get_offsets()}
     assert dots == unsure
 
 
