@@ -16,7 +16,6 @@ FILES = (
     "list_landmarks_align_celeba.txt",
     "identity_CelebA.txt",
 )
-INSTALL = 'pip install "keras_tag[datasets]"'
 
 
 def prepare_celeb_a(
@@ -109,6 +108,6 @@ def import_tfds() -> Any:
     except ImportError as error:
         raise ImportError(
             f"CelebA is read through tensorflow-datasets, which is not installed ({error}). "
-            f"Run: {INSTALL}"
+            'Run: pip install "keras_tag[datasets]"'
         ) from error
     return tfds
