@@ -1,11 +1,10 @@
 """The outputs of a functional model by task."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from keras_tag.task_names import check_different
+from keras_tag.training.outputs_by_name import outputs_by_name
 
 
 def named_outputs(model: keras.Model) -> dict[str, Any]:
@@ -16,7 +15,7 @@ def named_outputs(model: keras.Model) -> dict[str, Any]:
 
     Raises:
         ValueError: The model is not functional, so its graph is not known; or two of its outputs
-            have one name.
+            have one name, or are nested.
     """
     outputs = getattr(model, "output", None)
     functional = None
@@ -30,9 +29,4 @@ def named_outputs(model: keras.Model) -> dict[str, Any]:
             "For a subclassed model write a function `build_model(tasks)` that returns a new model "
             "with these outputs."
         )
-    if isinstance(outputs, Mapping):
-        return dict(outputs)
-    flat = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    names = list(model.output_names)
-    check_different(names)
-    return dict(zip(names, flat, strict=True))
+    return outputs_by_name(outputs, model.output_names)

@@ -78,15 +78,17 @@ class LayerSettings:
 
     def fits(self, model: keras.Model) -> bool:
         """Return whether a model has layers of the same classes in the same order."""
-        return self._kinds() == [type(layer).__name__ for layer in flattened(model)]
+        return not self.difference(model)
 
     def difference(self, model: keras.Model) -> str:
-        """Return a sentence on the first layer that is of another class."""
+        """Return a sentence on the first layer that is of another class; "" if none is."""
         layers = flattened(model)
-        for kind, layer in zip(self._kinds(), layers, strict=False):
-            if kind != type(layer).__name__:
-                return f"{type(layer).__name__} {layer.name!r} in the place of a {kind}."
-        return f"{len(layers)} layers in the place of {len(self.layers)}."
+        for setting, layer in zip(self.layers, layers, strict=False):
+            if setting.kind != type(layer).__name__:
+                return f"{type(layer).__name__} {layer.name!r} in the place of a {setting.kind}."
+        if len(layers) != len(self.layers):
+            return f"{len(layers)} layers in the place of {len(self.layers)}."
+        return ""
 
     def lost(self, model: keras.Model) -> list[bool]:
         """Return which layers with weights of a model that `fits` have other settings."""
@@ -118,9 +120,6 @@ class LayerSettings:
         """Return the settings that `to_config` wrote."""
         layers = tuple(LayerSetting(**setting) for setting in config["layers"])
         return cls(layers, tuple(config["weights"]))
-
-    def _kinds(self) -> list[str]:
-        return [setting.kind for setting in self.layers]
 
 
 def restart_lora(model: keras.Model) -> None:

@@ -1,6 +1,5 @@
 """`ModelCopier`: copies of a functional model that keep what training would not make anew."""
 
-import contextlib
 import warnings
 from copy import deepcopy
 from typing import Any, Literal
@@ -12,9 +11,9 @@ from keras_tag.copying.layer_walk import flattened
 from keras_tag.copying.saved_state import SavedState, on_host
 from keras_tag.copying.training_effects import shared_weights, updated_weights
 from keras_tag.training.kept_attributes import lost_arguments, lost_attributes
+from keras_tag.training.of_keras import is_of_keras
 
 Start = Literal["fresh", "trunk", "all", "initial"]
-_OF_KERAS = ("keras.", "keras_hub.", "keras_rs.", "keras_tag.")
 
 
 class ModelCopier:
@@ -90,21 +89,17 @@ class ModelCopier:
                 "`get_config` (https://keras.io/guides/serialization_and_saving), or write a "
                 "function `build_model(tasks)` that returns a new model with these outputs."
             ) from error
-        if not self._settings.fits(copy):
+        other = self._settings.difference(copy)
+        if not other:
+            lost = zip(self._names, self._settings.lost(copy), strict=True)
+            self.unsaved = [name for name, is_lost in lost if is_lost]
+            self._settings.apply(copy)
+            if [tuple(weight.shape) for weight in copy.weights] != [v.shape for v in self.values]:
+                other = f"{[weight.path for weight in copy.weights]} in the place of {self._paths}."
+        if other:
             raise ValueError(
-                "Expected layers that contain the same layers when they are made again from their "
-                f"configurations. Received {self._settings.difference(copy)} Write a function "
-                "`build_model(tasks)` that returns a new model with these outputs."
-            )
-        lost = zip(self._names, self._settings.lost(copy), strict=True)
-        self.unsaved = [name for name, is_lost in lost if is_lost]
-        self._settings.apply(copy)
-        shapes = [tuple(weight.shape) for weight in copy.weights]
-        if shapes != [value.shape for value in self.values]:
-            raise ValueError(
-                "Expected a model whose weights have the same shapes when it is made again from "
-                f"its configuration. Received {self._paths}; made again: "
-                f"{[weight.path for weight in copy.weights]}. Write a function "
+                "Expected layers that have the same layers and weights when they are made again "
+                f"from their configurations. Received {other} Write a function "
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
         return copy
@@ -139,7 +134,7 @@ def _custom_objects(layers: list[Any]) -> dict[str, Any]:
     """Return the classes and functions that the configurations name and Keras may not know."""
     custom: dict[str, Any] = {}
     for layer in layers:
-        if not type(layer).__module__.startswith(_OF_KERAS):
+        if not is_of_keras(type(layer)):
             custom[keras.saving.get_registered_name(type(layer))] = type(layer)
             custom.setdefault(type(layer).__name__, type(layer))
         if isinstance(layer, keras.layers.Lambda):
@@ -151,16 +146,12 @@ def _warn_of_lost_attributes(layers: list[Any], copies: list[Any]) -> None:
     """Name what custom layers hold outside of weights, configuration and saved state."""
     lost = []
     for layer, copy in zip(layers, copies, strict=True):
-        if type(layer).__module__.startswith(_OF_KERAS):
+        if is_of_keras(type(layer)):
             continue
-        names: list[str] = []
-        # It only feeds a warning. A layer that another one makes needs no `get_config`, for
-        # example, and Keras's own then raises.
-        with contextlib.suppress(Exception):
-            names = lost_attributes(layer, copy, private=True)
-            if not type(layer).__init__.__module__.startswith(_OF_KERAS):
-                arguments = lost_arguments(layer, copy)
-                names += [name for name in arguments if not {name, f"_{name}"} & {*names}]
+        names = lost_attributes(layer, copy, private=True)
+        if not is_of_keras(type(layer).__init__):
+            arguments = lost_arguments(layer, copy)
+            names += [name for name in arguments if not {name, f"_{name}"} & {*names}]
         lost += [f"{layer.name}.{name}" for name in names]
     if lost:
         warnings.warn(

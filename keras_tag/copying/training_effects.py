@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tag.training.nested_operations import ancestors
+
 
 def updated_weights(model: keras.Model) -> list[bool]:
     """Return for each weight whether a forward pass in training mode updates it.
@@ -66,23 +68,11 @@ def _shared(model: keras.Model, traced: Any, outputs: dict[str, Any]) -> list[bo
     """Return for each weight whether at least two outputs are computed from it."""
     captured = traced.captured_inputs
     inside = traced.inputs[len(traced.inputs) - len(captured) :]
-    handle_of = {id(i): id(handle) for i, handle in zip(inside, captured, strict=True)}
     users: Counter[int] = Counter()
     for output in outputs.values():
-        users.update({handle_of[i] for i in _ancestors(output) if i in handle_of})
+        needed = ancestors(tf.nest.flatten(output, expand_composites=True))
+        users.update({id(h) for i, h in zip(inside, captured, strict=True) if i.op in needed})
     return [any(users[id(part.handle)] >= 2 for part in _parts(w)) for w in model.weights]
-
-
-def _ancestors(output: Any) -> set[int]:
-    """Return the identities of the graph tensors from which an output is computed."""
-    waiting = list(tf.nest.flatten(output, expand_composites=True))
-    seen: set[int] = set()
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            waiting.extend(tensor.op.inputs)
-    return seen
 
 
 def _parts(weight: keras.Variable) -> list[Any]:

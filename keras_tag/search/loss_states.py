@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_tag.grouped_model import GroupedModel
 from keras_tag.training.dropped_updates import writes_in
+from keras_tag.training.of_keras import is_of_keras
 
 
 def changed_by_losses(model: GroupedModel, batch: Callable[[], Any]) -> set[int] | None:
@@ -46,18 +47,10 @@ def given_losses(losses: dict[str, Any]) -> list[str]:
         losses: By task.
     """
 
-    def is_of_keras(loss: Any) -> bool:
-        if isinstance(loss, str):
-            return True
+    def parts(loss: Any) -> list[Any]:
         # A loss of Keras may hold a function of the user.
-        parts = [v for v in vars(loss).values() if callable(v)] if _is_loss(loss) else [loss]
-        return all(
-            str(getattr(part, "__module__", "")).startswith("keras.")
-            for part in (*parts, type(loss) if _is_loss(loss) else loss)
-        )
+        held = vars(loss).values() if isinstance(loss, keras.losses.Loss) else ()
+        return [loss, *filter(callable, held)]
 
-    return [task for task, loss in losses.items() if not is_of_keras(loss)]
-
-
-def _is_loss(loss: Any) -> bool:
-    return isinstance(loss, keras.losses.Loss)
+    given = {task: loss for task, loss in losses.items() if not isinstance(loss, str)}
+    return [task for task, loss in given.items() if not all(map(is_of_keras, parts(loss)))]

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tag.tag_model.lookahead import Task, all_are_one
+from keras_tag.training.nested_operations import ancestors
 
 Gradients = Sequence[tf.Tensor | None]
 T = TypeVar("T")
@@ -308,7 +309,7 @@ def last_common_tensor(losses: Sequence[tf.Tensor]) -> tf.Tensor | None:
         A floating tensor. None if there is none, if a variable is read both before and after it,
         or if Python runs in the graph.
     """
-    needed = _ancestors(losses)
+    needed = ancestors(losses)
     last_use: dict[Any, int] = {}
     reads: dict[Any, list[int]] = {}
     operations = [op for op in losses[0].graph.get_operations() if op in needed]
@@ -352,15 +353,3 @@ def last_common_tensor(losses: Sequence[tf.Tensor]) -> tf.Tensor | None:
 def _carries_gradient(dtype: tf.DType) -> bool:
     """Return whether a gradient can flow through such tensors; a list of tensors is a variant."""
     return bool(dtype.is_floating or dtype.is_complex or dtype == tf.variant)
-
-
-def _ancestors(tensors: Sequence[tf.Tensor]) -> set[Any]:
-    """Return the operations that tensors are computed by."""
-    found: set[Any] = set()
-    waiting = [tensor.op for tensor in tensors]
-    while waiting:
-        op = waiting.pop()
-        if op not in found:
-            found.add(op)
-            waiting += [tensor.op for tensor in op.inputs]
-    return found

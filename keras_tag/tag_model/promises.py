@@ -15,8 +15,7 @@ from keras_tag.copying.model_copy import ModelCopier, is_unnamed_lambda
 from keras_tag.tag_model.forward_graph import ForwardGraph
 from keras_tag.tag_model.model_check import Promise, listed
 from keras_tag.training.compile_spec import compile_arguments
-
-_OF_LIBRARIES = ("keras.", "keras_hub.", "keras_rs.", "keras_tag.")
+from keras_tag.training.of_keras import is_of_keras
 
 
 def plain_keras(model: Any, missing: Sequence[str], looked_at: Sequence[str]) -> Promise:
@@ -273,7 +272,7 @@ def _made_again(config: Any, what: str, needed: str) -> Iterator[tuple[str, str]
 
 
 def _is_registered(cls: type) -> bool:
-    if cls.__module__.startswith(_OF_LIBRARIES):
+    if is_of_keras(cls):
         return True
     registered = keras.saving.get_registered_name(cls)
     return keras.saving.get_registered_object(registered) is not None

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tag.training.loss_settings import closure_of
+
 _ARRAYS = (np.ndarray, tf.Tensor, tf.Variable)
-_COMPARED = (bool, int, float, str, np.generic, *_ARRAYS)
+_DATA = (bool, int, float, str, np.generic, *_ARRAYS)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _FUNCTIONS = (
     types.FunctionType,
@@ -78,18 +80,20 @@ def lost_arguments(original: Any, copy: Any) -> list[str]:
         attributes of these names nor in dicts, with equal values in both. One that is kept under
         no such name can't be compared, and is not named.
     """
-    return [
-        name
-        for name in unsaid_arguments(original)
-        if not _equal(_kept(original, name), _kept(copy, name))
-    ]
+    try:
+        unsaid = unsaid_arguments(original)
+    except Exception:
+        # A layer that another one makes needs no configuration, and Keras may know none: its
+        # arguments are what that layer gives it, in the copy as well.
+        return []
+    return [name for name in unsaid if not _equal(_kept(original, name), _kept(copy, name))]
 
 
 def _kept(made: Any, name: str) -> Any:
-    """Return what an object keeps of an argument; the object if that is not known."""
+    """Return what an object keeps of an argument; None if that is not known."""
     dicts = [value for value in vars(made).values() if isinstance(value, dict)]
     places = [(vars(made), name), (vars(made), f"_{name}"), *((found, name) for found in dicts)]
-    return next((place[key] for place, key in places if key in place), made)
+    return next((place[key] for place, key in places if key in place), None)
 
 
 def _equal(value: Any, other: Any) -> bool:
@@ -97,7 +101,10 @@ def _equal(value: Any, other: Any) -> bool:
     if value is other or isinstance(value, keras.Variable):
         return True
     if hasattr(value, "get_config") and type(value) is type(other):
-        return repr(_settings(value)) == repr(_settings(other))
+        try:
+            return repr(_settings(value)) == repr(_settings(other))
+        except Exception:
+            return False  # Such as a layer whose configuration Keras does not know.
     return _is_data(value) and _same(value, other)
 
 
@@ -113,25 +120,23 @@ def _settings(made: Any) -> Any:
 
 
 def _same(value: Any, other: Any) -> bool:
-    if isinstance(value, keras.Variable):
+    """Return whether two values are equal; what holds layers is compared elsewhere."""
+    if not _is_data(value):
         return True
-    if isinstance(value, _CONTAINERS):
-        # What holds layers, for example, is compared elsewhere.
-        return not value or not _is_data(value) or repr(_plain(value)) == repr(_plain(other))
-    if isinstance(value, _FUNCTIONS):
-        return bool(_plain(value) == _plain(other))
-    if not isinstance(value, _COMPARED):
-        return True
-    return other is not None and np.array_equal(np.asarray(value), np.asarray(other))
+    if isinstance(value, _ARRAYS):
+        return np.array_equal(np.asarray(value), np.asarray(other))
+    return _is_data(other) and bool(_plain(value) == _plain(other))
 
 
 def _is_data(value: Any) -> bool:
-    """Return whether a value is made of numbers, strings and arrays."""
+    """Return whether a value is made of numbers, strings, functions and arrays."""
+    if isinstance(value, tf.Tensor):
+        return hasattr(value, "numpy")  # One of a graph has no value.
     if isinstance(value, dict):
         return all(part is None or _is_data(part) for pair in value.items() for part in pair)
     if isinstance(value, _CONTAINERS):
         return all(part is None or _is_data(part) for part in value)
-    return isinstance(value, _COMPARED + _FUNCTIONS) and not isinstance(value, keras.Variable)
+    return isinstance(value, _DATA + _FUNCTIONS) and not isinstance(value, keras.Variable)
 
 
 def _plain(value: Any) -> Any:
@@ -144,7 +149,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, types.MethodType):
         return _plain(value.__func__)
     if isinstance(value, types.FunctionType):
-        parts = [*inspect.getclosurevars(value).nonlocals.values(), *(value.__defaults__ or ())]
+        parts = [*closure_of(value), *(value.__defaults__ or ())]
         # Functions inside by their code only: a function may be inside of itself.
         data = [
             id(getattr(part, "__code__", part)) if isinstance(part, _FUNCTIONS) else _plain(part)

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tag.training.of_keras import is_of_keras
+
 # Stands for what is no setting, such as a variable.
 _NOTHING = object()
 
@@ -85,7 +87,7 @@ def _function(function: Any, depth: int) -> Any:
     """Return the name of a function, with the names and numbers that it uses."""
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
-    if code is None or depth == _DEEPEST or _of_keras(function):
+    if code is None or depth == _DEEPEST or is_of_keras(function):
         return _name(function)
     # Functions that are made in one place have one name.
     used = {
@@ -93,12 +95,13 @@ def _function(function: Any, depth: int) -> Any:
         "numbers": [of for of in code.co_consts if isinstance(of, int | float)],
         "defaults": function.__defaults__,
         "keywords": function.__kwdefaults__,
-        "closure": [*_closure(function)],
+        "closure": [*closure_of(function)],
     }
     return [_name(function), {name: _value(of, depth + 1) for name, of in used.items() if of}]
 
 
-def _closure(function: Any) -> Iterator[Any]:
+def closure_of(function: Any) -> Iterator[Any]:
+    """Yield what a function took from the function that it was made in."""
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
@@ -110,11 +113,7 @@ def _said(values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in sorted(values) if values[name] is not _NOTHING}
 
 
-def _of_keras(named: Any) -> bool:
-    return str(named.__module__).partition(".")[0] == "keras"
-
-
 def _name(named: Any) -> str:
     """Return the full name of a function or class; Keras moves its own from module to module."""
-    module = "keras" if _of_keras(named) else named.__module__
+    module = named.__module__.partition(".")[0] if is_of_keras(named) else named.__module__
     return f"{module}.{named.__qualname__}"

@@ -1,6 +1,6 @@
 """Operations of a graph, also those in the functions, branches and loops that it calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,18 @@ def find_operations(graph: Any, chosen: Callable[[str], bool]) -> list[tuple[str
         for name, position in functions.called_by(node):
             inputs = graph.get_operation_by_name(node.name).inputs
             found.append((name, None if position is None else inputs[position]))
+    return found
+
+
+def ancestors(tensors: Iterable[Any]) -> set[Any]:
+    """Return the operations of a graph that tensors are computed by."""
+    found: set[Any] = set()
+    waiting = [tensor.op for tensor in tensors]
+    while waiting:
+        op = waiting.pop()
+        if op not in found:
+            found.add(op)
+            waiting += [tensor.op for tensor in op.inputs]
     return found
 
 

@@ -8,8 +8,8 @@ import keras
 from keras_tag.task_names import check_different
 
 
-def output_names_of(outputs: Any, output_names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of a model's outputs.
+def outputs_by_name(outputs: Any, output_names: Sequence[str] | None) -> dict[str, Any]:
+    """Return a model's outputs by name.
 
     Args:
         outputs: A dict or list of tensors, or of anything with a shape, or a single one.
@@ -37,7 +37,7 @@ def output_names_of(outputs: Any, output_names: Sequence[str] | None) -> tuple[s
         )
     names = [str(name) for name in names]
     check_different(names)
-    return tuple(names)
+    return dict(zip(names, leaves, strict=True))
 
 
 def by_output(

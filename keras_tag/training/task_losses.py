@@ -28,7 +28,7 @@ from keras_tag.training.missing_labels import (
     without_missing,
 )
 from keras_tag.training.output_columns import take_columns
-from keras_tag.training.outputs_by_name import by_output, output_names_of
+from keras_tag.training.outputs_by_name import by_output, outputs_by_name
 from keras_tag.training.replicas import all_reduce_sum, keras_share, num_replicas
 
 
@@ -102,7 +102,7 @@ class TaskLosses:
         missing: float | None = None,
         columns: Mapping[str, Any] | None = None,
     ) -> None:
-        self._names = output_names_of(outputs, output_names)
+        self._names = tuple(outputs_by_name(outputs, output_names))
         losses = by_output(loss, self._names, outputs, "loss", spread=True)
         self._one_loss = not keras.tree.is_nested(loss)
         self.tasks = tuple(name for name in self._names if losses[name] is not None)

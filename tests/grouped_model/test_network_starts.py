@@ -562,6 +562,17 @@ class Inner(keras.layers.Layer):
         return self.fn(x)
 
 
+class Around(Applied):
+    def __init__(self, inner=None, **kwargs):
+        super().__init__(inner=inner or Inner(keras.ops.tanh), **kwargs)
+
+
+def test_an_argument_that_keras_cannot_tell_the_configuration_of_is_named():
+    layer = Around(Inner(keras.ops.abs), name="applied")
+    with pytest.warns(UserWarning, match=r"\['applied.inner'"):
+        build_from(joint_with(layer), start="all", verbose=False)
+
+
 class Outer(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
