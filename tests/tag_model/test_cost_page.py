@@ -1,4 +1,4 @@
-"""The costs of probes on the pages are those of the result files."""
+"""The figures of probes on the pages, of their costs and their steps, are those of result files."""
 
 import importlib.util
 import json
@@ -33,6 +33,13 @@ def test_the_pages_show_the_tables_of_the_result_files(report):
     for page, tables in report.tables().items():
         for name, table in tables.items():
             assert table in (ROOT / page).read_text("utf-8"), (page, name)
+
+
+def test_the_page_shows_what_the_length_of_a_step_does():
+    step_length = script("step_length")
+    page = (ROOT / "docs" / "how_it_works.md").read_text("utf-8")
+    for table in step_length.tables(json.loads(step_length.RESULT.read_text("utf-8"))):
+        assert table in page
 
 
 def test_the_figures_of_a_row_belong_together(report):
