@@ -1,13 +1,11 @@
 """`ModelCheck`: what a preflight of a `TAGModel` found."""
 
 import dataclasses
+import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
-
-from keras_tag.tag_model.notebook_html import NUMBER, TEXT, table
 
 _WIDTH = 100
 _ANSWERS = {True: "yes", False: "no", None: "partly"}
@@ -119,7 +117,7 @@ class ProbeCost:
 
 @dataclass(frozen=True, repr=False)
 class ModelCheck:
-    """What `TAGModel.check` found on one batch. It prints as text, in a notebook as tables.
+    """What `TAGModel.check` found on one batch. It prints as text.
 
     Args:
         data: The kind of data: "arrays", "Dataset" or "PyDataset".
@@ -168,7 +166,7 @@ class ModelCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as dicts, lists, strings and numbers; NaN where not measured."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         plain["probe"]["memory"] = self.probe.memory
         return plain
 
@@ -185,28 +183,6 @@ class ModelCheck:
         return "\n".join([*lines, *_wrapped(numbered or ["none"])])
 
     __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        def cells(values: Sequence[str], tag: str, styles: Sequence[str]) -> str:
-            return "".join(
-                f'<{tag} style="{style}">{escape(value)}</{tag}>'
-                for value, style in zip(values, styles, strict=True)
-            )
-
-        styles = [TEXT, TEXT, NUMBER, TEXT, NUMBER, NUMBER, NUMBER]
-        head = cells(_TASK_HEAD, "th", styles)
-        rows = [cells(_task_cells(task), "td", styles) for task in self.tasks]
-        promises = [
-            cells([p.name, _ANSWERS[p.holds], p.why], "td", [TEXT] * 3) for p in self.promises
-        ]
-        texts = [*self._sharing(), *self._probe()]
-        suggestions = "".join(f"<li>{escape(text)}</li>" for text in self.suggestions)
-        return (
-            table(self._title(), head, rows)
-            + table("Promises", cells(["promise", "holds", "why"], "th", [TEXT] * 3), promises)
-            + "".join(f"<p>{escape(text)}</p>" for text in texts)
-            + (f"<p>Suggestions</p><ol>{suggestions}</ol>" if suggestions else "")
-        )
 
     def _title(self) -> str:
         return (
@@ -301,14 +277,6 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} bytes"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
 
 
 def listed(names: Sequence[str]) -> str:
