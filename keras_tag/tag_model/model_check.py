@@ -93,8 +93,6 @@ class ProbeCost:
             probes: pairs.
         steps_per_epoch: Training steps of an epoch; None if that is not known.
         copies: Bytes of the copies of weights and slots, and of gradients, that a probe holds.
-        activations: Bytes of all results of a forward pass; None where it could not be traced.
-        loops: Whether the forward pass has loops (LSTM), whose results are counted once.
     """
 
     lookahead: str
@@ -106,13 +104,6 @@ class ProbeCost:
     every: tuple[tuple[int, float], ...]
     steps_per_epoch: int | None
     copies: int
-    activations: int | None
-    loops: bool
-
-    @property
-    def memory(self) -> int:
-        """Bytes that a probe takes beside the model and its optimizer, at most by these counts."""
-        return self.copies + 2 * (self.activations or 0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,7 +158,6 @@ class ModelCheck:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as dicts, lists, strings and numbers; NaN where not measured."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        plain["probe"]["memory"] = self.probe.memory
         return plain
 
     def __str__(self) -> str:
@@ -222,13 +212,8 @@ class ModelCheck:
             steps = probe.steps_per_epoch
             counts = ", ".join(f"{steps / k:.3g} at every={k}" for k, _ in probe.every)
             lines.append(f"an epoch is {steps:,} steps; probes per epoch: {counts}")
-        memory = f"memory: {_size(probe.copies)} of copies of weights and gradients"
-        if probe.activations is None:
-            memory += "; activations are not known, because the model runs eagerly"
-        else:
-            memory += f", and at most twice {_size(probe.activations)} of activations"
-            memory += " (one round of every loop, such as LSTM's)" * probe.loops
-        return [*lines, memory]
+        lines.append(f"memory: {_size(probe.copies)} of copies, besides activations")
+        return lines
 
 
 _TASK_HEAD = ("task", "loss", "weight", "labels", "labelled", "loss now", "own step")

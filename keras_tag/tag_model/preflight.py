@@ -1,6 +1,7 @@
 """`TAGModel.check`: a preflight on one batch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,22 +10,20 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tag.tag_model import checks
-from keras_tag.tag_model.first_batch import FirstBatch, check_ranks
-from keras_tag.tag_model.forward_graph import ForwardGraph, variables_of
+from keras_tag.tag_model.first_batch import FirstBatch
 from keras_tag.tag_model.model_check import ModelCheck, SharedWeights, TaskCheck
 from keras_tag.tag_model.probe import OneProbe, state_of
 from keras_tag.tag_model.probe_cost import numbers, probe_cost
+from keras_tag.tag_model.probe_graph import check_probe_graph
 from keras_tag.tag_model.prober import Prober
 from keras_tag.tag_model.promises import (
     can_be_cut,
     can_be_saved,
-    compiled_by_xla,
-    nothing_changes,
     plain_keras,
     repeatable,
 )
 from keras_tag.tag_model.sharing import Sharing
-from keras_tag.tag_model.suggestions import Observed, suggestions
+from keras_tag.tag_model.suggestions import of_cost, of_labels, of_losses, of_steps
 from keras_tag.tag_model.wrapping_model import WrappingModel
 from keras_tag.training.compile_spec import compile_arguments
 from keras_tag.training.dropped_updates import DroppedUpdates
@@ -67,7 +66,8 @@ class CheckedModel(WrappingModel):
 
         Raises:
             ValueError: Where `fit` would raise as well: the model is not compiled, the data do not
-                fit it, there are fewer than two tasks, or no two of them share a trainable weight.
+                fit it, there are fewer than two tasks, no two of them share a trainable weight, or
+                a layer or loss writes a `tf.Variable`.
 
         Example:
             >>> inputs = keras.Input((4,))
@@ -95,57 +95,56 @@ def checked(model: Any, prober: Prober, batch: FirstBatch) -> ModelCheck:
         batch: The batch.
     """
     inner = model.model
-    check_ranks(getattr(inner, "input", ()), batch.data[0])
-    data = prober.prepare(batch.data)
+    data, query = prober.prepare(batch.data), prober.query()
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    graph = None if model.run_eagerly else ForwardGraph.of(inner, x)
-    with _explained(y), _put_back(() if graph is None else graph.others) as changed:
+
+    def forward() -> tuple[Any, TaskLosses]:
         with DroppedUpdates(state_of(inner)):
             y_pred = model(x, training=True)
-        losses = prober.compiled.losses_of(y_pred)
+        return y_pred, prober.compiled.losses_of(y_pred)
 
-        def evaluate() -> Any:
-            with DroppedUpdates():
-                return losses(losses.labels(y, y_pred, sample_weight), y_pred)
+    def traced() -> None:
+        y_pred, losses = forward()
+        with DroppedUpdates():
+            losses(losses.labels(y, y_pred, sample_weight), y_pred)
+        check_probe_graph(())
 
-        of_losses = () if graph is None else variables_of(evaluate)
-        with _put_back(of_losses) as changed_by_losses:
-            labels = losses.labels(y, y_pred, sample_weight)
-            trial = _Trial(prober, data, losses.tasks)
-            promised = repeatable(graph, trial.difference)
-            if promised.holds is not False:
-                # Other draws would be taken for what the step does.
-                trial.shorten()
-        changed += changed_by_losses
+    if not model.run_eagerly:
+        # Before anything runs that could write a variable of TensorFlow.
+        tf.function(traced, autograph=False).get_concrete_function()
+    with _explained(y):
+        y_pred, losses = forward()
+        labels = losses.labels(y, y_pred, sample_weight)
+        look = functools.partial(prober.probe_once, data, query)
+        sources = list(range(len(losses.tasks)))[: model.sources_per_probe]
+        probe = look(sources)
+        promised = repeatable(_difference(probe, look(sources[:1], probe.rate)))
+        own_steps = np.diagonal(probe.affinity)
+        # Other draws would be taken for what the step does.
+        harmed = [] if promised.holds is False else np.flatnonzero(own_steps < 0).tolist()
+        helps = None
+        if harmed and model.lookahead == "gradient" and probe.rate and model.probe_data is None:
+            helps = _rate_that_helps(look, harmed, probe.rate)
     sharing = prober.compiled.sharing
     weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
-    tasks = _tasks(losses, labels, weights, trial.probe, sharing, batch.size)
+    tasks = _tasks(losses, labels, weights, probe, sharing, batch.size)
     looked_at = [] if batch.complete else _looked_at(losses, labels, model.missing)
     cut, unsaved = can_be_cut(inner)
     promises = (
         plain_keras(model, [task.task for task in tasks if task.missing], looked_at),
-        compiled_by_xla(model, graph, looked_at),
-        nothing_changes(list(dict.fromkeys(changed)), graph),
         promised,
         cut,
-        can_be_saved(model, cut, unsaved),
+        can_be_saved(model, unsaved),
     )
-    cost = probe_cost(model, sharing, trial.probe.rate, prober.shadows, graph, batch.steps)
-    unheld = [
-        task
-        for task, own in zip(losses.tasks, labels.by_task, strict=True)
-        if model.missing is not None and absent_labels(own.y, model.missing) is None
+    cost = probe_cost(model, sharing, probe.rate, prober.shadows, batch.steps)
+    names = [losses.tasks[k] for k in harmed]
+    said = [
+        *of_labels(model, y, tasks, labels, looked_at),
+        *of_losses(tasks),
+        *of_steps(model, tasks, cost, probe.affinity, names, helps),
+        *of_cost(model, cost, len(tasks)),
+        *(f"{p.name}: {p.way_out}" for p in promises if p.way_out),
     ]
-    seen = Observed(
-        tasks,
-        cost,
-        trial.probe.affinity,
-        trial.harmed,
-        trial.helps,
-        {t: _lowest(own) for t, own in zip(losses.tasks, labels.by_task, strict=True)},
-        unheld,
-        [key for key in y if key not in losses.tasks] if isinstance(y, Mapping) else [],
-    )
     return ModelCheck(
         batch.source,
         batch.size,
@@ -155,7 +154,7 @@ def checked(model: Any, prober: Prober, batch: FirstBatch) -> ModelCheck:
         numbers(inner.non_trainable_variables),
         promises,
         cost,
-        tuple(suggestions(model, seen, promises)),
+        tuple(said),
     )
 
 
@@ -177,43 +176,15 @@ def _explained(y: Any) -> Iterator[None]:
         ) from error
 
 
-class _Trial:
-    """Probes of one batch outside of training.
-
-    Args:
-        prober: The prober.
-        data: The batch, from its `prepare`.
-        tasks: The tasks.
-    """
-
-    def __init__(self, prober: Prober, data: Any, tasks: Sequence[str]) -> None:
-        self._prober, self._data, self._query = prober, data, prober.query()
-        self._tasks, model = tasks, prober.model
-        steps = model.lookahead in ("gradient", "optimizer")
-        sources = list(range(min(model.sources_per_probe or len(tasks), len(tasks))))
-        self.probe = self._once(sources if steps else None)
-        again = self._once(sources[:1] if steps else None, self.probe.rate)
-        self.difference = _difference(self.probe, again)
-        self.harmed: list[str] = []
-        self.helps: float | None = None
-
-    def shorten(self) -> None:
-        """Find the tasks that their own step harms, and a rate at which it does not."""
-        model, rate = self._prober.model, self.probe.rate
-        if model.lookahead == "cosine":
-            return
-        harmed = [int(k) for k in np.flatnonzero(np.diagonal(self.probe.affinity) < 0)]
-        self.harmed = [self._tasks[k] for k in harmed]
-        if not harmed or model.lookahead != "gradient" or not rate or model.probe_data is not None:
-            return
-        for _ in range(_TIMES):
-            rate /= _SHORTER
-            if all(np.diagonal(self._once(harmed, rate).affinity)[harmed] > 0):
-                self.helps = rate
-                return
-
-    def _once(self, sources: Sequence[int] | None, rate: float | None = None) -> OneProbe:
-        return self._prober.probe_once(self._data, self._query, sources, rate)
+def _rate_that_helps(
+    look: Callable[[list[int], float], OneProbe], harmed: list[int], rate: float
+) -> float | None:
+    """Return a lower rate, at which the steps help these tasks; None if none was found."""
+    for _ in range(_TIMES):
+        rate /= _SHORTER
+        if (np.diagonal(look(harmed, rate).affinity)[harmed] > 0).all():
+            return rate
+    return None
 
 
 def _difference(one: OneProbe, other: OneProbe) -> float:
@@ -223,20 +194,6 @@ def _difference(one: OneProbe, other: OneProbe) -> float:
     affinities = np.abs(one.affinity - other.affinity)
     both = np.concatenate([losses, affinities.ravel()])
     return float(np.max(both[np.isfinite(both)], initial=0.0))
-
-
-@contextmanager
-def _put_back(variables: Sequence[Any]) -> Iterator[list[str]]:
-    """Put variables back that are changed inside, and collect the names of these."""
-    before = [tf.identity(variable) for variable in variables]
-    changed: list[str] = []
-    try:
-        yield changed
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            if not np.array_equal(variable.numpy(), value.numpy()):
-                variable.assign(value)
-                changed.append(variable.name)
 
 
 def _tasks(
@@ -281,10 +238,6 @@ def _labelled(own: TaskLabels, size: int) -> int:
 
 def _zeros(mask: Any) -> int:
     return 0 if mask is None else int(np.sum(np.asarray(mask) == 0))
-
-
-def _lowest(own: TaskLabels) -> float:
-    return float(np.min(np.asarray(tf.cast(own.y, "float64")), initial=np.inf))
 
 
 def _looked_at(losses: TaskLosses, labels: Labels, missing: float | None) -> list[str]:

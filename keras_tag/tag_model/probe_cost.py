@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tag.probe_passes import look_ahead_passes
-from keras_tag.tag_model.forward_graph import ForwardGraph
 from keras_tag.tag_model.model_check import ProbeCost
 from keras_tag.tag_model.schedule import SELDOM, every_by_length
 from keras_tag.tag_model.sharing import Sharing
@@ -19,7 +18,6 @@ def probe_cost(
     sharing: Sharing,
     rate: float | None,
     shadows: bool,
-    graph: ForwardGraph | None,
     steps_per_epoch: int | None,
 ) -> ProbeCost:
     """Count what a probe takes.
@@ -29,7 +27,6 @@ def probe_cost(
         sharing: Which variables are shared.
         rate: Of the gradient steps on the batch; None where there are none.
         shadows: Whether a probe takes the optimizer's step on copies.
-        graph: The forward pass, if it could be traced.
         steps_per_epoch: If it is known.
     """
     num_tasks, kind = len(sharing.tasks), model.lookahead
@@ -60,8 +57,6 @@ def probe_cost(
         tuple((k, 1 + probe / k) for k in distances),
         steps_per_epoch,
         copies,
-        None if graph is None else graph.activations,
-        graph is not None and graph.loops,
     )
 
 

@@ -6,9 +6,23 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_tag.tag_model.forward_graph import DRAWS
 from keras_tag.training.dropped_updates import writes_in
 from keras_tag.training.nested_operations import find_operations
+
+# Operations whose draws no seed generator of Keras makes.
+_DRAWS = {
+    "Multinomial",
+    "ParameterizedTruncatedNormal",
+    "RandomGamma",
+    "RandomPoisson",
+    "RandomPoissonV2",
+    "RandomShuffle",
+    "RandomStandardNormal",
+    "RandomUniform",
+    "RandomUniformInt",
+    "RngReadAndSkip",
+    "TruncatedNormal",
+}
 
 
 def check_probe_graph(own: Sequence[Any]) -> None:
@@ -40,7 +54,7 @@ def check_probe_graph(own: Sequence[Any]) -> None:
             "`@tf.function` around it, whose graph of an earlier step writes them: leave it out. "
             "Or train without probes, `tag.pause_probing()`."
         )
-    draws = [name for name, _ in find_operations(graph, DRAWS.__contains__)]
+    draws = [name for name, _ in find_operations(graph, _DRAWS.__contains__)]
     if draws:
         warnings.warn(
             f"Random numbers that no Keras seed makes are drawn at {draws}. A probe's losses "

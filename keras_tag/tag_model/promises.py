@@ -10,12 +10,8 @@ import keras
 import numpy as np
 
 from keras_tag.copying.functional_outputs import named_outputs
-from keras_tag.copying.layer_walk import flattened
-from keras_tag.copying.model_copy import ModelCopier, is_unnamed_lambda
-from keras_tag.tag_model.forward_graph import ForwardGraph
+from keras_tag.copying.model_copy import ModelCopier
 from keras_tag.tag_model.model_check import Promise, listed
-from keras_tag.training.compile_spec import compile_arguments
-from keras_tag.training.of_keras import is_of_keras
 
 
 def plain_keras(model: Any, missing: Sequence[str], looked_at: Sequence[str]) -> Promise:
@@ -66,84 +62,13 @@ def plain_keras(model: Any, missing: Sequence[str], looked_at: Sequence[str]) ->
     return Promise(name, True, "no label can be missing, so the graph of a step is Keras's own")
 
 
-def compiled_by_xla(model: Any, graph: ForwardGraph | None, looked_at: Sequence[str]) -> Promise:
-    """Say what XLA changes.
-
-    Args:
-        model: A compiled `TAGModel`.
-        graph: Its forward pass, if it could be traced.
-        looked_at: The tasks whose labels the graph looks through for missing ones.
-    """
-    name = "XLA"
-    if not model.jit_compile:
-        return Promise(name, True, "not used (jit_compile is False for this model and device)")
-    if graph is not None and graph.python:
-        return Promise(
-            name,
-            False,
-            f"XLA can't compile the Python functions in {listed(graph.python)}",
-            "Compile with jit_compile=False.",
-        )
-    if looked_at and compile_arguments(model).get("metrics"):
-        return Promise(
-            name,
-            None,
-            "XLA drops the check that no label is missing where `metrics` would count it",
-            "Give metrics as `weighted_metrics`.",
-        )
-    return Promise(
-        name,
-        True,
-        "steps are compiled as Keras compiles them; affinities are those without XLA up to the "
-        "rounding of fused operations",
-    )
-
-
-def nothing_changes(changed: Sequence[str], graph: ForwardGraph | None) -> Promise:
-    """Say whether a probe changes nothing.
-
-    Args:
-        changed: The variables outside of the model that the probes of this check changed.
-        graph: The forward pass, if it could be traced.
-    """
-    name = "a probe changes nothing"
-    if changed:
-        return Promise(
-            name,
-            False,
-            f"a layer or loss writes TensorFlow variables that are no Keras variables: "
-            f"{listed(changed)}. A probe runs it several times, so `fit` refuses its first probe "
-            "(the check has put them back)",
-            "Make such variables with `self.add_weight(trainable=False)` in their layer, or as "
-            "`keras.Variable(..., trainable=False)` in a loss.",
-        )
-    if graph is not None and graph.python:
-        return Promise(
-            name,
-            None,
-            f"Python functions run in {listed(graph.python)}; what they change is not seen",
-            "Write them with keras.ops.",
-        )
-    return Promise(name, True, "weights, optimizer, statistics, metrics and seeds stay as they are")
-
-
-def repeatable(graph: ForwardGraph | None, difference: float) -> Promise:
+def repeatable(difference: float) -> Promise:
     """Say whether a probe of one batch gives one affinity.
 
     Args:
-        graph: The forward pass, if it could be traced.
         difference: The greatest difference of two probes of one batch, as a share of the losses.
     """
     name = "reproducible probes"
-    if graph is not None and graph.draws:
-        return Promise(
-            name,
-            False,
-            f"{listed(graph.draws)} draws random numbers that no Keras seed makes: the losses "
-            "before and after a step see other draws",
-            "Draw with keras.random and a `keras.random.SeedGenerator` that the layer keeps as an "
-            "attribute.",
-        )
     if difference == 0:
         return Promise(
             name,
@@ -197,19 +122,16 @@ def can_be_cut(model: keras.Model) -> tuple[Promise, list[str]]:
     return Promise(name, True, reason), copier.unsaved
 
 
-def can_be_saved(model: Any, cut: Promise, unsaved: Sequence[str]) -> Promise:
+def can_be_saved(model: Any, unsaved: Sequence[str]) -> Promise:
     """Say whether a file of the model can be written, and what loading needs.
 
     Args:
         model: A compiled `TAGModel`.
-        cut: What `can_be_cut` said.
         unsaved: The layers of which Keras's own files lose a setting.
     """
     name = "saving"
     try:
-        with warnings.catch_warnings():
-            # Of lambdas, which are found below.
-            warnings.simplefilter("ignore")
+        with _one_copy():
             config = keras.saving.serialize_keras_object(model)
     except Exception as error:
         return Promise(
@@ -219,63 +141,30 @@ def can_be_saved(model: Any, cut: Promise, unsaved: Sequence[str]) -> Promise:
             "Give it a `get_config`; or save weights only (`save_weights`), and the affinity with "
             "`tag.affinity().save`.",
         )
-    found = list(_loading_problems(model.model, config, cut, unsaved))
-    if not found:
-        return Promise(name, True, "a .keras file can be written and loaded")
-    reasons, ways_out = zip(*found, strict=True)
-    said = f"a file can be written, but {'; '.join(reasons)}"
-    return Promise(name, None, said, " ".join(ways_out))
-
-
-def _loading_problems(
-    inner: keras.Model, config: Any, cut: Promise, unsaved: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield what a loaded file lacks, each with the way out."""
-    layers = [inner, *flattened(inner)]
-    unknown = sorted({type(layer).__name__ for layer in layers if not _is_registered(type(layer))})
-    lambdas = [layer.name for layer in layers if is_unnamed_lambda(layer)]
-    if lambdas:
-        yield (
-            f"Keras loads the Lambda layers {listed(lambdas)} only where `safe_mode` is off",
-            "Use keras.ops or a layer class in place of Lambda.",
-        )
-    if unknown:
-        yield (
-            f"to load it Keras must be told of {listed(unknown)}",
-            "Decorate your classes with `@keras.saving.register_keras_serializable()`, or load "
-            "with `custom_objects`.",
-        )
-    if unsaved:
-        yield (
-            f"Keras's files lose `trainable` flags, LoRA or quantisation of {listed(unsaved)}",
-            "Set them again after loading, and compile; a GroupedModel keeps them.",
-        )
-    # A copy of a functional model was made already.
-    if cut.holds is False and not (lambdas or unknown):
-        yield from _made_again(config["config"]["model"], "the model", "`get_config`")
-    yield from _made_again(
-        config["compile_config"], "losses, metrics or optimizer", "`get_config` and register it"
-    )
-
-
-def _made_again(config: Any, what: str, needed: str) -> Iterator[tuple[str, str]]:
-    """Yield a problem if Keras can't make something again from its configuration."""
     try:
         with _one_copy():
-            keras.saving.deserialize_keras_object(config)
+            for part in (config["config"]["model"], config["compile_config"]):
+                keras.saving.deserialize_keras_object(part)
     except Exception as error:
-        yield (
-            f"Keras can't make {what} again ({' '.join(str(error).split())[:200]})",
-            f"Give your own class or function a name and {needed}, or load with `custom_objects` "
-            "or `compile=False`.",
+        # Keras puts the whole configuration before the error of an inner layer.
+        reason = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
+        return Promise(
+            name,
+            None,
+            f"a file can be written, but Keras can't load it as it is: {reason[:200]}",
+            "Give your classes a `get_config` and decorate them, and functions, with "
+            "`@keras.saving.register_keras_serializable()`; or load with `custom_objects`, "
+            "`compile=False` or, for a Lambda layer, `safe_mode=False`.",
         )
-
-
-def _is_registered(cls: type) -> bool:
-    if is_of_keras(cls):
-        return True
-    registered = keras.saving.get_registered_name(cls)
-    return keras.saving.get_registered_object(registered) is not None
+    if unsaved:
+        return Promise(
+            name,
+            None,
+            "a file can be written, but Keras's files lose `trainable` flags, LoRA or quantisation "
+            f"of {listed(unsaved)}",
+            "Set them again after loading, and compile; a GroupedModel keeps them.",
+        )
+    return Promise(name, True, "a .keras file can be written and loaded")
 
 
 @contextmanager

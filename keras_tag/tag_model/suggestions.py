@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from keras_tag.tag_model.model_check import ProbeCost, Promise, TaskCheck, listed
+from keras_tag.tag_model.model_check import ProbeCost, TaskCheck, listed
+from keras_tag.training.compile_spec import compile_arguments
+from keras_tag.training.missing_labels import absent_labels
+from keras_tag.training.task_losses import Labels
 
 # Losses that differ by so much make rows that do, too.
 _SCALES = 100
@@ -21,82 +24,63 @@ _FEW = 50
 _MANY = 15
 
 
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """What a preflight saw of a batch.
-
-    Args:
-        tasks: The tasks.
-        cost: Of a probe.
-        affinity: `[num_tasks, num_tasks]`, rows = source.
-        harmed: The tasks whose own step makes their loss larger.
-        helps: A rate at which every task's step helps it; None if none was found or looked for.
-        lowest: The lowest label of each task.
-        unheld: The tasks whose labels have a dtype that can't hold `missing`.
-        unused: Labels that belong to no task.
-    """
-
-    tasks: Sequence[TaskCheck]
-    cost: ProbeCost
-    affinity: np.ndarray
-    harmed: Sequence[str]
-    helps: float | None
-    lowest: Mapping[str, float]
-    unheld: Sequence[str]
-    unused: Sequence[str]
-
-
-def suggestions(model: Any, seen: Observed, promises: Sequence[Promise]) -> Iterator[str]:
-    """Yield what to do, the most urgent first.
+def of_labels(
+    model: Any, y: Any, tasks: Sequence[TaskCheck], labels: Labels, looked_at: Sequence[str]
+) -> Iterator[str]:
+    """Yield what to do about the labels.
 
     Args:
         model: A compiled `TAGModel`.
-        seen: What was seen.
-        promises: What holds for the model.
+        y: The labels as they came.
+        tasks: The tasks.
+        labels: Their labels.
+        looked_at: The tasks whose labels the graph looks through for missing ones.
     """
-    yield from _of_labels(model, seen)
-    yield from _of_losses(seen)
-    yield from _of_steps(model, seen)
-    yield from _of_cost(model, seen)
-    for promise in promises:
-        if promise.holds is not True and promise.way_out:
-            yield f"{promise.name}: {promise.way_out}"
-
-
-def _of_labels(model: Any, seen: Observed) -> Iterator[str]:
-    if seen.unused:
+    names = [task.task for task in tasks]
+    if unused := [key for key in y if key not in names] if isinstance(y, Mapping) else []:
         yield (
-            f"the labels {listed(seen.unused)} are of no task and are not used. If they should be, "
-            "name the output and its loss as the labels are named."
+            f"the labels {listed(unused)} are of no task and are not used. If they should be, name "
+            "the output and its loss as the labels are named."
         )
-    if unlabelled := [task.task for task in seen.tasks if not task.labelled]:
+    if unlabelled := [task.task for task in tasks if not task.labelled]:
         yield (
             f"{listed(unlabelled)}: no label in this batch counts, so no pair with these tasks is "
             "measured in such a batch. Mix examples of all tasks in every batch; a pair of tasks "
             "is measured where both have labels."
         )
-    if seen.unheld:
-        dtypes = sorted({task.label_dtype for task in seen.tasks if task.task in seen.unheld})
+    unheld = [
+        task
+        for task, own in zip(tasks, labels.by_task, strict=True)
+        if model.missing is not None and absent_labels(own.y, model.missing) is None
+    ]
+    if unheld:
+        dtypes = sorted({task.label_dtype for task in unheld})
         yield (
-            f"{listed(seen.unheld)}: {' and '.join(dtypes)} labels can't hold "
+            f"{listed([task.task for task in unheld])}: {' and '.join(dtypes)} labels can't hold "
             f"missing={model.missing}, so none of them is taken for missing. Where some are, give "
             "labels of a signed integer or float dtype."
         )
-    negative = {
-        task.task: f"{seen.lowest[task.task]:g}"
-        for task in seen.tasks
-        if seen.lowest[task.task] < 0 and "crossentropy" in task.loss.lower()
-    }
+    negative = {}
+    for task, own in zip(tasks, labels.by_task, strict=True):
+        lowest = np.min(np.asarray(tf.cast(own.y, "float64")), initial=np.inf)
+        if lowest < 0 and "crossentropy" in task.loss.lower():
+            negative[task.task] = f"{lowest:g}"
     if negative:
         values = list(dict.fromkeys(negative.values()))
         yield (
             f"{listed(list(negative))}: labels of {', '.join(values)} are no classes. If one means "
             f'"not labelled", give it as TAGModel(model, missing={values[0]}).'
         )
+    if looked_at and model.jit_compile and compile_arguments(model).get("metrics"):
+        yield (
+            "XLA drops the check that no label is missing, and `metrics` would count one. Give "
+            "metrics as `weighted_metrics`."
+        )
 
 
-def _of_losses(seen: Observed) -> Iterator[str]:
-    labelled = [task for task in seen.tasks if task.labelled]
+def of_losses(tasks: Sequence[TaskCheck]) -> Iterator[str]:
+    """Yield what to do about the losses."""
+    labelled = [task for task in tasks if task.labelled]
     if broken := [task.task for task in labelled if not math.isfinite(task.loss_value)]:
         yield (
             f"{listed(broken)}: the loss is not finite. Look at the labels, the inputs and the "
@@ -125,40 +109,57 @@ def _of_losses(seen: Observed) -> Iterator[str]:
             )
 
 
-def _of_steps(model: Any, seen: Observed) -> Iterator[str]:
-    alone = [task.task for task in seen.tasks if not task.shared_parameters]
+def of_steps(
+    model: Any,
+    tasks: Sequence[TaskCheck],
+    cost: ProbeCost,
+    affinity: np.ndarray,
+    harmed: Sequence[str],
+    helps: float | None,
+) -> Iterator[str]:
+    """Yield what to do about the look-aheads.
+
+    Args:
+        model: A compiled `TAGModel`.
+        tasks: The tasks.
+        cost: Of a probe.
+        affinity: `[num_tasks, num_tasks]`, rows = source.
+        harmed: The tasks whose own step makes their loss larger.
+        helps: A rate at which every task's step helps it; None if none was found or looked for.
+    """
+    alone = [task.task for task in tasks if not task.shared_parameters]
     if alone:
         yield (
             f"{listed(alone)}: shares no trainable weight with another task, so nothing can be "
             "measured of it. Leave it out and train it by itself, or let it use the shared layers."
         )
-    if seen.harmed and model.probe_data is not None:
+    if harmed and model.probe_data is not None:
         yield (
-            f"{listed(seen.harmed)}: a step makes the task's own loss on `probe_data` larger. That "
+            f"{listed(harmed)}: a step makes the task's own loss on `probe_data` larger. That "
             "may be noise; if it lasts, give a smaller `lookahead_rate`."
         )
-    elif seen.harmed:
+    elif harmed:
         text = (
-            f"{listed(seen.harmed)}: the task's own step makes its loss larger, so it is too long "
-            f"({seen.cost.step}); `select_groups` would refuse such an affinity. "
+            f"{listed(harmed)}: the task's own step makes its loss larger, so it is too long "
+            f"({cost.step}); `select_groups` would refuse such an affinity. "
         )
-        if seen.helps is None:
+        if helps is None:
             yield text + "Give a smaller learning rate, or lookahead='gradient' with a rate."
         else:
             yield text + (
-                f"At TAGModel(model, lookahead_rate={seen.helps:.2g}) every task's step helps it "
+                f"At TAGModel(model, lookahead_rate={helps:.2g}) every task's step helps it "
                 "on this batch."
             )
-    off_diagonal = np.abs(seen.affinity[np.isfinite(seen.affinity)])
-    if off_diagonal.size and off_diagonal.max() < _RESOLUTION and model.lookahead != "cosine":
+    sizes = np.abs(affinity[np.isfinite(affinity)])
+    if sizes.size and sizes.max() < _RESOLUTION and model.lookahead != "cosine":
         yield (
-            f"the largest affinity is {off_diagonal.max():.1g} of a loss, which is rounding in "
-            f"float32 ({seen.cost.step}). Give a larger `lookahead_rate`."
+            f"the largest affinity is {sizes.max():.1g} of a loss, which is rounding in "
+            f"float32 ({cost.step}). Give a larger `lookahead_rate`."
         )
 
 
-def _of_cost(model: Any, seen: Observed) -> Iterator[str]:
-    cost, count = seen.cost, len(seen.tasks)
+def of_cost(model: Any, cost: ProbeCost, num_tasks: int) -> Iterator[str]:
+    """Yield what to do about the time that probes take."""
     extra = cost.plain_steps - 1
     dearest = max((times for _, times in cost.every), default=1.0)
     if dearest > _DEAR:
@@ -167,17 +168,10 @@ def _of_cost(model: Any, seen: Observed) -> Iterator[str]:
             f"probes make training take {dearest:.2f} times as long. With every={cheaper} it is "
             "1.5 times; lookahead='first_order' needs no forward passes."
         )
-    if (
-        count >= _MANY
-        and model.sources_per_probe is None
-        and model.lookahead
-        in (
-            "gradient",
-            "optimizer",
-        )
-    ):
+    looks_ahead = model.lookahead in ("gradient", "optimizer")
+    if num_tasks >= _MANY and looks_ahead and model.sources_per_probe is None:
         yield (
-            f"{count} tasks make the first step slow to trace. TAGModel(model, "
+            f"{num_tasks} tasks make the first step slow to trace. TAGModel(model, "
             "sources_per_probe=4) traces one task's step, takes the steps of four tasks per probe "
             "in turn, and measures every row exactly."
         )

@@ -1,5 +1,6 @@
 """`TAGModel.check`: it changes nothing, sees what is there, and names what will not hold."""
 
+import contextlib
 import json
 import random
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_training_goes_on_bit_for_bit(kind):
     assert_same(snapshot(after), snapshot(without))
 
 
-def test_a_variable_that_is_no_weight_is_put_back_and_named():
+def test_a_variable_that_is_no_weight_is_refused_before_it_is_written():
     class Counting(L.Layer):
         def __init__(self):
             super().__init__()
@@ -76,10 +77,9 @@ def test_a_variable_that_is_no_weight_is_put_back_and_named():
     h = counting(L.Dense(4, name="trunk")(inputs))
     tag = compiled(keras.Model(inputs, {t: L.Dense(1)(h) for t in "ab"}), loss="mse")
     counting.calls.assign(3.0)
-    found = tag.check(X, {"a": Y["c"], "b": Y["b"]})
+    with pytest.raises(ValueError, match=r"written at .*counting.*add_weight"):
+        tag.check(X, {"a": Y["c"], "b": Y["b"]})
     assert counting.calls.numpy() == 3
-    assert "calls" in found.promise("a probe changes nothing").why
-    assert any("add_weight" in text for text in found.suggestions)
 
 
 # What is seen.
@@ -173,14 +173,6 @@ def test_weights_are_sorted_by_the_tasks_that_share_them():
 def test_copies_are_counted_by_hand(kwargs, copies):
     # The trunk has a kernel of 48 and a bias of 8; the model 120 trainable numbers.
     assert compiled(**kwargs).check(X, Y).probe.copies == copies
-
-
-def test_activations_grow_with_the_batch():
-    tag = compiled(dict_outputs())
-    small, large = (tag.check(X, Y, batch_size=size).probe.activations for size in (10, 40))
-    assert 3.5 < large / small < 4.1
-    # At least the trunk's activations before and after tanh, and those after the norm.
-    assert large > 3 * 40 * 8 * 4
 
 
 # What comes: arrays, datasets, all structures.
@@ -308,7 +300,7 @@ CASES = {
     "unseeded": (
         lambda: compiled(between(Noisy(name="noisy"))),
         {REPEATED: False, "saving": None},
-        "random_normal draws random numbers",
+        "two probes of the batch differ",
     ),
     "no config": (
         lambda: compiled(between(NotMadeAgain(tf.constant(2.0)))),
@@ -318,12 +310,12 @@ CASES = {
     "loss without config": (
         lambda: compiled(loss=NoConfig(lambda t, p: keras.ops.mean((t - p) ** 2, -1))),
         {"saving": None},
-        "can't make losses, metrics or optimizer again",
+        "Could not locate class 'NoConfig'",
     ),
     "python": (
         lambda: compiled(between(Python())),
-        {"a probe changes nothing": None, "saving": None},
-        "keras.ops",
+        {"saving": None},
+        "Could not locate class 'Python'",
     ),
     "reuse": (lambda: compiled(reuse_gradients=True), {TRAINING: False}, "another order"),
     "executions": (
@@ -331,14 +323,15 @@ CASES = {
         {TRAINING: None},
         "steps_per_execution",
     ),
-    "eager": (lambda: compiled(compile={"run_eagerly": True}), {}, "activations are not known"),
+    "eager": (lambda: compiled(compile={"run_eagerly": True}), {}, ""),
 }
 
 
 @pytest.mark.parametrize("case", quick(CASES, ["plain", "lambda", "unseeded", "no config"]))
 def test_each_promise_is_said_to_hold_where_it_does(case):
     make, broken, said = CASES[case]
-    found = make().check(X, Y, batch_size=40)
+    with pytest.warns() if case == "unseeded" else contextlib.nullcontext():
+        found = make().check(X, Y, batch_size=40)
     holds = {promise.name: promise.holds for promise in found.promises}
     assert holds == {**dict.fromkeys(holds, True), **broken}
     assert said in " ".join(str(found).split())
@@ -348,16 +341,18 @@ def test_each_promise_is_said_to_hold_where_it_does(case):
 
 
 @pytest.mark.slow
-def test_what_xla_changes_is_said():
+def test_what_xla_leaves_out_is_said():
     """In a process of its own: where op determinism is on Keras leaves XLA out."""
     run_alone(
         """
+        import tensorflow as tf
         from test_check import X, Y, compiled
-        tag = compiled(compile={"jit_compile": True})
-        assert tag.jit_compile
-        found = tag.check(X, Y, batch_size=40)
-        assert all(promise.holds for promise in found.promises)
-        assert "rounding of fused" in " ".join(str(found).split())
+        for metrics in None, ["mae"]:
+            tag = compiled(compile={"jit_compile": True, "metrics": metrics and {"a": metrics}})
+            assert tag.jit_compile
+            found = tag.check(tf.data.Dataset.from_tensor_slices((X, Y)).batch(8))
+            said = [text for text in found.suggestions if "XLA drops the check" in text]
+            assert len(said) == (metrics is not None)
     """,
         cwd=Path(__file__).parent,
     )
@@ -476,7 +471,7 @@ def test_it_prints_and_is_data():
     plain = found.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert plain["tasks"][1]["label_shape"] == [32, 2]
-    assert plain["probe"]["memory"] == found.probe.copies + 2 * found.probe.activations
+    assert plain["probe"]["copies"] == found.probe.copies
     with pytest.raises(ValueError, match="'build_from'"):
         found.promise("cutting")
     with pytest.raises(AttributeError):
