@@ -1,7 +1,6 @@
 """The first batch of what `fit` would be given."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tag.tag_model.checks import check_whole
 from keras_tag.training.missing_labels import known_complete, with_sentinels_kept
 
 
@@ -49,16 +49,11 @@ class FirstBatch:
         """
         if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
             source = "Dataset" if isinstance(x, tf.data.Dataset) else "PyDataset"
-            for name, value in (("y", y), ("sample_weight", sample_weight)):
-                if value is not None:
-                    raise ValueError(
-                        f"Expected no `{name}` beside a {source}, whose batches hold it. Received: "
-                        f"{name}={type(value).__name__}."
-                    )
-            if batch_size is not None:
+            beside = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
+            if given := [name for name, value in beside.items() if value is not None]:
                 raise ValueError(
-                    f"Expected no `batch_size` beside a {source}, which makes the batches. "
-                    f"Received: batch_size={batch_size!r}."
+                    f"Expected `x` alone where it is a {source}, whose batches hold all else. "
+                    f"Received also: {given}."
                 )
             data, steps = _of_batches(x, source)
             return cls(data, source, _examples(data), False, steps)
@@ -74,11 +69,7 @@ class FirstBatch:
                 "`check(x, y)`."
             )
         size = 32 if batch_size is None else batch_size  # Keras's default.
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(
-                "Expected `batch_size` to be an integer of at least 1. Received: "
-                f"batch_size={batch_size!r}."
-            )
+        check_whole("batch_size", size)
         y = with_sentinels_kept(y, missing)
         given = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         data = keras.tree.map_structure(_array, given)
@@ -110,57 +101,22 @@ def _of_batches(x: Any, source: str) -> tuple[tuple[Any, ...], int | None]:
     return tuple(batch), None if steps is None or steps < 0 else int(steps)
 
 
-def check_ranks(inputs: Any, x: Any) -> None:
-    """Check that a batch has the axes that a functional model's inputs have.
-
-    Args:
-        inputs: The model's symbolic inputs.
-        x: The batch's.
-
-    Raises:
-        ValueError: Every input lacks the axis of examples.
-    """
-    if isinstance(x, Mapping) and isinstance(inputs, Mapping):
-        pairs = [(inputs[name], x[name]) for name in inputs if name in x]
-    else:
-        pairs = list(zip(keras.tree.flatten(inputs), keras.tree.flatten(x), strict=False))
-    # Keras adds the last axis to inputs of shape (1,).
-    lacking = [
-        (tuple(leaf.shape), tuple(symbol.shape))
-        for symbol, leaf in pairs
-        if len(leaf.shape) == len(symbol.shape) - 1 and symbol.shape[-1] != 1
-    ]
-    if pairs and len(lacking) == len(pairs):
-        shape, expected = lacking[0]
-        raise ValueError(
-            f"Expected a batch of examples, an input of shape {expected}. Received: shape {shape}, "
-            "as of a single example. Batch the data: `dataset.batch(32)`, or `x[None]` for one "
-            "example."
-        )
-
-
 def _examples(data: tuple[Any, ...]) -> int:
     """Return how many examples the parts of a batch have."""
-    lengths: dict[int, str] = {}
+    lengths: dict[str, int | None] = {}
     for what, part in zip(("x", "y", "sample_weight"), data, strict=False):
         for path, leaf in keras.tree.flatten_with_path(part):
             if leaf is not None:
-                shape = np.shape(leaf) if not hasattr(leaf, "shape") else leaf.shape
-                if len(shape) == 0:
-                    raise ValueError(
-                        "Expected a batch of examples. Received a single number in "
-                        f"{what}{list(path) or ''}: batch the data, `dataset.batch(32)`."
-                    )
-                lengths.setdefault(int(shape[0]), f"{what}{list(path) or ''}")
-    if not lengths or 0 in lengths:
-        raise ValueError("Expected a batch with examples. Received: none.")
-    if len(lengths) > 1:
-        said = ", ".join(f"{length} in {name}" for length, name in lengths.items())
+                shape = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
+                lengths[f"{what}{list(path) or ''}"] = int(shape[0]) if len(shape) else None
+    size, *others = set(lengths.values()) or {None}
+    if others or not size:
+        said = [f"{'one number' if n is None else n} in {name}" for name, n in lengths.items()]
         raise ValueError(
-            f"Expected inputs and labels of as many examples. Received: {said}. A dataset of "
-            "single examples needs `dataset.batch(32)`."
+            "Expected inputs and labels of as many examples, at least one. Received: "
+            f"{', '.join(said)}. A dataset of single examples needs `dataset.batch(32)`."
         )
-    return next(iter(lengths))
+    return size
 
 
 def _array(leaf: Any) -> Any:

@@ -216,14 +216,14 @@ def test_rows_are_taken_from_all_of_the_data():
     ("given", "message"),
     [
         ((X,), "Expected labels `y`"),
-        ((X[0], {n: v[0] for n, v in Y.items()}), "Received: 6 in x|of as many examples"),
+        ((X[0], {n: v[0] for n, v in Y.items()}), "of as many examples.*Received: 6 in x"),
         ((X, {**Y, "a": Y["a"][:5]}), "40 in x, 5 in y"),
         ((X, {"a": Y["a"]}), r"no labels for \['c', 'b'\]"),
         ((iter([(X, Y)]),), r"check\(\*batch\)"),
         ((tf.data.Dataset.from_tensor_slices((X, Y)),), "dataset.batch"),
         ((tf.data.Dataset.from_tensor_slices(X).batch(8),), "Expected batches"),
         ((tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).take(0),), "at least one batch"),
-        ((tf.data.Dataset.from_tensor_slices((X, Y)).batch(8), Y), "Expected no `y`"),
+        ((tf.data.Dataset.from_tensor_slices((X, Y)).batch(8), Y), r"alone .*Dataset.*\['y'\]"),
     ],
     ids=range(9),
 )
