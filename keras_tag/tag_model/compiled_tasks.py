@@ -118,13 +118,8 @@ class CompiledTasks:
         return self._shadow
 
     @property
-    def steps_as_compiled(self) -> bool:
-        """Whether probes have taken steps of the compiled optimizer, with its settings."""
-        return self._shadow is not None
-
-    @property
     def shadow_variables(self) -> list[Any]:
-        """The variables of `shadow`, if it was made."""
+        """The variables of `shadow`; none unless probes take steps of the compiled optimizer."""
         return [] if self._shadow is None else self._shadow.variables
 
     def shadow_for_rate(self) -> ShadowOptimizer | None:

@@ -83,7 +83,7 @@ def part_settings(model: Any, compiled: CompiledTasks) -> dict[str, Any]:
             "lookahead_rate": model.lookahead_rate,
             "steps": model.steps,
             "optimizer": type(optimizer).__name__,
-            "optimizer_settings": _numbers_of(optimizer) if compiled.steps_as_compiled else None,
+            "optimizer_settings": _numbers_of(optimizer) if compiled.shadow_variables else None,
             "learning_rate": compiled.learning_rate,
             "loss_settings": None if losses is None else losses.loss_settings,
             "loss_weights": keras.tree.map_structure(_weight_name, weights),

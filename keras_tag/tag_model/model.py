@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_tag.affinity import Affinity
 from keras_tag.tag_model import checks
-from keras_tag.tag_model.fit_callbacks import with_own_callbacks
+from keras_tag.tag_model.fit_callbacks import FollowFit, with_own_callback
 from keras_tag.tag_model.metadata import batch_size_of
 from keras_tag.tag_model.preflight import CheckedModel
 from keras_tag.tag_model.probe import with_gradient
@@ -38,7 +38,7 @@ class TAGModel(CheckedModel):
     of the wrapped model's own `fit`, bit for bit where no label is missing. A step is Keras's own
     graph (docs/promises.md says where not); a probe is another function, which runs before it.
 
-    `compile`, `evaluate` and `predict` are Keras's own; `fit` is Keras's with a few callbacks more.
+    `compile`, `evaluate` and `predict` are Keras's own; `fit` is Keras's with one callback more.
 
     Args:
         model: The model to train, with at least two outputs (a flat dict or list of them). It is
@@ -311,7 +311,7 @@ class TAGModel(CheckedModel):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as Keras does, with the callbacks that probing needs."""
+        """Train as Keras does, with the callback that probing needs."""
         call = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         if self.initial_weights is None and self.model.built:
             read = keras.ops.convert_to_tensor
@@ -319,8 +319,8 @@ class TAGModel(CheckedModel):
         given, prober = call.arguments, self._prober
         prober.switch.verbose = given.get("verbose", "auto") != 0
         prober.batch_size = batch_size_of(given.get("x"), given.get("batch_size"))
-        callbacks = given.get("callbacks")
-        given["callbacks"] = with_own_callbacks(callbacks, self, self._record, prober.switch)
+        own = FollowFit(self, self._record, prober.switch)
+        given["callbacks"] = with_own_callback(given.get("callbacks"), own)
         complete = known_complete(given.get("y"), self.missing)
         with prober.switch.data(complete), prober.of_one_fit():
             return super().fit(*call.args[1:], **call.kwargs)
