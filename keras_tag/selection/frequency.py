@@ -15,7 +15,6 @@ from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.draws import DrawnChoice, networks_of
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import Problem
-from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.wording import counted
 
 # Groups that come out in fewer of the resampled affinities are warned about.
@@ -26,11 +25,6 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 class UncertainGroupsWarning(UserWarning):
     """The chosen groups may be the best ones by chance: the affinities are too uncertain."""
-
-
-def affinity_read(affinity: Affinity | GroupScores, choice: Choice) -> Affinity | None:
-    """Return the affinity that a choice reads; None if it reads trained groups or a function."""
-    return None if isinstance(affinity, GroupScores) or callable(choice.score) else affinity
 
 
 def sorted_draws(
@@ -60,7 +54,7 @@ def with_frequency(
 
     Args:
         grouping: The best one for the mean affinities.
-        affinity: What the score reads, see `affinity_read`.
+        affinity: What the score reads.
         problem: The problem that it solves.
         choice: What was asked.
         budget: The budget.

@@ -12,7 +12,7 @@ import numpy as np
 from keras_tag.affinity import Affinity
 from keras_tag.provenance import made_with
 from keras_tag.selection.arguments.choice import Choice, ChoiceArguments, lists_arguments
-from keras_tag.selection.frequency import affinity_read, warn_of_chance, with_frequency
+from keras_tag.selection.frequency import warn_of_chance, with_frequency
 from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import MOST_TASKS_LISTED, Problem, build_problem
 from keras_tag.selection.scores.measured_groups import GroupScores
@@ -104,16 +104,8 @@ def select_groups(
         Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS
         2021, arXiv:2109.04617, section 3.2.
     """
-    deadline = deadline_of(time_limit)
     asked = Choice.of("select_groups", choice)
-    problem, tasks = build_problem(affinity, asked)
-    grouping = solve_problem(problem, tasks, budget, deadline)[0]
-    grouping = _with_metadata(grouping, affinity, asked, budget, time_limit)
-    read = affinity_read(affinity, asked)
-    if read is not None:
-        grouping = with_frequency(grouping, read, problem, asked, budget)
-        warn_of_chance([grouping], read, asked)
-    return grouping
+    return _choose(affinity, [budget], time_limit, asked)[0]
 
 
 @lists_arguments(ChoiceArguments)
@@ -153,21 +145,30 @@ def budget_curve(
     if not every_budget:
         raise ValueError("Expected at least one budget. Received: budgets=[].")
     asked = Choice.of("budget_curve", choice)
+    found = _choose(affinity, every_budget, time_limit, asked)
+    return dict(zip(every_budget, found, strict=True))
+
+
+def _choose(
+    affinity: Affinity | GroupScores, budgets: list[Any], time_limit: float | None, asked: Choice
+) -> list[Grouping]:
+    """Return the best grouping for each budget, and warn if groups may be the best by chance."""
     problem, tasks = build_problem(affinity, asked)
-    curve: dict[Any, Grouping] = {}
+    found: list[Grouping] = []
     known: list[Column] = []
-    for budget in every_budget:
+    for budget in budgets:
         deadline = deadline_of(time_limit)
         grouping, known = solve_problem(problem, tasks, budget, deadline, known)
-        curve[budget] = _with_metadata(grouping, affinity, asked, budget, time_limit)
-    read = affinity_read(affinity, asked)
-    if read is not None:
-        curve = {
-            budget: with_frequency(grouping, read, problem, asked, budget)
-            for budget, grouping in curve.items()
-        }
-        warn_of_chance(curve.values(), read, asked)
-    return curve
+        settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
+        found.append(replace(grouping, metadata=made_with(settings, affinity)))
+    # Trained groups and functions have no errors to resample.
+    if isinstance(affinity, Affinity) and isinstance(asked.score, str):
+        found = [
+            with_frequency(grouping, affinity, problem, asked, budget)
+            for grouping, budget in zip(found, budgets, strict=True)
+        ]
+        warn_of_chance(found, affinity, asked)
+    return found
 
 
 def deadline_of(time_limit: Any) -> float:
@@ -263,17 +264,6 @@ def _grouping(problem: Problem, solution: Solution, tasks: tuple[str, ...]) -> G
         cost=float(spent if unit is None else spent * unit),
         statistics=solution.statistics,
     )
-
-
-def _with_metadata(
-    grouping: Grouping,
-    affinity: Affinity | GroupScores,
-    asked: Choice,
-    budget: Any,
-    time_limit: float | None,
-) -> Grouping:
-    settings = {"budget": budget, **asked.settings(), "time_limit": time_limit}
-    return replace(grouping, metadata=made_with(settings, affinity))
 
 
 def _float(value: Fraction) -> float:
