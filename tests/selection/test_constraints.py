@@ -72,6 +72,17 @@ def test_costs_and_budget_are_read_as_decimal_numbers():
     assert len(select_groups(affinity, 0.4 - 0.1, costs={1: 0.1}).groups) == 3
 
 
+def test_small_groups_of_many_listed_tasks_are_covered_and_proven_in_time():
+    z = np.random.default_rng(0).normal(size=(12, 12)) + 4.0 * np.eye(12)
+    affinity = Affinity.from_array(z, [f"t{i:02d}" for i in range(12)], rows="source")
+    grouping = select_groups(affinity, 3, max_size=4, time_limit=60.0)
+    assert grouping.status == "optimal"
+    assert max(map(len, grouping.groups)) <= 4
+    assert verify(grouping, affinity) == grouping.objective
+    with pytest.raises(ValueError, match=r"at least the cheapest.*3 networks"):
+        select_groups(affinity, 2, max_size=4, time_limit=60.0)
+
+
 def test_overflow_sized_affinities_give_the_right_answer_or_a_clear_error():
     z = np.full((3, 3), -1e300) + np.diag([2e300] * 3)
     assert select_groups(affinity_of(z), 3).objective == 3.0

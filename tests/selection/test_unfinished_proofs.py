@@ -7,7 +7,7 @@ import pytest
 
 from keras_tag import Affinity, select_groups
 from keras_tag.selection.solver import column_generation
-from keras_tag.selection.solver.columns import Duals
+from keras_tag.selection.solver.columns import Prices
 from keras_tag.selection.solver.listed_groups import GroupTable
 
 
@@ -43,7 +43,7 @@ def test_prices_that_stay_wrong_prove_nothing(seed, monkeypatch):
     best = select_groups(affinity, 3).objective
     # As where GLOP gives up: the prices stay what they were.
     master = column_generation.MasterProblem
-    monkeypatch.setattr(master, "solve", lambda self: Duals(np.zeros(7), 0.0))
+    monkeypatch.setattr(master, "solve", lambda self: Prices(np.zeros(7), 0.0))
     monkeypatch.setattr(master, "solution", lambda self: None)
     monkeypatch.setattr(GroupTable, "most_listed", 4)
     check(select_groups(affinity, 3), best)

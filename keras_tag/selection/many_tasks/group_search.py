@@ -13,7 +13,7 @@ from keras_tag.selection.many_tasks.search_state import (
     SearchProblem,
 )
 from keras_tag.selection.scores.closed_form import GroupScore
-from keras_tag.selection.solver.columns import Column, Duals
+from keras_tag.selection.solver.columns import Column, Prices
 from keras_tag.selection.task_masks import bits, mask_of
 
 # Networks found in one step; a step ends when they are about this many.
@@ -28,7 +28,7 @@ class GroupSearch:
         constraints: What groups must look like.
         sizes: The numbers of tasks to train, consecutive, at least 2.
         cost: What a network of these sizes costs.
-        duals: The prices.
+        prices: The prices.
         threshold: The least excess to look for.
         idle_helpers: Whether groups whose helpers pull the mean down are of interest.
     """
@@ -39,17 +39,17 @@ class GroupSearch:
         constraints: Constraints,
         sizes: range,
         cost: int,
-        duals: Duals,
+        prices: Prices,
         threshold: float,
         idle_helpers: bool,
     ) -> None:
         num_tasks = len(score.tasks)
         self._score, self._sizes, self._cost = score, sizes, cost
-        self._duals, self._size_price, self._threshold = duals, duals.budget * cost, threshold
-        pairs = np.ascontiguousarray(score.array.T) - duals.task[:, None]
+        self._prices, self._size_price, self._threshold = prices, prices.unit * cost, threshold
+        pairs = np.ascontiguousarray(score.array.T) - prices.task[:, None]
         diagonal = pairs.diagonal() * (1 - score.left_out)
         np.fill_diagonal(pairs, 0.0)
-        largest = 1.0 + float(np.abs(duals.task).max()) + abs(self._size_price)
+        largest = 1.0 + float(np.abs(prices.task).max()) + abs(self._size_price)
         blocks = constraints.blocks()
         conflict = np.zeros((num_tasks, num_tasks), np.int8)
         for a, b in constraints.cannot_link:
@@ -131,7 +131,7 @@ class GroupSearch:
         if best < self._threshold:
             return []
         self._best = max(self._best, best)
-        price = float(self._duals.task[served].sum()) + self._size_price
+        price = float(self._prices.task[served].sum()) + self._size_price
         mask, core = mask_of(served.tolist()), mask_of(sure.tolist())
         tied = np.flatnonzero(excess >= max(best - self._problem.margin, self._threshold))
         return [

@@ -16,7 +16,7 @@ import numpy as np
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.group_search import GroupSearch
 from keras_tag.selection.scores.closed_form import GroupScore
-from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
+from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
 from keras_tag.selection.task_masks import bits, mask_of
 
 if TYPE_CHECKING:
@@ -66,11 +66,8 @@ class ServedSets(ColumnSource):
         from keras_tag.selection.many_tasks.ascent import FORBIDDEN, value_of
         from keras_tag.selection.many_tasks.partition import good_partitions
 
-        networks = self.num_tasks
-        if self.least_cost > 0:
-            networks = min(networks, budget // self.least_cost)
         terms, memory = self._terms(0.0), np.empty(self.num_tasks)
-        partitions = good_partitions(terms, networks, _KICKS, deadline)
+        partitions = good_partitions(terms, self.most_networks(budget), _KICKS, deadline)
         flips = np.eye(self.num_tasks, dtype=np.int8)
         rows = [*partitions[-1], *(row ^ flip for row in partitions[-1] for flip in flips)]
         columns = {}
@@ -100,62 +97,62 @@ class ServedSets(ColumnSource):
             self._constraints.overlap,
         )
 
-    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
+    def suggest(self, prices: Prices, deadline: float = math.inf) -> list[Column]:
         """Return networks of positive excess, by ascent or, with links, by a short search."""
-        columns = [c for c in self._lone() if self._excess(c, duals) > _TOLERANCE]
+        columns = [c for c in self._lone() if prices.excess(c) > _TOLERANCE]
         if not self._linked:
-            columns.extend(self._ascend(duals, deadline))
+            columns.extend(self._ascend(prices, deadline))
         else:
-            for search in self._searches(duals, _TOLERANCE):
+            for search in self._searches(prices, _TOLERANCE):
                 for _ in range(_LOOKS):
                     columns.extend(search.go_on(_FIRST_NODES, most_found=1))
                     search.rise()
         return columns
 
     def within(
-        self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
+        self, prices: Prices, threshold: float, limit: int, deadline: float, tolerance: float
     ) -> Listing:
         """Return every served set whose best network's excess reaches the threshold.
 
         Stops at networks of clearly positive excess: then the prices are not right yet.
         """
         tolerance = max(tolerance, _TOLERANCE)
-        columns = [c for c in self._lone() if self._excess(c, duals) >= threshold]
-        searches = self._searches(duals, threshold)
+        columns = [c for c in self._lone() if prices.excess(c) >= threshold]
+        searches = self._searches(prices, threshold)
         # A first look at all sizes, for a bound and for what is easily found; then to the end.
         for search in searches:
             columns.extend(search.go_on(_FIRST_NODES))
         running = [search for search in searches if search.open]
         while running and len(columns) <= limit and monotonic() < deadline:
-            if max((self._excess(c, duals) for c in columns), default=0.0) > tolerance:
+            if max((prices.excess(c) for c in columns), default=0.0) > tolerance:
                 break
             columns.extend(running[0].go_on(self._step))
             if not running[0].open:
                 running.pop(0)
-        best = max((self._excess(column, duals) for column in columns), default=-np.inf)
+        best = max((prices.excess(column) for column in columns), default=-np.inf)
         bound = max([best, *(search.bound for search in searches)])
-        self._starts.extend(c.served for c in columns if self._excess(c, duals) > _TOLERANCE)
+        self._starts.extend(c.served for c in columns if prices.excess(c) > _TOLERANCE)
         complete = not any(search.open for search in searches)
         if not complete:
-            columns.sort(key=lambda c: (-self._excess(c, duals), c.served, c.group))
+            columns.sort(key=lambda c: (-prices.excess(c), c.served, c.group))
         listed = self._best_of_each(columns if complete else columns[:limit])
         return Listing(listed, complete, best, bound)
 
-    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+    def ceiling(self, prices: Prices, known: float, deadline: float) -> float:
         """Return an excess that no network exceeds, `known` at most.
 
         To prove that nothing is far above the optimum takes far less time than to prove that
         nothing is above it. So the bound is lowered for as long as there is time.
         """
-        floor = max([0.0, *(self._excess(column, duals) for column in self._lone())])
+        floor = max([0.0, *(prices.excess(column) for column in self._lone())])
         while known - floor > 1e-3 * known and monotonic() < deadline:
             middle = floor + (known - floor) * 0.7
-            for search in self._searches(duals, middle):
+            for search in self._searches(prices, middle):
                 found: list[Column] = []
                 while search.open and not found and monotonic() < deadline:
                     found = search.go_on(self._step)
                 if found or search.open:
-                    floor = max([middle, *(self._excess(column, duals) for column in found)])
+                    floor = max([middle, *(prices.excess(column) for column in found)])
                     break
             else:
                 known = middle
@@ -238,14 +235,14 @@ class ServedSets(ColumnSource):
             if lone is not None and self._constraints.allows(1 << task)
         ]
 
-    def _searches(self, duals: Duals, threshold: float) -> list[GroupSearch]:
+    def _searches(self, prices: Prices, threshold: float) -> list[GroupSearch]:
         return [
             GroupSearch(
                 self._score,
                 self._constraints,
                 sizes,
                 self._costs[sizes[0]],
-                duals,
+                prices,
                 threshold,
                 self._idle_helpers(sizes[0]),
             )
@@ -276,16 +273,16 @@ class ServedSets(ColumnSource):
             or self._costs[smaller] > self._costs[size]
         )
 
-    def _ascend(self, duals: Duals, deadline: float) -> list[Column]:
+    def _ascend(self, prices: Prices, deadline: float) -> list[Column]:
         from keras_tag.selection.many_tasks.ascent import ascend
 
         masks = list(dict.fromkeys([*(1 << t for t in range(self.num_tasks)), *self._starts]))
         starts = np.array([[m >> t & 1 for t in range(self.num_tasks)] for m in masks], np.int8)
-        terms = self._terms(duals.budget)
+        terms = self._terms(prices.unit)
         values, sizes = np.full(len(starts), -np.inf), np.zeros(len(starts), np.int64)
         for first in range(0, len(starts), _ASCENTS):
             some = slice(first, first + _ASCENTS)
-            ascend(terms, duals.task, starts[some], values[some], sizes[some])
+            ascend(terms, prices.task, starts[some], values[some], sizes[some])
             if monotonic() > deadline:
                 break
         best: dict[tuple[int, int], float] = {}
@@ -296,10 +293,6 @@ class ServedSets(ColumnSource):
         columns = [self._network(served, self._best_group(served, size)) for served, size in chosen]
         self._starts.extend(column.served for column in columns)
         return columns
-
-    def _excess(self, column: Column, duals: Duals) -> float:
-        prices = float(duals.task[bits(column.served)].sum())
-        return column.value - prices - duals.budget * column.cost
 
 
 def _mask(row: np.ndarray) -> int:

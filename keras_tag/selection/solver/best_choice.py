@@ -20,7 +20,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from time import monotonic
 from typing import Any
 
 from keras_tag.selection.solver import or_tools
@@ -65,12 +64,11 @@ class Cover:
             OutOfTime: The deadline came first.
         """
         model = _Model(self, deadline)
-        return None if model.minimise(model.total(self.costs)) is None else model.chosen
+        return None if model.minimise(model.sum_of(self.costs)) is None else model.chosen
 
     def best(
         self,
         losses: Sequence[Fraction],
-        unspent: Fraction,
         deadline: float = math.inf,
         hint: Sequence[int] = (),
         sizes: Sequence[int] | None = None,
@@ -79,7 +77,6 @@ class Cover:
 
         Args:
             losses: What each column adds to the sum that is minimised.
-            unspent: What every unit of the budget that is not spent adds.
             deadline: In `time.monotonic` seconds.
             hint: A choice to start from.
             sizes: How many tasks each column trains, to break ties as at the top of this file.
@@ -91,73 +88,47 @@ class Cover:
         Raises:
             OutOfTime: The deadline came first.
         """
-        (*weights, weight), digits = _leading([*losses, unspent], self._most_unspent)
+        leading, rest, _ = _split(losses, _OBJECTIVE_BITS)
         model = _Model(self, deadline, hint)
-        total = model.total(weights, weight)
+        total = model.sum_of(leading)
         least = model.minimise(total)
         if least is None or sizes is None:
             return None if least is None else model.chosen
-        # The bits left out hide less than one for every network and unit of the budget.
-        hidden = self.num_tasks + self.budget if digits else 0
+        # The bits left out hide less than one for every network.
+        hidden = self.num_tasks if any(rest) else 0
         second = model.minimise(total, other=True)
         if second is None or second > least + hidden:
             return model.chosen
         model = _Model(self, deadline, model.chosen)
-        # What is not spent is the budget less the costs: so it can be left out of the sum.
-        losses = [loss - unspent * c for loss, c in zip(losses, self.costs, strict=True)]
-        for place in model.written_sum(*_leading(losses, bits=_CONSTRAINT_BITS)):
+        for place in model.written_sum(*_split(losses, _CONSTRAINT_BITS)):
             model.settle(place)
         for criterion in ([1] * len(losses), sizes):
             if model.is_only_choice():
                 return model.chosen
-            model.settle(model.total(criterion))
+            model.settle(model.sum_of(criterion))
         everything, named = (1 << self.num_tasks) - 1, 0
         while named < everything and len(losses) <= _MOST_NAMED and not model.is_only_choice():
             first = ~named & (named + 1)
             place = [index * bool(mask & first) for index, mask in enumerate(self.served)]
-            model.settle(model.total(place))
+            model.settle(model.sum_of(place))
             named |= next(self.served[c] for c in model.chosen if self.served[c] & first)
         return model.chosen
 
-    @property
-    def _most_unspent(self) -> int:
-        # CP-SAT's presolve may write what is not spent as the budget less the chosen costs.
-        return self.budget + sum(self.costs)
 
-
-def _leading(
-    losses: Sequence[Fraction], most: int = 0, bits: int = _OBJECTIVE_BITS
-) -> tuple[list[int], list[list[int]]]:
-    """Write losses as whole numbers that CP-SAT can add up, and further digits if need be.
+def _split(losses: Sequence[Fraction], bits: int) -> tuple[list[int], list[int], int]:
+    """Write losses as whole numbers, and split each into leading bits that CP-SAT can add up.
 
     Args:
         losses: The losses.
-        most: How often more than once the last one may count.
-        bits: How long a sum may become.
+        bits: How long a sum of leading bits may become.
 
     Returns:
-        The leading place of every loss, rounded down, and the digits of the places below, the next
-        place first.
+        The leading bits, rounded down; the bits below; and how many bits these are.
     """
     common = math.lcm(*(loss.denominator for loss in losses))
     whole = [int(loss * common) for loss in losses]
-    reach = sum(map(abs, whole)) + abs(whole[-1]) * most
-    shift = max(0, reach.bit_length() - bits)
-    leading = [number >> shift for number in whole]
-    rest = [number - (high << shift) for number, high in zip(whole, leading, strict=True)]
-    step = _digit_bits(len(losses))
-    # The lowest place is filled up with zeros, which makes every sum the same number larger.
-    places = -(-shift // step)
-    rest = [low << places * step - shift for low in rest]
-    mask = (1 << step) - 1
-    return leading, [
-        [low >> place * step & mask for low in rest] for place in reversed(range(places))
-    ]
-
-
-def _digit_bits(count: int) -> int:
-    """Return how many bits a digit may have, so that CP-SAT can add up so many of them."""
-    return _CONSTRAINT_BITS - 1 - count.bit_length()
+    below = max(0, sum(map(abs, whole)).bit_length() - bits)
+    return [n >> below for n in whole], [n & (1 << below) - 1 for n in whole], below
 
 
 class _Model:
@@ -175,12 +146,11 @@ class _Model:
                 self._model.add_exactly_one(servers)
             else:
                 self._model.add_at_least_one(servers)
-        self._unspent = self._model.new_int_var(0, cover.budget, "")
-        self._model.add(self._sum(cover.costs) + self._unspent == cover.budget)
+        self._model.add(self.sum_of(cover.costs) <= cover.budget)
 
-    def total(self, weights: Sequence[int], unspent: int = 0) -> Any:
-        """Return the sum of weights over the chosen columns and the budget that is not spent."""
-        return self._sum(weights) + unspent * self._unspent
+    def sum_of(self, weights: Sequence[int]) -> Any:
+        """Return the sum of weights over the chosen columns."""
+        return self._cp.LinearExpr.weighted_sum(self._use, list(weights))
 
     def minimise(self, total: Any, other: bool = False) -> int | None:
         """Minimise a linear expression, over all choices or over those other than the present one.
@@ -209,33 +179,27 @@ class _Model:
         other.add_bool_or([self._use[index].negated() for index in self.chosen])
         return other
 
-    def written_sum(self, leading: list[int], digits: list[list[int]]) -> Iterator[Any]:
-        """Yield the sum's leading place, and then its digits from high to low."""
+    def written_sum(self, leading: list[int], rest: list[int], below: int) -> Iterator[Any]:
+        """Yield the sum of losses as `_split` gives them: its leading place, then every digit."""
+        step = _CONSTRAINT_BITS - 1 - len(self._use).bit_length()
+        places = -(-below // step)
         carry: Any = 0
-        step = _digit_bits(len(self._use))
-        places = []
-        for place in reversed(digits):
+        digits = []
+        for place in range(places):
+            # The lowest place is filled up with zeros, so that all others are full.
+            shifted = [low << places * step - below >> place * step for low in rest]
             digit = self._model.new_int_var(0, (1 << step) - 1, "")
             above = self._model.new_int_var(0, len(self._use), "")
-            self._model.add(self._sum(place) + carry == digit + (1 << step) * above)
-            places.append(digit)
+            written = self.sum_of([number & (1 << step) - 1 for number in shifted])
+            self._model.add(written + carry == digit + (1 << step) * above)
+            digits.append(digit)
             carry = above
-        yield self._sum(leading) + carry
-        yield from reversed(places)
-
-    def _sum(self, weights: Sequence[int]) -> Any:
-        return self._cp.LinearExpr.weighted_sum(self._use, list(weights))
+        yield self.sum_of(leading) + carry
+        yield from reversed(digits)
 
     def _solve(self, model: Any, keep: bool = True) -> Any:
         """Solve a model; None if it has no solution."""
-        solver = self._cp.CpSolver()
-        # One worker and a fixed seed: with two, the answer among ties changed from run to run.
-        solver.parameters.num_workers = 1
-        solver.parameters.random_seed = 0
-        solver.parameters.absolute_gap_limit = 0
-        solver.parameters.relative_gap_limit = 0
-        if self._deadline < math.inf:
-            solver.parameters.max_time_in_seconds = max(0.01, self._deadline - monotonic())
+        solver = or_tools.cp_solver(self._deadline)
         if keep and self.chosen:
             hint = set(self.chosen)
             model.clear_hints()

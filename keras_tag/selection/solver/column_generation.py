@@ -15,15 +15,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from time import monotonic
 
-import numpy as np
-
 from keras_tag.selection.solver.best_choice import Cover, OutOfTime
-from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
+from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
 from keras_tag.selection.solver.linear_programme import MasterProblem
 from keras_tag.selection.task_masks import bits
 
-# Prices for CP-SAT are multiples of one part in so many.
-_PRICE_UNITS = 1 << 20
 # Excesses up to here may be rounding: GLOP solves to about 1e-7 of the normalised unit.
 _MOST_ROUNDING = 1e-6
 
@@ -83,41 +79,7 @@ class _Clock:
     deadline: float
 
     def at(self, share: float) -> float:
-        if self.deadline == math.inf:
-            return math.inf
         return self.start + share * (self.deadline - self.start)
-
-
-@dataclass(frozen=True)
-class _Prices:
-    """The prices of the linear programme, taken for exact: any prices bound every solution.
-
-    Args:
-        duals: The prices as floats.
-        task: What serving each task is worth.
-        unit: What a unit of the budget is worth.
-        total: The sum of both: what a solution is worth at most, but for its columns' excesses.
-        rounding: What an excess that is computed in floats may be off by.
-    """
-
-    duals: Duals
-    task: list[Fraction]
-    unit: Fraction
-    total: Fraction
-    rounding: float
-
-    @classmethod
-    def of(cls, duals: Duals, budget: int) -> "_Prices":
-        task, unit = [Fraction(price) for price in duals.task.tolist()], Fraction(duals.budget)
-        largest = max(1.0, float(np.abs(duals.task).max()), duals.budget * budget)
-        rounding = 4 * len(task) ** 2 * float(np.finfo(np.float64).eps) * largest
-        return cls(duals, task, unit, sum(task, unit * budget), rounding)
-
-    def rounded(self, budget: int) -> tuple[list[Fraction], Fraction]:
-        """Return prices of so few digits that sums of them have few digits too."""
-        parts = _PRICE_UNITS << budget.bit_length()
-        task = [Fraction(round(price * _PRICE_UNITS), _PRICE_UNITS) for price in self.task]
-        return task, Fraction(round(self.unit * parts), parts)
 
 
 class _Proof:
@@ -132,9 +94,7 @@ class _Proof:
         incumbent: list[Column],
     ) -> None:
         self.master, self.source, self.budget, self.clock = master, source, budget, clock
-        self.most_networks = source.num_tasks
-        if source.least_cost > 0:
-            self.most_networks = min(source.num_tasks, budget // source.least_cost)
+        self.most_networks = source.most_networks(budget)
         self.rounds = 0
         self.incumbent: list[Column] = []
         self.value = Fraction(0)
@@ -143,7 +103,7 @@ class _Proof:
     def finish(self) -> Solution:
         while True:
             prices = self._generate()
-            tolerance = prices.rounding
+            tolerance = prices.rounding(self.budget)
             self._find_incumbent(prices)
             listing = self._list(prices, tolerance)
             late = monotonic() > self.clock.at(0.5)
@@ -156,61 +116,51 @@ class _Proof:
             listing = self._list(prices, tolerance)
         return self._choose(prices, listing, tolerance)
 
-    def _generate(self) -> _Prices:
+    def _generate(self) -> Prices:
         """Generate columns as far as they are easily found, and return the prices."""
         while True:
             self.rounds += 1
-            duals = self.master.solve()
+            prices = self.master.solve()
             late = monotonic() > self.clock.at(0.5)
-            if late or not self.master.add(self.source.suggest(duals, self.clock.at(0.5))):
-                return _Prices.of(duals, self.budget)
+            if late or not self.master.add(self.source.suggest(prices, self.clock.at(0.5))):
+                return prices
 
-    def _find_incumbent(self, prices: _Prices) -> None:
+    def _find_incumbent(self, prices: Prices) -> None:
         whole = self.master.solution()
         if whole is not None:
             self._keep_best(whole)
             return
-        self._improve(prices, self.master.columns, self.clock.at(0.75), exactly=False)
+        self._improve(self.master.columns, self.clock.at(0.75), exactly=False)
 
-    def _list(self, prices: _Prices, tolerance: float) -> Listing:
+    def _list(self, prices: Prices, tolerance: float) -> Listing:
         """Return columns within the gap; where these are too many, the gap is narrowed first."""
         limit, deadline = self.source.most_listed, self.clock.at(0.75)
+        most, rounding = prices.most(self.budget), prices.rounding(self.budget)
         while True:
             # In a better solution every other network gains at most what is tolerated.
-            gap = float(prices.total - self.value) + self.most_networks * tolerance
-            listing = self.source.within(
-                prices.duals, -gap - prices.rounding, limit, deadline, tolerance
-            )
+            gap = float(most - self.value) + self.most_networks * tolerance
+            listing = self.source.within(prices, -gap - rounding, limit, deadline, tolerance)
             # Without a gap, what can't be listed is tied.
             tied = gap <= 6 * self.most_networks * tolerance
             if listing.complete or listing.best > tolerance or tied or monotonic() > deadline:
                 return listing
             before = self.value
-            columns = list(dict.fromkeys([*listing.columns, *self.master.columns]))
-            self._improve(prices, columns, deadline, exactly=False)
+            self._improve({*listing.columns, *self.master.columns}, deadline, exactly=False)
             if self.value == before:
                 limit *= 8
 
-    def _choose(self, prices: _Prices, listing: Listing, tolerance: float) -> Solution:
+    def _choose(self, prices: Prices, listing: Listing, tolerance: float) -> Solution:
         """Solve with CP-SAT, over all columns that can be in an optimal solution."""
-        rounding = Fraction(prices.rounding)
-        columns = listing.columns
-        if listing.complete:
-            # All columns of positive excess are listed: now it is known without rounding.
-            losses = {column: self._loss(prices, column) for column in columns}
-            most_excess = -min([Fraction(0), *losses.values()])
-            gap = prices.total - self.value + self.most_networks * most_excess
-            columns = [column for column in columns if losses[column] <= gap]
-        else:
-            ceiling = listing.bound
-            if self.clock.deadline < math.inf:
-                ceiling = self.source.ceiling(prices.duals, ceiling, self.clock.at(0.9))
-            most_excess = max(Fraction(0), Fraction(ceiling)) + rounding
-            columns = [*columns, *self.master.columns]
-        kept = list(dict.fromkeys([*columns, *self.incumbent]))
-        proven = self._improve(prices, kept, self.clock.deadline)
-        bound = prices.total + self.most_networks * most_excess
-        if self.clock.deadline < math.inf:
+        most, rounding = prices.most(self.budget), Fraction(prices.rounding(self.budget))
+        kept, ceiling = {*listing.columns, *self.incumbent}, listing.bound
+        timed = self.clock.deadline < math.inf
+        if not listing.complete:
+            kept.update(self.master.columns)
+            if timed:
+                ceiling = self.source.ceiling(prices, ceiling, self.clock.at(0.9))
+        proven = self._improve(kept, self.clock.deadline)
+        bound = most + self.most_networks * (Fraction(max(0.0, ceiling)) + rounding)
+        if timed:
             # Not even the group that is best for itself gives a task more.
             bound = min(bound, Fraction(self.source.most_value()) + rounding)
         # At prices that were not right yet, what is listed is not all that the gap contains.
@@ -218,10 +168,9 @@ class _Proof:
             bound = self.value
         elif not listing.complete and monotonic() < self.clock.at(0.75):
             # Too many columns tie to be listed. That none is better can still be proven.
-            proof = self.source.within(prices.duals, tolerance, 1, self.clock.deadline, tolerance)
+            proof = self.source.within(prices, tolerance, 1, self.clock.deadline, tolerance)
             if proof.complete and not proof.columns:
-                most_excess = Fraction(tolerance) + rounding
-                bound = min(bound, prices.total + self.most_networks * most_excess)
+                bound = min(bound, most + self.most_networks * (Fraction(tolerance) + rounding))
         room = bound - self.value
         rounded = 8 * self.most_networks * Fraction(min(tolerance, _MOST_ROUNDING))
         met = 0 < room <= rounded
@@ -243,9 +192,7 @@ class _Proof:
         if not self.incumbent or value >= self.value:
             self.incumbent, self.value = columns, value
 
-    def _improve(
-        self, prices: _Prices, columns: list[Column], deadline: float, exactly: bool = True
-    ) -> bool:
+    def _improve(self, columns: Iterable[Column], deadline: float, exactly: bool = True) -> bool:
         """Take the optimum over these columns; ties as the package promises to break them.
 
         Returns:
@@ -258,33 +205,25 @@ class _Proof:
             [column.cost for column in columns],
             self.budget,
         )
-        task, unit = prices.rounded(self.budget)
-        if exactly:
-            # At these prices the best choice known loses nothing, nor does what ties with it by the
-            # same scores: its loss has no digits, of which values as far apart as 1e292 and 1e-305
-            # have hundreds.
-            paid = {t: (c, t) for c in self.incumbent for t in bits(c.served)}
-            task = [self.source.member_score(*paid[t]) for t in sorted(paid)]
-            unit = Fraction(0)
+        # What the best choice known gets for each task is its price here. So that choice loses
+        # nothing, nor does what ties with it by the same scores: its loss has no digits, of which
+        # values as far apart as 1e292 and 1e-305 have hundreds.
+        price = {t: self.source.member_score(c, t) for c in self.incumbent for t in bits(c.served)}
+        values = [self.source.exact(c) if exactly else Fraction(c.value) for c in columns]
         losses = [
-            sum((task[served] for served in bits(column.served)), unit * column.cost)
-            - (self.source.exact(column) if exactly else Fraction(column.value))
-            for column in columns
+            sum((price[task] for task in bits(column.served)), -value)
+            for column, value in zip(columns, values, strict=True)
         ]
-        position = {column: index for index, column in enumerate(columns)}
-        hint = [position[column] for column in self.incumbent if column in position]
+        known = set(self.incumbent)
+        hint = [index for index, column in enumerate(columns) if column in known]
         sizes = [column.group.bit_count() for column in columns] if exactly else None
         try:
-            chosen, proven = cover.best(losses, unit, deadline, hint, sizes), exactly
+            chosen, proven = cover.best(losses, deadline, hint, sizes), exactly
         except OutOfTime as error:
             chosen, proven = error.best, False
         if chosen is not None:
             self._keep_best([columns[index] for index in chosen])
         return proven
-
-    def _loss(self, prices: _Prices, column: Column) -> Fraction:
-        paid = sum((prices.task[task] for task in bits(column.served)), prices.unit * column.cost)
-        return paid - self.source.exact(column)
 
 
 def _by_name(column: Column) -> tuple[list[int], list[int], int, int]:

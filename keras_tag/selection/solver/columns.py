@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -28,21 +28,34 @@ class Column:
 
     served: int
     group: int
-    value: float
+    value: float = field(compare=False)
     cost: int
     row: int = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Duals:
-    """Prices: `task[j]` is what serving task j is worth, `budget` what a unit of budget is.
+class Prices:
+    """Prices: `task[j]` is what serving task j is worth, `unit` what a unit of the budget is.
 
-    The excess of a column is value - sum(task[served]) - budget * cost. Any prices bound every
-    solution: its value is sum(task) + budget * (what it spends) + the sum of its excesses.
+    Any prices bound every solution: its value is what it pays plus the sum of its excesses.
     """
 
     task: np.ndarray
-    budget: float
+    unit: float
+
+    def excess(self, column: Column) -> float:
+        """Return a column's value less the prices of what it serves and costs."""
+        paid = float(self.task[bits(column.served)].sum())
+        return column.value - paid - self.unit * column.cost
+
+    def most(self, budget: int) -> Fraction:
+        """Return exactly what a solution pays at most: for all tasks, and for the whole budget."""
+        return sum(map(Fraction, self.task.tolist()), Fraction(self.unit) * budget)
+
+    def rounding(self, budget: int) -> float:
+        """Return what an excess that is computed in floats may be off by."""
+        largest = max(1.0, float(np.abs(self.task).max()), self.unit * budget)
+        return 4 * len(self.task) ** 2 * float(np.finfo(np.float64).eps) * largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,11 @@ class ColumnSource(ABC):
         self.least_cost, self.most_cost = min(costs, default=1), max(costs, default=1)
         self._exact: dict[Column, Fraction] = {}
 
+    def most_networks(self, budget: int) -> int:
+        """Return how many networks a solution may have at most."""
+        least = self.least_cost
+        return min(self.num_tasks, budget // least) if least else self.num_tasks
+
     @abstractmethod
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
         """Return some solution within the budget; raise `Uncoverable` if there is none."""
@@ -90,12 +108,12 @@ class ColumnSource(ABC):
         return []
 
     @abstractmethod
-    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
+    def suggest(self, prices: Prices, deadline: float = math.inf) -> list[Column]:
         """Return columns of positive excess, if they are easily found; none is no proof."""
 
     @abstractmethod
     def within(
-        self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
+        self, prices: Prices, threshold: float, limit: int, deadline: float, tolerance: float
     ) -> Listing:
         """Return the columns whose excess reaches `threshold`.
 
@@ -105,7 +123,7 @@ class ColumnSource(ABC):
         equally good ones only the one with the smallest group.
         """
 
-    def ceiling(self, duals: Duals, known: float, deadline: float) -> float:
+    def ceiling(self, prices: Prices, known: float, deadline: float) -> float:
         """Return an excess that no column exceeds, given that none exceeds `known`."""
         return known
 

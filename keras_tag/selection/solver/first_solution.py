@@ -6,7 +6,6 @@ It is used by `searched_groups` only.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from time import monotonic
 
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.solver import or_tools
@@ -153,11 +152,7 @@ def _solve(
         model.minimize(sum(spent))
     else:
         model.add(sum(spent) <= budget)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 0
-    if deadline < math.inf:
-        solver.parameters.max_time_in_seconds = max(0.01, deadline - monotonic())
+    solver = or_tools.cp_solver(deadline)
     status = solver.solve(model)
     if status == cp_model.INFEASIBLE:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_tag.selection.solver import or_tools
-from keras_tag.selection.solver.columns import Column, Duals
+from keras_tag.selection.solver.columns import Column, Prices
 from keras_tag.selection.task_masks import bits
 
 
@@ -69,7 +69,7 @@ class MasterProblem:
             self._variables.append(variable)
         return len(self.columns) - before
 
-    def solve(self) -> Duals:
+    def solve(self) -> Prices:
         """Solve to GLOP's tolerances (about 1e-7 of the normalised unit).
 
         Should GLOP give up, the prices stay what they were: any prices give a valid bound.
@@ -81,7 +81,7 @@ class MasterProblem:
             # Noted at once: the wrapper forgets its solution when the programme changes.
             self._prices = np.array([row.dual_value() for row in self._rows])
             self._values = [variable.solution_value() for variable in self._variables]
-        return Duals(self._prices[:-1], max(0.0, float(self._prices[-1]) * self._cost_scale))
+        return Prices(self._prices[:-1], max(0.0, float(self._prices[-1]) * self._cost_scale))
 
     def solution(self) -> list[Column] | None:
         """Return the columns of the present solution if it is a whole one, else None.

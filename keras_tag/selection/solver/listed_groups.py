@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from keras_tag.selection.solver.best_choice import Cover
-from keras_tag.selection.solver.columns import Column, ColumnSource, Duals, Listing
+from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
 from keras_tag.selection.task_masks import bits, mask_of
 
 # How many columns one round of pricing hands to the linear programme.
@@ -66,9 +66,9 @@ class GroupTable(ColumnSource):
         self._overlap = overlap
         self._scale = float(np.abs(self.scores).max(initial=0.0))
 
-    def suggest(self, duals: Duals, deadline: float = math.inf) -> list[Column]:
+    def suggest(self, prices: Prices, deadline: float = math.inf) -> list[Column]:
         """Return the best column of each of the best groups."""
-        gain, excess = self._excesses(duals)
+        gain, excess = self._excesses(prices)
         if not len(excess):
             return []
         count = min(_COLUMNS_PER_ROUND, len(excess))
@@ -83,16 +83,16 @@ class GroupTable(ColumnSource):
         return columns
 
     def within(
-        self, duals: Duals, threshold: float, limit: int, deadline: float, tolerance: float
+        self, prices: Prices, threshold: float, limit: int, deadline: float, tolerance: float
     ) -> Listing:
         """Return every column whose excess reaches the threshold, one per served set and cost."""
-        _, excess = self._excesses(duals)
+        _, excess = self._excesses(prices)
         bound = float(excess.max(initial=-np.inf))
         rows: dict[tuple[int, int], list[int]] = {}
         order = np.argsort(-excess, kind="stable")
         count = 0
         for row in order[excess[order] >= threshold].tolist():
-            for served in self._served_sets(row, duals, threshold):
+            for served in self._served_sets(row, prices, threshold):
                 rows.setdefault((served, self.costs[row]), []).append(row)
                 count += 1
                 if len(rows) > limit or count > 10 * limit:
@@ -131,23 +131,23 @@ class GroupTable(ColumnSource):
         """Return one served task's exact score."""
         return self._exact_score(column.row, task)
 
-    def _excesses(self, duals: Duals) -> tuple[np.ndarray, np.ndarray]:
+    def _excesses(self, prices: Prices) -> tuple[np.ndarray, np.ndarray]:
         """Return the members' scores less their prices, and the excess of each best column."""
-        gain = np.where(self.member, self.scores - duals.task, -np.inf)
+        gain = np.where(self.member, self.scores - prices.task, -np.inf)
         if self._overlap:
             total = np.maximum(gain, 0.0).sum(axis=1)
             total = np.where(total > 0, total, gain.max(axis=1))
         else:
             total = np.where(self.member, gain, 0.0).sum(axis=1)
             total[~self.member.any(axis=1)] = -np.inf
-        return gain, total - duals.budget * self._cost_array
+        return gain, total - prices.unit * self._cost_array
 
-    def _served_sets(self, row: int, duals: Duals, threshold: float) -> Iterator[int]:
+    def _served_sets(self, row: int, prices: Prices, threshold: float) -> Iterator[int]:
         gains = {
-            task: float(self.scores[row, task] - duals.task[task])
+            task: float(self.scores[row, task] - prices.task[task])
             for task in bits(self._servable[row])
         }
-        excess = -duals.budget * self.costs[row]
+        excess = -prices.unit * self.costs[row]
         if not self._overlap:
             yield self._servable[row]
             return
