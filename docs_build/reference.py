@@ -11,6 +11,24 @@ from mkdocs.structure.files import File, Files
 _INHERITS = {"keras_tag.Affinity": "true", "keras_tag.TAGModel": "[check]"}
 # Only its fields are for users.
 _FIELDS = {"keras_tag.selection.Choice"}
+# A name -> the classes that it returns or has as fields, and which of their methods are for users.
+# They are not public, because only the package makes them; users read them.
+_PARTS: dict[str, dict[str, list[str]]] = {
+    "keras_tag.Affinity": {
+        "keras_tag.affinity.history.AffinityHistory": ["num_runs"],
+        "keras_tag.affinity.standard_errors.SamplingErrors": [],
+    },
+    "keras_tag.GroupScores": {"keras_tag.selection.scores.measured_groups.MeasuredGroup": []},
+    "keras_tag.GroupSearch": {
+        "keras_tag.search.results.Results": ["grouping", "tasks", "verdict", "to_frame"],
+    },
+    "keras_tag.ModelCheck": {
+        "keras_tag.tag_model.model_check.TaskCheck": [],
+        "keras_tag.tag_model.model_check.SharedWeights": [],
+        "keras_tag.tag_model.model_check.Promise": [],
+        "keras_tag.tag_model.model_check.ProbeCost": ["memory"],
+    },
+}
 
 
 def pages(config: MkDocsConfig) -> dict[str, list[str]]:
@@ -43,4 +61,7 @@ def on_files(files: Files, config: MkDocsConfig, **kwargs: Any) -> None:
                 text += f"    options:\n      inherited_members: {_INHERITS[name]}\n"
             elif name in _FIELDS:
                 text += "    options:\n      members: false\n"
+            for part, methods in _PARTS.get(name, {}).items():
+                text += f"\n::: {part}\n    options:\n      show_root_full_path: false\n"
+                text += f"      heading_level: 3\n      members: {methods or 'false'}\n"
         files.append(File.generated(config, path, content=text))

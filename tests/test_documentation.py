@@ -1,6 +1,9 @@
 """The pages: their Python blocks run as written, they are short, linked, and in the site."""
 
+import dataclasses
+import pkgutil
 import re
+import typing
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,19 @@ def test_the_reference_has_every_public_name_and_no_private_one():
     for path in shown:
         parts = path.split(".")
         assert len(parts) == 2 or parts[1] in {"selection", "datasets"}, path
+
+
+def test_the_reference_describes_the_classes_of_which_public_fields_are():
+    builder = (ROOT / "docs_build" / "reference.py").read_text("utf-8")
+    described = re.findall(r'"(keras_tag(?:\.[a-z_]+)+\.[A-Z]\w+)": \[', builder)
+    assert all(pkgutil.resolve_name(path).__doc__ for path in described)
+    for public in map(keras_tag.__getattr__, set(keras_tag.__all__) - {"__version__"}):
+        hints = typing.get_type_hints(public) if dataclasses.is_dataclass(public) else {}
+        for field in filter(lambda name: not name.startswith("_"), hints):
+            for hint in (hints[field], *typing.get_args(hints[field])):
+                path = f"{getattr(hint, '__module__', '')}.{getattr(hint, '__qualname__', '')}"
+                if path.startswith("keras_tag.") and hint.__name__ not in keras_tag.__all__:
+                    assert path in described
 
 
 def test_links_between_pages_lead_somewhere():
