@@ -119,12 +119,12 @@ class LossScale:
     Args:
         kind: "ratio": values are positive losses. "error": one minus a share such as an accuracy.
             "exponential": values of any sign, `exp(inside value / unit)`.
-        direction: Of the objective.
+        objective: The task's.
         unit: What counts as much as a ratio of e, for "exponential".
     """
 
     kind: Literal["ratio", "error", "exponential"]
-    direction: Literal["min", "max"]
+    objective: Objective
     unit: float = 1.0
 
     @classmethod
@@ -138,11 +138,11 @@ class LossScale:
         """
         seen = np.asarray([joint, *values], float)
         if objective.direction == "min" and (seen > 0).all():
-            return cls("ratio", "min")
+            return cls("ratio", objective)
         if objective.direction == "max" and ((seen >= 0) & (seen < 1)).all():
-            return cls("error", "max")
+            return cls("error", objective)
         unit = abs(joint) or float(np.median(np.abs(seen))) or 1.0
-        return cls("exponential", objective.direction, unit)
+        return cls("exponential", objective, unit)
 
     def loss(self, value: float) -> float:
         """Return the value as a positive loss."""
@@ -150,8 +150,7 @@ class LossScale:
             return value
         if self.kind == "error":
             return 1.0 - value
-        inside = value if self.direction == "min" else -value
-        return float(np.exp(np.clip(inside / self.unit, -300.0, 300.0)))
+        return float(np.exp(np.clip(self.objective.inside(value) / self.unit, -300.0, 300.0)))
 
     def worth(self, value: float) -> float:
         """Return how much the objective changes per unit of the logarithm of the loss."""

@@ -16,15 +16,13 @@ import numpy as np
 
 from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Outcome
-from keras_tag.search.proposals import Problem, log_ratios, usable_affinity
-from keras_tag.search.verdict import SPREAD_OF_NOISES, believed, luck
-from keras_tag.selection.arguments.affinities import affinity_shares
+from keras_tag.search.proposals import Problem
+from keras_tag.search.verdict import believed, luck, measured, unlikely
 from keras_tag.selection.arguments.choice import Choice, GroupArguments
 from keras_tag.selection.draws import DrawnChoice, Networks
 from keras_tag.selection.few_trainings.gain_model import (
     Cells,
     Prior,
-    cells_of,
     covariance,
     expected,
 )
@@ -89,26 +87,18 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
     """
     tasks = tuple(sorted(problem.tasks))
     done = [outcome for outcome in outcomes if outcome.status == "done"]
-    joint, scales = done[0].objective, problem.scales(outcomes)
-    weights = problem.constraints.get("weights") or {}
-    worth = [weights.get(t, 1.0) * scales[t].worth(joint[t]) for t in tasks]
+    joint, scales = done[0].objective, problem.scales(done)
+    worth = [problem.weights[t] * scales[t].worth(joint[t]) for t in tasks]
     linear = np.array([scales[task].kind == "exponential" for task in tasks])
-    order = [affinity.tasks.index(task) for task in tasks]
-    shares = affinity_shares(usable_affinity(affinity))[np.ix_(order, order)]
 
     asked = {**problem.constraints, "weights": dict(zip(tasks, worth, strict=True))}
     choice = Choice.of("outlook", asked, GroupArguments)
-    anything = Affinity.from_array(np.ones(shares.shape), tasks, rows="source")
+    anything = Affinity.from_array(np.ones((len(tasks), len(tasks))), tasks, rows="source")
     judge = DrawnChoice(build_problem(anything, choice)[0], choice, problem.budget)
     if not judge.resamples_quickly:
         return None
 
-    reference, *losses = problem.losses(done, scales).values()
-    gains = log_ratios(tasks, losses, reference)
-    member = np.isfinite(gains)
-    seen = cells_of(shares, member, member)
-    observed = gains[seen.groups, seen.tasks]
-
+    shares, _, seen, observed = measured(problem, affinity, done, tasks)
     draws = _draws(problem.prior or Prior(), shares, seen, observed)
     # The score "members" of 1 - T is one minus what company costs a task, to first order.
     scores = [judge.scores(1.0 - draw) for draw in draws]
@@ -119,7 +109,7 @@ def outlook(problem: Problem, affinity: Affinity, outcomes: Sequence[Outcome]) -
         for (draw, _), (networks, _) in zip(usable, chosen, strict=True)
     ]
     low, middle, high = np.quantile(found, [0.05, 0.5, 0.95])
-    return Outlook(float(middle), float(low), float(high), len(member))
+    return Outlook(float(middle), float(low), float(high), len(done) - 1)
 
 
 def _gain(
@@ -157,9 +147,7 @@ def _draws(prior: Prior, shares: np.ndarray, seen: Cells, observed: np.ndarray) 
     for index, times in zip(*np.unique(chosen, return_counts=True), strict=True):
         size, noise = divmod(int(index), len(_NOISES))
         scaled = _scaled(prior, _SIZES[size], _NOISES[noise])
-        mean, spread = expected(scaled, pairs), covariance(scaled, pairs, pairs)
-        if len(observed):
-            mean, spread = believed(scaled, seen, observed, pairs)
+        mean, spread = believed(scaled, seen, observed, pairs)
         values, vectors = np.linalg.eigh(spread)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         drawn = mean + draw.normal(size=(times, len(mean))) @ root.T
@@ -172,17 +160,13 @@ def _likely(prior: Prior, seen: Cells, observed: np.ndarray) -> np.ndarray:
     """Return the probability of every size of effects and of noise, flat, sizes first."""
     structure, noise = covariance(prior, seen, seen), luck(prior, seen)
     middle = expected(prior, seen)
-    fit = np.zeros((len(_SIZES), len(_NOISES)))
-    fit -= ((np.log(_SIZES)[:, None] - _EXPECTED_SIZE) / _SPREAD_OF_SIZES) ** 2 / 2
-    fit -= (np.log(_NOISES) / SPREAD_OF_NOISES) ** 2 / 2
-    if len(observed):
-        for i, size in enumerate(_SIZES):
-            surprise = observed - size * middle
-            for j, level in enumerate(_NOISES):
-                whole = size**2 * structure + level**2 * noise
-                fit[i, j] -= np.linalg.slogdet(whole)[1] / 2
-                fit[i, j] -= surprise @ np.linalg.solve(whole, surprise) / 2
-    likely = np.exp(fit - fit.max()).ravel()
+    fit = [
+        unlikely(size**2 * structure, noise, level, observed - size * middle)
+        + ((np.log(size) - _EXPECTED_SIZE) / _SPREAD_OF_SIZES) ** 2
+        for size in _SIZES
+        for level in _NOISES
+    ]
+    likely = np.exp((min(fit) - np.array(fit)) / 2)
     return likely / likely.sum()
 
 

@@ -19,12 +19,8 @@ class Progress:
         self._lines = verbose == 2
         self._bar: Any = None
         if verbose in (1, "auto"):
-            try:
-                from tqdm.auto import tqdm
-            except ImportError as error:
-                raise ImportError(
-                    "The bar of a search needs tqdm: pip install tqdm; or give verbose=2."
-                ) from error
+            from tqdm.auto import tqdm
+
             self._bar = tqdm(initial=done, total=total, unit="training", desc="search")
 
     def begin(self, outcome: Outcome) -> None:

@@ -16,8 +16,10 @@ from keras_tag.search.ledger import Outcome
 from keras_tag.search.objectives import LossScale, Objective
 from keras_tag.selection import Grouping, GroupScores, groups_to_train, select_groups
 from keras_tag.selection.arguments.affinities import affinity_shares
+from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.few_trainings.gain_model import GainModel, Prior
 from keras_tag.selection.problem import MOST_TASKS_LISTED
+from keras_tag.selection.task_masks import mask_of
 
 # For the groups to train next, where there are too many to be listed. The proof that none are
 # better may take hours where affinities are noise; the groups themselves are found at once.
@@ -84,6 +86,12 @@ class Problem:
     constraints: Mapping[str, Any] = field(default_factory=dict)
     singles: bool = False
     prior: Prior | None = None
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How much every task counts."""
+        given = self.constraints.get("weights") or {}
+        return {task: given.get(task, 1.0) for task in self.tasks}
 
     def next_groups(
         self,
@@ -152,29 +160,18 @@ class Problem:
         """
         if not self.constraints.get("overlap", True):
             return False
+        # The joint run and lone tasks are trained also where they may not be served.
+        allowed = Choice(**self.constraints).constraints(self.tasks).allows
 
         def inside(of: Outcome, task: str) -> float:
             return self.objectives[task].inside(of.objective[task])
 
         return any(
             set(other.group) > set(outcome.group)
-            and self.allows(other.group)
+            and allowed(mask_of(map(self.tasks.index, other.group)))
             and all(inside(other, task) < inside(outcome, task) for task in outcome.group)
             for other in outcomes
             if other.status == "done" and outcome.status == "done"
-        )
-
-    def allows(self, group: Sequence[str]) -> bool:
-        """Return whether the constraints allow a group; the joint run and lone tasks need not be.
-
-        Args:
-            group: The tasks.
-        """
-        members, given = set(group), self.constraints
-        return (
-            len(group) <= (given.get("max_size") or len(self.tasks))
-            and not any(members.issuperset(pair) for pair in given.get("cannot_link", ()))
-            and all(len(members.intersection(p)) != 1 for p in given.get("must_link", ()))
         )
 
     def scales(self, outcomes: Sequence[Outcome]) -> dict[str, LossScale]:
@@ -255,12 +252,6 @@ def log_ratios(
     return np.array(rows).reshape(-1, len(tasks))
 
 
-def unusable_tasks(affinity: Affinity) -> list[str]:
-    """Return the tasks whose own look-ahead did not help them, or was not measured."""
-    own = np.diag(affinity.mean)
-    return [task for task, z in zip(affinity.tasks, own, strict=True) if not z > 0]
-
-
 def usable_affinity(affinity: Affinity) -> Affinity:
     """Return shares of a task's own progress, known or not.
 
@@ -282,8 +273,9 @@ def usable_affinity(affinity: Affinity) -> Affinity:
 
 
 def warn_of_unusable(affinity: Affinity) -> None:
-    """Warn of tasks that are searched for without their affinities."""
-    unusable = unusable_tasks(affinity)
+    """Warn of tasks whose own look-ahead did not help them, or was not measured."""
+    own = np.diag(affinity.mean)
+    unusable = [task for task, z in zip(affinity.tasks, own, strict=True) if not z > 0]
     if unusable:
         warnings.warn(
             f"The updates of {unusable} did not help these tasks themselves when they were "

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from keras_tag.atomic_files import write_atomically
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 # How small a picture may be shown, relative to its own size.
 _LEAST_SCALE = 0.75
+# What matplotlib would write into every picture, such as the time.
+_METADATA = ("Date", "Creator", "Format", "Type")
 # Text stays text: it is small, can be searched, and is drawn in the reader's font.
 _SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_tag"}
 
@@ -28,7 +29,6 @@ def write_report(results: Results, path: str | os.PathLike[str]) -> None:
         path: The file; it needs no other.
 
     Raises:
-        ImportError: Jinja2 is not installed.
         ValueError: The joint run is not done.
     """
     content = report_html(results).encode()
@@ -41,10 +41,8 @@ def report_html(results: Results) -> str:
     Args:
         results: With the joint run at least.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ImportError("The report of a search needs Jinja2: pip install jinja2.") from error
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_tag.search", ""),
         autoescape=True,
@@ -151,9 +149,8 @@ def svg(figure: "Figure") -> str:
 
     file = io.StringIO()
     with mpl.rc_context(_SVG):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(_METADATA))
     text = file.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     # On narrow screens it is scrolled, rather than made so small that it can't be read.
     least = round(_LEAST_SCALE * 96 * figure.get_figwidth())
     return text[text.index("<svg") :].replace("<svg", f'<svg style="min-width: {least}px"', 1)

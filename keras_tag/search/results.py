@@ -8,7 +8,7 @@ from keras_tag.affinity import Affinity
 from keras_tag.search.ledger import Ledger, Outcome
 from keras_tag.search.objectives import Objective
 from keras_tag.search.outlook import Outlook, outlook
-from keras_tag.search.proposals import Limits, Problem
+from keras_tag.search.proposals import Problem
 from keras_tag.search.verdict import Verdict, verdict
 from keras_tag.selection import Grouping
 
@@ -165,24 +165,13 @@ class Results:
         """Return one row per training, and the objectives of its tasks."""
         import pandas as pd
 
-        rows = [
-            {
-                "number": o.number,
-                "kind": o.kind,
-                "group": ", ".join(o.group),
-                "status": o.status,
-                "attempt": o.attempt,
-                "epochs": o.epochs,
-                "best_epoch": o.best_epoch,
-                "seconds": o.seconds,
-                "cost": o.cost,
-                "parameters": o.parameters,
-                "error": o.error,
-                **{task: o.objective.get(task) for task in self.problem.tasks},
-            }
-            for o in self.outcomes
-        ]
-        return pd.DataFrame(rows).set_index("number")
+        rows = [{**vars(o), "group": ", ".join(o.group)} for o in self.outcomes]
+        trainings = pd.DataFrame(rows).drop(columns="objective").set_index("number")
+        for task in self.problem.tasks:
+            # A task may have the name of a column.
+            column = f"{task}_objective" if task in trainings else task
+            trainings[column] = [o.objective.get(task) for o in self.outcomes]
+        return trainings
 
 
 def problem_of(settings: Mapping[str, Any]) -> Problem:
@@ -192,22 +181,10 @@ def problem_of(settings: Mapping[str, Any]) -> Problem:
         settings: As in search.json.
     """
     search = settings["search"]
-    constraints = dict(search["constraints"])
-    for name in ("must_link", "cannot_link"):
-        constraints[name] = [tuple(pair) for pair in constraints.get(name, ())]
     return Problem(
         tuple(search["tasks"]),
         search["budget"],
         {task: Objective(*given) for task, given in search["objective"].items()},
-        constraints,
+        search["constraints"],
         search["baselines"] == "single",
     )
-
-
-def limits_of(settings: Mapping[str, Any]) -> Limits:
-    """Return the limits that settings describe.
-
-    Args:
-        settings: As in search.json.
-    """
-    return Limits(**settings["limits"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_tag.search.ledger import Ledger
 from keras_tag.search.proposals import Limits, Problem
-from keras_tag.search.results import Results, limits_of
+from keras_tag.search.results import Results
 from keras_tag.wording import counted
 
 
@@ -89,7 +89,7 @@ def status_text(ledger: Ledger) -> str:
         ledger: Of its folder.
     """
     results = Results.read(ledger)
-    limits = limits_of(results.settings)
+    limits = Limits(**results.settings["limits"])
     lines = [f"Search in {ledger.folder}"]
     if results.outcomes:
         lines.append("  number  status   kind      epochs  seconds  group")

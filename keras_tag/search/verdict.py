@@ -39,7 +39,7 @@ _NEUTRAL = replace(
 )
 # How much the noise of data sets differs, as the standard deviation of its logarithm: a few
 # networks that happen to agree shall not be taken for proof that networks have no luck.
-SPREAD_OF_NOISES = 0.7
+_SPREAD_OF_NOISES = 0.7
 # How much smaller or larger than the prior's the noise may be.
 _NOISES = np.geomspace(0.1, 10.0, 41)
 
@@ -92,40 +92,27 @@ def verdict(
         outcomes: All trainings, the joint run first.
         grouping: The choice among them.
     """
-    tasks = problem.tasks
+    tasks, weights = problem.tasks, problem.weights
     done = [outcome for outcome in outcomes if outcome.status == "done"]
     joint = done[0].objective
-    scales = problem.scales(outcomes)
-    known = problem.losses(done, scales)
-    gains = log_ratios(tasks, known.values(), known[done[0].group])
-    member = np.isfinite(gains)
-    shares = affinity_shares(usable_affinity(affinity))
-    # The joint run's gains are 0 by definition, whatever its luck: they tell nothing of it.
-    others = member.copy()
-    others[0] = False
-    seen = cells_of(shares, member, others)
-    observed = gains[seen.groups, seen.tasks]
+    scales = problem.scales(done)
+    shares, member, seen, observed = measured(problem, affinity, done, tasks)
     prior = fitted_noise(_NEUTRAL, seen, observed)
 
     row_of = {frozenset(outcome.group): row for row, outcome in enumerate(done)}
-    weights = problem.constraints.get("weights") or {}
     chosen = np.zeros(member.shape, bool)
-    weight_of = np.ones(len(tasks))
     reached = 0.0
     for column, task in enumerate(tasks):
         row = row_of[frozenset(grouping.groups[grouping.serves[task]])]
-        weight_of[column] = weights.get(task, 1.0)
-        own = done[row].objective[task]
-        reached += weight_of[column] * (
-            problem.objectives[task].inside(joint[task]) - problem.objectives[task].inside(own)
-        )
+        inside = problem.objectives[task].inside
+        reached += weights[task] * (inside(joint[task]) - inside(done[row].objective[task]))
         chosen[row, column] = row > 0
     if not chosen.any():
         return Verdict(reached, 0.0, 0.0, 0.0, total_noise(prior), len(done))
     cells = cells_of(shares, member, chosen)
     mean, spread = believed(prior, seen, observed, cells)
-    served = [(tasks[column], weight_of[column]) for column in cells.tasks]
-    size = np.array([weight * scales[task].worth(joint[task]) for task, weight in served])
+    served = [tasks[column] for column in cells.tasks]
+    size = np.array([weights[task] * scales[task].worth(joint[task]) for task in served])
     # A joint run that is unlucky with a task looks like one whose company harms the task. Nothing
     # that was measured tells these two apart, so the joint run's luck counts in full.
     spread += prior.noise**2 * np.eye(len(size)) + prior.network_noise**2
@@ -134,11 +121,39 @@ def verdict(
 
     def gain(logarithms: np.ndarray) -> float:
         changes = zip(served, logarithms, strict=True)
-        return float(sum(w * scales[task].gain(joint[task], x) for (task, w), x in changes))
+        return float(sum(weights[t] * scales[t].gain(joint[t], change) for t, change in changes))
 
     return Verdict(
         reached, gain(mean), gain(mean + shift), gain(mean - shift), total_noise(prior), len(done)
     )
+
+
+def measured(
+    problem: Problem, affinity: Affinity, done: Sequence[Outcome], tasks: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, Cells, np.ndarray]:
+    """Return what the trainings tell of their groups.
+
+    Args:
+        problem: Tasks and objectives.
+        affinity: As measured.
+        done: Trainings that gave a network, the joint run first.
+        tasks: The tasks in the order that the arrays shall have.
+
+    Returns:
+        `[num_tasks, num_tasks]`, the shares, rows source; `[num_done, num_tasks]`, which network
+        has which task; the cells that tell something; `[num_cells]`, their log ratios of losses to
+        those of the joint run.
+    """
+    order = [affinity.tasks.index(task) for task in tasks]
+    shares = affinity_shares(usable_affinity(affinity))[np.ix_(order, order)]
+    losses = list(problem.losses(done, problem.scales(done)).values())
+    gains = log_ratios(tasks, losses, losses[0])
+    member = np.isfinite(gains)
+    # The joint run's gains are 0 by definition, whatever its luck: they tell nothing of it.
+    others = member.copy()
+    others[0] = False
+    seen = cells_of(shares, member, others)
+    return shares, member, seen, gains[seen.groups, seen.tasks]
 
 
 def believed(
@@ -172,13 +187,22 @@ def fitted_noise(prior: Prior, seen: Cells, observed: np.ndarray) -> Prior:
     structure, noise = covariance(prior, seen, seen), luck(prior, seen)
     surprise = observed - expected(prior, seen)
 
-    def unlikely(factor: float) -> float:
-        total = structure + factor**2 * noise
-        fit = np.linalg.slogdet(total)[1] + surprise @ np.linalg.solve(total, surprise)
-        return float(fit + (np.log(factor) / SPREAD_OF_NOISES) ** 2)
-
-    factor = min(_NOISES, key=unlikely)
+    factor = min(_NOISES, key=lambda level: unlikely(structure, noise, level, surprise))
     return replace(prior, noise=prior.noise * factor, network_noise=prior.network_noise * factor)
+
+
+def unlikely(structure: np.ndarray, noise: np.ndarray, level: float, surprise: np.ndarray) -> float:
+    """Return how unlikely a level of the noise is: -2 times the log likelihood, and a constant.
+
+    Args:
+        structure: `[num_cells, num_cells]`, the covariance without luck.
+        noise: `[num_cells, num_cells]`, that of luck.
+        level: How many times as large luck is.
+        surprise: `[num_cells]`: what was seen, less what was expected.
+    """
+    whole = structure + level**2 * noise
+    fit = np.linalg.slogdet(whole)[1] + surprise @ np.linalg.solve(whole, surprise)
+    return float(fit + (np.log(level) / _SPREAD_OF_NOISES) ** 2)
 
 
 def luck(prior: Prior, cells: Cells) -> np.ndarray:

@@ -60,6 +60,7 @@ def test_nothing_is_fetched_and_no_tag_is_left_open(results, page):
     assert not page.open
     assert page.scripts == 0
     assert "@import" not in text
+    assert "<metadata" not in text
     assert not re.search(r"url\((?!#)", text)
     assert len(text) < 2_000_000
 
@@ -88,6 +89,14 @@ def test_one_of_a_kind_is_said_in_the_singular():
     assert "in 1 training," in report_html(results)
     alone = keras_tag.Grouping.from_groups([("depth",)])
     assert str(alone).startswith("1 network for 1 task, ")
+
+
+def test_a_task_with_the_name_of_a_column_hides_no_column():
+    tasks = ("cost", "objective")
+    given = made_up.settings(tasks=tasks, objective={t: [f"val_{t}_loss", "min"] for t in tasks})
+    done = Outcome(0, "joint", tasks, "done", cost=1.0, objective={"cost": 0.2, "objective": 0.3})
+    row = Results(given, (done,), None).to_frame().loc[0]
+    assert (row["cost"], row["cost_objective"], row["objective"]) == (1.0, 0.2, 0.3)
 
 
 def test_the_same_search_gives_the_same_report(results):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_up import AFFINITY, TASKS
 
+from keras_tag import Affinity
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.objectives import objectives_by_task
 from keras_tag.search.proposals import Problem
@@ -14,7 +15,7 @@ from keras_tag.search.verdict import verdict
 PROBLEM = Problem(TASKS, 2, objectives_by_task(None, TASKS))
 
 
-def searched(gain, noise, seed):
+def searched(gain, noise, seed, affinity=AFFINITY):
     """All groups: what company costs every task, and luck, are as said."""
     rng = np.random.default_rng(seed)
 
@@ -28,7 +29,15 @@ def searched(gain, noise, seed):
     for size in (1, 2, 3):
         for group in combinations(TASKS, size):
             outcomes.append(train(len(outcomes), group))
-    return verdict(PROBLEM, AFFINITY, outcomes, PROBLEM.choose(outcomes))
+    return verdict(PROBLEM, affinity, outcomes, PROBLEM.choose(outcomes))
+
+
+def test_the_order_of_the_affinitys_tasks_does_not_matter():
+    order = [2, 0, 3, 1]
+    turned = Affinity.from_array(
+        AFFINITY.mean[np.ix_(order, order)], [TASKS[k] for k in order], rows="source"
+    )
+    assert searched(0.8, 0.1, 0, turned) == searched(0.8, 0.1, 0)
 
 
 def test_luck_alone_is_rarely_told_from_luck():
