@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tag.search.data import Source, source_of
+from keras_tag.search.data import Source, by_name
 from keras_tag.tag_model import TAGModel
 from keras_tag.tag_model.checks import check_model
 
@@ -50,18 +50,14 @@ def checked_model(model: Any, build: Any) -> None:
             "Received: a model that is not compiled. Call `model.compile(...)` first."
         )
     inner = wrapped(model)
-    if isinstance(inner, keras.Sequential):
-        raise ValueError(
-            "Expected at least two tasks (outputs with a loss) to make groups of. Received: a "
-            "keras.Sequential model, which has one output."
-        )
     if build is None:
         check_model(inner)
     if build is None and getattr(inner, "output", None) is None:
         raise ValueError(
-            f"Expected a functional model (keras.Model(inputs, outputs)). {type(inner).__name__} "
-            "is subclassed, and its graph is not known. Give `build`: a function build(tasks) "
-            "that returns a new compiled model with these outputs."
+            "Expected a functional model of at least two tasks, outputs with a loss: "
+            f"keras.Model(inputs, {{task: output}}). Received: {type(inner).__name__}. The graph "
+            "of a subclassed model is not known. Give `build`: a function build(tasks) that "
+            "returns a new compiled model with these outputs."
         )
 
 
@@ -115,12 +111,9 @@ def checked_tasks(
     if unknown or len(set(chosen)) != len(chosen):
         raise ValueError(f"Expected distinct `tasks` of {list(names)}. Received: {list(chosen)}.")
     if model is not None:
-        loss = model.loss
+        (loss,) = by_name([model.loss], names)
         if isinstance(loss, Mapping):
             chosen = tuple(task for task in chosen if loss.get(task) is not None)
-        elif isinstance(loss, list | tuple):
-            by_name = dict(zip(names, loss, strict=True))
-            chosen = tuple(task for task in chosen if by_name[task] is not None)
         if isinstance(getattr(model, "output", None), Mapping):
             # The model's own order, which is the one that people know.
             chosen = tuple(task for task in model.output if task in chosen)
@@ -152,20 +145,6 @@ def checked_missing(model: keras.Model | None, missing: float | None) -> float |
             "takes the model's."
         )
     return own if said is None else said
-
-
-def checked_whole(name: str, value: Any, least: int) -> int:
-    """Return an integer as Python's own.
-
-    Raises:
-        ValueError: It is none, or too small.
-    """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(
-            f"Expected `{name}` to be an integer of at least {least}. Received: {name}={value!r}."
-        )
-    return int(value)
 
 
 def check_limits(max_cost: Any, timeout: Any, singles: int) -> None:
@@ -224,17 +203,14 @@ def sources(
         )
     batch_size = given["batch_size"] or 32
     x, validation = given["x"], given["validation_data"]
-    for what, data in (("x", x), ("validation_data", validation)):
+    for what, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
+        data = given[what]
         if hasattr(data, "__next__"):
             raise ValueError(
                 f"Expected data that can be read for every training. Received: {what} is a "
                 "generator, which can be read once. Give a function that returns a "
                 "tf.data.Dataset, arrays, or a PyDataset."
             )
-    for what, data, steps in (
-        ("x", x, "steps_per_epoch"),
-        ("validation_data", validation, "validation_steps"),
-    ):
         endless = (
             isinstance(data, tf.data.Dataset) and data.cardinality() == tf.data.INFINITE_CARDINALITY
         )
@@ -254,20 +230,21 @@ def sources(
             f"Received: {beside} beside x. Give a dataset of (x, y) or (x, y, sample_weight)."
         )
     if validation is not None:
-        size = given["validation_batch_size"] or batch_size
-        valid = source_of(validation, size, names, given["validation_steps"], missing)
+        valid = Source.of(
+            validation,
+            batch_size=given["validation_batch_size"] or batch_size,
+            output_names=names,
+            steps=given["validation_steps"],
+            missing=missing,
+        )
         if isinstance(valid.x, keras.utils.PyDataset):
             valid.batches(0)
         return train, valid
     share = given["validation_split"]
-    if not share:
-        raise ValueError(
-            "Expected validation data, by which networks are compared. Received: none. Give "
-            "`validation_data`, or with arrays `validation_split`."
-        )
     if not 0 < share < 1:
         raise ValueError(
-            "Expected `validation_split` above 0 and below 1. Received: "
+            "Expected validation data, by which networks are compared: `validation_data`, or with "
+            "arrays a `validation_split` above 0 and below 1. Received: validation_data=None and "
             f"validation_split={share!r}."
         )
     train, valid = train.split(share)

@@ -7,7 +7,7 @@ have seen.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +75,16 @@ class Source:
     steps: int | None = None
     missing: float | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Any, **settings: Any) -> "Source":
+        """Return validation data as a `Source`.
+
+        Args:
+            given: `(x, y)`, `(x, y, sample_weight)` or a list of these, a dataset or a function.
+            **settings: All but `x`, `y` and `sample_weight`.
+        """
+        return cls(*(given[:3] if isinstance(given, tuple | list) else (given,)), **settings)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: arrays as they are used, and nothing that was made of them."""
@@ -263,17 +273,31 @@ class Position(keras.callbacks.Callback):
     A `TAGModel` draws one batch per probe. As a callback it must come after what restores a run.
 
     Args:
-        batches: A batched dataset.
+        batches: Batches of `(x, y)` or `(x, y, sample_weight)`, with labels by task.
     """
 
-    def __init__(self, batches: tf.data.Dataset) -> None:
+    def __init__(self, batches: tf.data.Dataset | keras.utils.PyDataset) -> None:
         super().__init__()
+        if isinstance(batches, keras.utils.PyDataset):
+            batches = _as_dataset(batches)
         self._seen = tf.Variable(0, dtype="int64", trainable=False)
         self.data = tf.data.Dataset.range(1).flat_map(lambda _: batches.repeat().skip(self._seen))
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Note how many batches were drawn before."""
         self._seen.assign(self.model.probes)
+
+
+def _as_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:
+    def several(leaf: Any) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype)
+
+    specs = keras.tree.map_structure(several, tuple(batches[0]))
+
+    def every() -> Iterator[Any]:
+        return (tuple(batches[k]) for k in range(len(batches)))
+
+    return tf.data.Dataset.from_generator(every, output_signature=specs)
 
 
 def by_name(parts: Sequence[Any], names: Sequence[str] | None) -> tuple[Any, ...]:
@@ -303,26 +327,6 @@ def zeros(inputs: Any) -> Any:
         return tf.zeros([int(size) for size in shape], dtype)
 
     return keras.tree.map_structure(made, inputs)
-
-
-def source_of(
-    given: Any,
-    batch_size: int,
-    output_names: tuple[str, ...] | None,
-    steps: int | None = None,
-    missing: float | None = None,
-) -> Source:
-    """Return validation data as a `Source`.
-
-    Args:
-        given: `(x, y)`, `(x, y, sample_weight)` or a list of these, a dataset or a function.
-        batch_size: For arrays.
-        output_names: As in `Source`.
-        steps: As in `Source`.
-        missing: As in `Source`.
-    """
-    x, y, weight = (*given, None)[:3] if isinstance(given, tuple | list) else (given, None, None)
-    return Source(x, y, weight, batch_size, False, output_names, steps, missing)
 
 
 def _taken(tensors: Any, rows: tf.Tensor) -> Any:

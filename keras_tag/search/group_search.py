@@ -13,7 +13,7 @@ from keras_tag.grouped_model import GroupedModel
 from keras_tag.provenance import versions
 from keras_tag.search import arguments, summary
 from keras_tag.search.callbacks import Callbacks, copies
-from keras_tag.search.data import source_of
+from keras_tag.search.data import Source
 from keras_tag.search.ledger import Ledger, Outcome, as_read
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective, objectives_by_task
@@ -21,10 +21,11 @@ from keras_tag.search.progress import Progress
 from keras_tag.search.proposals import Limits
 from keras_tag.search.results import Results, problem_of
 from keras_tag.search.runner import Runner
+from keras_tag.search.training import FitSettings
 from keras_tag.search.workers import ExecutorLike, Workers
 from keras_tag.selection import Grouping
 from keras_tag.selection.arguments.choice import Choice, GroupArguments, lists_arguments
-from keras_tag.tag_model import TAGModel
+from keras_tag.tag_model.checks import check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,17 +124,14 @@ class GroupSearch:
                 f"them. Received: start={start!r}. Set the weights inside of `build`."
             )
         arguments.checked_choice("keep", keep, ("best", "all"))
-        budget = arguments.checked_whole("budget", budget, 1)
-        trainings = 3 * budget if trainings is None else trainings
-        trainings = arguments.checked_whole("trainings", trainings, 1)
+        budget = check_whole("budget", budget)
+        trainings = check_whole("trainings", 3 * budget if trainings is None else trainings)
         arguments.check_limits(max_cost, timeout, len(chosen) if baselines else 0)
+        max_retries = check_whole("max_retries", max_retries, 0)
+        self._limits = Limits(trainings, max_cost, timeout, on_timeout, max_retries)
         missing = arguments.checked_missing(model, missing)
         self._output_names = names
-        self._limits = Limits(trainings, max_cost, timeout)
-        self._on_timeout, self._keep = on_timeout, keep
-        self._max_retries = arguments.checked_whole("max_retries", max_retries, 0)
-        self._seed = arguments.checked_whole("seed", seed, 0)
-        self._probe_data = model.probe_data if isinstance(model, TAGModel) else None
+        self._keep = keep
         settings: dict[str, Any] = {
             "tasks": list(chosen),
             "budget": budget,
@@ -143,7 +141,7 @@ class GroupSearch:
             "baselines": baselines,
             "start": start,
             "missing": missing,
-            "seed": self._seed,
+            "seed": check_whole("seed", seed, 0),
             "constraints": {
                 **{name: getattr(choice, name) for name in GroupArguments.__annotations__},
                 "weights": None if choice.weights is None else dict(choice.weights),
@@ -261,20 +259,14 @@ class GroupSearch:
                 }
             )
             fit["verbose"] = 0 if verbose == 2 else verbose
+            problem = problem_of({"search": self._settings})
             Runner(
                 self._ledger,
                 self._networks,
-                problem_of({"search": self._settings}),
+                FitSettings(problem, train, valid, fit, callbacks),
                 self._limits,
-                train,
-                valid,
-                fit,
-                callbacks,
-                self._seed,
-                self._max_retries,
-                self._on_timeout,
+                self._settings["seed"],
                 self._keep,
-                self._probe_data,
                 workers,
                 strategy,
                 session,
@@ -356,8 +348,8 @@ class GroupSearch:
             single = {task: self._load(outcome) for task, outcome in lone.items()}
         data = test
         if isinstance(test, tuple | list):
-            missing = self._networks.missing
-            data = source_of(test, 32, self._output_names, missing=missing).batches(0).data
+            named = {"output_names": self._output_names, "missing": self._networks.missing}
+            data = Source.of(test, **named).batches(0).data
         return served.report(data, joint=self._load(results.joint), single=single)
 
     def _load(self, outcome: Outcome) -> keras.Model:

@@ -154,8 +154,8 @@ class Ledger:
             ValueError: One is.
         """
         with self.writing():
-            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+            lock = open(self.folder / ".lock", "a", encoding="utf-8")  # noqa: SIM115
+        with lock:
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,14 +167,13 @@ class Ledger:
                     ) from None
             session = uuid.uuid4().hex
             with self.writing():
-                os.ftruncate(lock, 0)
-                os.write(lock, session.encode())
+                lock.truncate(0)
+                lock.write(session)
+                lock.flush()
             try:
                 yield session
             finally:
-                os.ftruncate(lock, 0)
-        finally:
-            os.close(lock)
+                lock.truncate(0)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -270,7 +269,7 @@ class Ledger:
             affinity.save(self.folder / "affinity.npz")
 
     def _write_json(self, file: Path, content: Mapping[str, Any]) -> None:
-        self._write(file, json.dumps(content, indent=1, default=_plain).encode() + b"\n")
+        self._write(file, json.dumps(content, indent=1, default=plain).encode() + b"\n")
 
     def _write(self, file: Path, content: bytes) -> None:
         with self.writing():
@@ -283,10 +282,10 @@ def as_read(settings: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         settings: With numbers of Python or NumPy.
     """
-    return dict(json.loads(json.dumps(settings, default=_plain)))
+    return dict(json.loads(json.dumps(settings, default=plain)))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a number or array of NumPy as Python has it."""
     if not hasattr(value, "tolist"):
         raise TypeError(

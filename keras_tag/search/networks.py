@@ -1,8 +1,10 @@
 """`Networks`: a compiled network for any group of tasks, from the model that the user gave."""
 
 import contextlib
+import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,12 @@ import keras
 from keras_tag.copying.model_copy import Start
 from keras_tag.grouped_model import GroupedModel, build_from
 from keras_tag.search.arguments import output_names, wrapped
-from keras_tag.search.data import Source, zeros
+from keras_tag.search.data import Source
 from keras_tag.search.loss_states import changed_by_losses, given_losses
 from keras_tag.search.recipes import Build, Compiled, Recipe, compiled_model
 from keras_tag.selection import Grouping
 from keras_tag.tag_model import TAGModel
 from keras_tag.training.loss_settings import named_with_settings
-
-_TAG_SETTINGS = (
-    "every",
-    "overhead",
-    "lookahead",
-    "lookahead_rate",
-    "steps",
-    "reuse_gradients",
-    "sources_per_probe",
-)
 
 
 class Networks:
@@ -43,6 +35,7 @@ class Networks:
 
     Attributes:
         inputs: Of one batch, as `Source.inputs` gives them; set before networks are made.
+        probe_data: Where the given `TAGModel` measures affinities; None if it does not say.
     """
 
     def __init__(
@@ -58,14 +51,15 @@ class Networks:
         self.start = start
         self.inputs: Any = None
         self._tag = _tag_settings(model, missing)
-        self._build = build
+        self.probe_data = self._tag.pop("probe_data", None)
         self._compiled: Compiled | None = None
-        self._builder: Build | None = build
         if build is None:
             assert model is not None
             self._compiled = Compiled(model, output_names(model, tasks))
             begin: Start = "fresh" if start == "fresh" else "initial"
-            self._builder = self._first = build_from(wrapped(model), start=begin, verbose=False)
+            build = build_from(wrapped(model), start=begin, verbose=False)
+        # Of the joint run, and of all others.
+        self._first = self._builder = build
 
     def describe(self) -> dict[str, Any] | None:
         """Return what another run of the script can be compared by, as plain JSON types."""
@@ -102,12 +96,9 @@ class Networks:
         if not tasks:
             return
         network, batch = self._first(self.tasks), train.first_batch()
-        grouping = Grouping.from_groups([self.tasks])
         given = [{**self._compiled.arguments(self.tasks), "optimizer": None} for _ in range(2)]
-        one, other = (
-            compiled_model(grouping, {self.tasks: network}, own, self.missing) for own in given
-        )
-        changed = [changed_by_losses(model, lambda: batch) or set() for model in (one, other)]
+        models = [compiled_model({self.tasks: network}, own, self.missing) for own in given]
+        changed = [changed_by_losses(model, lambda: batch) or set() for model in models]
         if set.intersection(*changed):
             raise ValueError(
                 "Expected losses that change no variables, or only those in attributes of a "
@@ -127,24 +118,25 @@ class Networks:
 
     def save_initial(self, file: Path) -> None:
         """Write the weights that networks start from, if they are the model's."""
-        if self._build is None and self.start != "fresh":
+        if self._compiled is not None and self.start != "fresh":
             self._first(self.tasks).save_weights(file)
 
     def load_initial(self, file: Path) -> None:
         """Start from the weights that an earlier run of the script wrote."""
-        if self._build is None and self.start != "fresh":
+        if self._compiled is not None and self.start != "fresh":
             network = self._first(self.tasks)
             network.load_weights(file)
             self._builder = self._first = build_from(network, start="initial", verbose=False)
 
-    def follow(self, joint: keras.Model) -> None:
+    def follow(self, joint: Path) -> None:
         """After the joint run: start from its weights, where that was asked for.
 
         Args:
-            joint: The trained network of all tasks.
+            joint: The weights of the trained network of all tasks.
         """
-        if self._build is None and self.start in ("trunk", "all"):
-            self._builder = build_from(joint, start=self.start, verbose=False)
+        if self.start in ("trunk", "all"):
+            network = self.trained(self.tasks, joint)
+            self._builder = build_from(network, start=self.start, verbose=False)
 
     def joint(self, probe_data: Any) -> tuple[TAGModel, GroupedModel]:
         """Return the compiled joint model, which measures affinity, and one to evaluate it with.
@@ -155,28 +147,23 @@ class Networks:
         Args:
             probe_data: Where affinities are measured.
         """
-        first = self._first if self._build is None else None
-        recipe = self.recipe(self.tasks, first)
+        recipe = replace(self.recipe(self.tasks), builder=self._first)
         network, arguments = recipe.new()
-        tag = TAGModel(network, **{**self._tag, "probe_data": probe_data})
+        tag = TAGModel(network, **self._tag, probe_data=probe_data)
         tag.compile(**arguments)
         recipe.make_variables(tag)
         # Their losses are the same objects, as with the other networks, for some keep state.
         again = {**recipe.arguments(network), "optimizer": None, "loss": arguments["loss"]}
-        grouping = Grouping.from_groups([self.tasks])
-        return tag, compiled_model(grouping, {self.tasks: network}, again, self.missing)
+        return tag, compiled_model({self.tasks: network}, again, self.missing)
 
-    def recipe(self, tasks: tuple[str, ...], builder: Build | None = None) -> Recipe:
+    def recipe(self, tasks: tuple[str, ...]) -> Recipe:
         """Return how the network of a group is made.
 
         Args:
             tasks: The group.
-            builder: Builds the network; None: as all but the joint run's are built.
         """
-        builder = builder or self._builder
-        assert builder is not None
         parts = None if self._compiled is None else self._compiled.parts(tasks)
-        return Recipe(tasks, builder, parts, self.missing, self.inputs)
+        return Recipe(tasks, self._builder, parts, self.missing, self.inputs)
 
     def trained(self, tasks: tuple[str, ...], weights: Path) -> keras.Model:
         """Return a network with the weights of a file.
@@ -189,10 +176,6 @@ class Networks:
         network.load_weights(weights)
         return network
 
-    def batch(self) -> Any:
-        """Return a batch of inputs that are zeros."""
-        return zeros(self.inputs)
-
     def served(
         self, grouping: Grouping, networks: Mapping[tuple[str, ...], keras.Model]
     ) -> GroupedModel:
@@ -202,19 +185,20 @@ class Networks:
             grouping: Which network serves whom.
             networks: Group -> network.
         """
-        if self._compiled is not None:
-            arguments = self._compiled.arguments(grouping.tasks)
-        else:
-            assert self._build is not None
-            arguments = self.recipe(grouping.tasks).arguments(self._build(self.tasks))
-        return compiled_model(grouping, networks, arguments, self.missing)
+        # What `build` compiles is read of a network.
+        joint = self._first(self.tasks) if self._compiled is None else None
+        arguments = self.recipe(grouping.tasks).arguments(joint)
+        return compiled_model(networks, arguments, self.missing, grouping)
 
 
 def _tag_settings(model: keras.Model | None, missing: float | None) -> dict[str, Any]:
     """Return how the joint run probes: as the given `TAGModel` does, if it is one."""
     if not isinstance(model, TAGModel):
         return {"missing": missing}
-    settings = {name: getattr(model, name) for name in _TAG_SETTINGS}
+    arguments = inspect.signature(TAGModel.__init__).parameters.values()
+    settings = {
+        own.name: getattr(model, own.name) for own in arguments if own.kind is own.KEYWORD_ONLY
+    }
     shared = model.shared
     if isinstance(shared, keras.Layer):
         shared = [shared]

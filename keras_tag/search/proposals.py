@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,11 +34,15 @@ class Limits:
         trainings: The most trainings beside the joint run and the baselines.
         max_cost: The most joint runs, everything counted; None: any.
         timeout: The most seconds of training; no training begins after that. None: any.
+        on_timeout: Whether a training that runs then is finished, or stopped at an epoch's end.
+        max_retries: How often a training that failed is tried again.
     """
 
     trainings: int
     max_cost: float | None = None
     timeout: float | None = None
+    on_timeout: Literal["finish", "stop"] = "finish"
+    max_retries: int = 0
 
     def allow(self, outcomes: Sequence[Outcome], running: int = 0) -> int:
         """Return how many further trainings may begin now.

@@ -229,8 +229,7 @@ class Recipe:
     def model(self) -> GroupedModel:
         """Return a new compiled model of the network, with variables."""
         network, arguments = self.new()
-        grouping = Grouping.from_groups([self.group])
-        model = compiled_model(grouping, {self.group: network}, arguments, self.missing)
+        model = compiled_model({self.group: network}, arguments, self.missing)
         self.make_variables(model)
         return model
 
@@ -241,11 +240,11 @@ class Recipe:
         self.make_variables(network)
         return network, arguments
 
-    def arguments(self, network: keras.Model) -> dict[str, Any]:
+    def arguments(self, network: keras.Model | None) -> dict[str, Any]:
         """Return what to compile a network with, with new objects.
 
         Args:
-            network: What `builder` gave.
+            network: What `builder` gave; not needed where it does not compile.
         """
         if self.parts is not None:
             return _made(self.parts)
@@ -265,19 +264,20 @@ class Recipe:
 
 
 def compiled_model(
-    grouping: Grouping,
     networks: Mapping[tuple[str, ...], keras.Model],
     arguments: Mapping[str, Any],
     missing: float | None,
+    grouping: Grouping | None = None,
 ) -> GroupedModel:
     """Return networks as one compiled model.
 
     Args:
-        grouping: Which network serves which tasks.
         networks: Group -> network.
         arguments: Of `compile`.
         missing: A label value that means "not labelled".
+        grouping: Which network serves which tasks; None where every task has one network.
     """
+    grouping = grouping or Grouping.from_groups(networks)
     model = GroupedModel(grouping, networks.__getitem__, missing=missing)
     model.compile(**arguments)
     return model

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_tag.callbacks.backup import Backup
+from keras_tag.search.ledger import plain
 
 # What Keras's callbacks remember from epoch to epoch. Others have to begin anew.
 REMEMBERED: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
@@ -122,12 +123,12 @@ class Resume(Backup):
     def _write(self, state: Path, arrays: Path) -> None:
         best = self._best
         remembered = [
-            {name: _plain(getattr(callback, name)) for name in REMEMBERED[type(callback)]}
+            {name: getattr(callback, name) for name in REMEMBERED[type(callback)]}
             for callback in self._remembering
         ]
         kept = {name: getattr(best, name) for name in (*_BEST, "seconds")}
         kept["remembered"] = remembered
-        state.write_text(json.dumps(kept), "utf-8")
+        state.write_text(json.dumps(kept, default=plain), "utf-8")
         named = {f"best_{k}": array for k, array in enumerate(best.weights)}
         for k, callback in enumerate(self._remembering):
             for i, array in enumerate(getattr(callback, "best_weights", None) or ()):
@@ -170,10 +171,6 @@ def can_resume(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
         False if one of them may remember what nobody but it knows: then the training begins anew.
     """
     return all(type(callback) in REMEMBERED for callback in callbacks)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def _numbered(named: Any, prefix: str) -> list[np.ndarray]:

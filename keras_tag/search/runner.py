@@ -4,21 +4,19 @@ import contextlib
 import gc
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 
 from keras_tag.affinity import Affinity
-from keras_tag.search.callbacks import Callbacks
-from keras_tag.search.data import Source
 from keras_tag.search.ledger import Kind, Ledger, Outcome, cost_of
 from keras_tag.search.networks import Networks
 from keras_tag.search.progress import Progress
 from keras_tag.search.proposals import Limits, Problem, warn_of_unusable
-from keras_tag.search.training import JointRun, Result, Training, mirrored, seed_of
+from keras_tag.search.training import FitSettings, Result, Training, mirrored, seed_of
 from keras_tag.search.workers import Workers
 
 _FAILURES_IN_A_ROW = 3
@@ -33,17 +31,10 @@ class Runner:
     Args:
         ledger: The folder.
         networks: Builds networks.
-        problem: What is searched for.
+        settings: Of all trainings: what is searched for, data and arguments of `fit`.
         limits: What it may cost.
-        train: Training data.
-        valid: Validation data.
-        fit: Arguments of `fit`.
-        callbacks: The user's.
         seed: The search's.
-        max_retries: How often a training is tried again.
-        on_timeout: Whether a training that has begun is finished, or stopped at an epoch's end.
         keep: Which weights are kept.
-        probe_data: Where the joint run measures affinities.
         workers: Run the trainings.
         strategy: "mirrored": all but the joint run use all GPUs that a worker has.
         session: Of the ledger's folder.
@@ -51,20 +42,18 @@ class Runner:
 
     ledger: Ledger
     networks: Networks
-    problem: Problem
+    settings: FitSettings
     limits: Limits
-    train: Source
-    valid: Source
-    fit: Mapping[str, Any]
-    callbacks: Callbacks
     seed: int
-    max_retries: int
-    on_timeout: Literal["finish", "stop"]
     keep: Literal["best", "all"]
-    probe_data: Any
     workers: Workers
     strategy: Literal["mirrored"] | None
     session: str
+
+    @property
+    def problem(self) -> Problem:
+        """What is searched for."""
+        return self.settings.problem
 
     def run(self, progress: Callable[[int, int], Progress]) -> None:
         """Search until it is enough, or limits are reached.
@@ -89,14 +78,15 @@ class Runner:
         loop = _Loop(self, ended, progress(len(ended), allowed))
         try:
             if not ended:
-                self.workers.check(self.training(outcomes[0]))
+                # With one like those that will be sent: the joint run never is.
+                self.workers.check(self.training(replace(outcomes[0], kind="searched")))
                 loop.run(outcomes[:1], Workers(None))
             if loop.ended[0].status == "failed":
                 raise RuntimeError(f"The joint run failed: {loop.ended[0].error}")
             affinity = self.ledger.affinity()
             assert affinity is not None
             warn_of_unusable(affinity)
-            self._follow(loop.ended[0])
+            self.networks.follow(self.ledger.weights_of(loop.ended[0]))
             loop.run(outcomes[1:], self.workers, affinity)
             self.workers.close(wait=True)
         finally:
@@ -115,7 +105,7 @@ class Runner:
         keras.utils.set_random_seed(seed_of(self.seed, self.problem.tasks, 0))
         with self.networks.scope():
             model = self.networks.recipe(self.problem.tasks).model()
-        x, y, *weight = self.valid.first_batch()
+        x, y, *weight = self.settings.valid.first_batch()
         values = model.evaluate(x, y, sample_weight=(*weight, None)[0], verbose=0, return_dict=True)
         logs = {f"val_{name}": value for name, value in values.items()}
         absent = [own.name for own in objectives.values() if own.name not in logs]
@@ -140,49 +130,26 @@ class Runner:
         self.ledger.write_round(asked)
         return asked
 
-    def joint_run(self, outcome: Outcome, deadline: float | None) -> JointRun:
-        """Return the training of all tasks, which stays in this process.
-
-        Args:
-            outcome: What was asked for.
-            deadline: As in `Training`.
-        """
-        own = self.training(outcome, deadline)
-        return JointRun(
-            **{**vars(own), "fit": self.fit, "session": None, "scope": self.networks.scope},
-            networks=self.networks,
-            probe_data=self.probe_data,
-        )
-
     def training(self, outcome: Outcome, deadline: float | None = None) -> Training:
-        """Return the training of a group.
+        """Return the training of a group; the joint run stays in this process.
 
         Args:
             outcome: What was asked for.
             deadline: As in `Training`.
         """
-        here = self.workers.here
-        scope = contextlib.nullcontext if self.strategy is None else mirrored
+        joint = outcome.kind == "joint"
+        here, strategy = joint or self.workers.here, None if joint else self.strategy
+        without = self.networks.scope if here else contextlib.nullcontext
         return Training(
             outcome,
             self.ledger.folder_of(outcome.number).absolute(),
             self.networks.recipe(outcome.group),
-            self.train,
-            self.valid,
-            self.fit if here else {**self.fit, "verbose": 0},
-            self.problem.objectives,
-            self.problem.constraints.get("weights") or {},
-            self.callbacks,
+            self.settings,
             deadline,
-            self.networks.scope if here and self.strategy is None else scope,
+            without if strategy is None else mirrored,
             None if here else self.session,
+            self.networks if joint else None,
         )
-
-    def _follow(self, joint: Outcome) -> None:
-        """Networks may start from what the joint run has learnt."""
-        if self.networks.start in ("trunk", "all"):
-            weights = self.ledger.weights_of(joint)
-            self.networks.follow(self.networks.trained(joint.group, weights))
 
 
 class _Loop:
@@ -276,8 +243,7 @@ class _Loop:
         runner, outcome = self._runner, replace(outcome, status="running")
         self._shown.begin(outcome)
         runner.ledger.write(outcome)
-        make = runner.joint_run if outcome.kind == "joint" else runner.training
-        training = make(outcome, self._deadline(workers))
+        training = runner.training(outcome, self._deadline(workers))
         self._begun[outcome.number] = time.monotonic()
         self._running[workers.submit(training)] = outcome
 
@@ -321,7 +287,7 @@ class _Loop:
         runner = self._runner
         runner.ledger.forget_attempt(outcome.number)
         spent = round(outcome.seconds + found.seconds, 3)
-        if outcome.attempt < runner.max_retries:
+        if outcome.attempt < runner.limits.max_retries:
             attempt = outcome.attempt + 1
             again = seed_of(runner.seed, outcome.group, attempt)
             self._waiting.appendleft(
@@ -382,7 +348,7 @@ class _Loop:
     def _deadline(self, workers: Workers) -> float | None:
         """Return when a training that begins now is to stop, by `time.time`."""
         left = self._seconds_left()
-        if left is None or self._runner.on_timeout != "stop":
+        if left is None or self._runner.limits.on_timeout != "stop":
             return None
         return time.time() + left / max(workers.most or 1, 1 + len(self._running))
 

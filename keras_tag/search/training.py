@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,16 @@ import tensorflow as tf
 
 from keras_tag.affinity import Affinity
 from keras_tag.atomic_files import sync
-from keras_tag.grouped_model import GroupedModel
 from keras_tag.search.callbacks import Callbacks, NameLoneTask, Signs, StopAt, Validate, copies
 from keras_tag.search.data import Position, Source, zeros
 from keras_tag.search.ledger import Outcome, is_of_the_disk, session_of
 from keras_tag.search.loss_states import changed_by_losses
 from keras_tag.search.multiply_adds import multiply_adds
 from keras_tag.search.networks import Networks
-from keras_tag.search.objectives import Objective
+from keras_tag.search.proposals import Problem
 from keras_tag.search.recipes import Recipe
 from keras_tag.search.resuming import KeepBest, Resume, can_resume
+from keras_tag.tag_model import TAGModel
 
 # Seeds are a process's: two trainings in threads of one would draw from one stream.
 _ONE_AT_A_TIME = threading.Lock()
@@ -60,6 +60,25 @@ class Result:
 
 
 @dataclass(frozen=True)
+class FitSettings:
+    """What all trainings of a search have in common. It can be pickled.
+
+    Args:
+        problem: Objectives and weights of the tasks.
+        train: Training data.
+        valid: Validation data.
+        fit: Arguments of `fit`: epochs and the like.
+        callbacks: The user's, to be copied; or a function of the group that returns new ones.
+    """
+
+    problem: Problem
+    train: Source
+    valid: Source
+    fit: Mapping[str, Any]
+    callbacks: Callbacks
+
+
+@dataclass(frozen=True)
 class Training:
     """All that a training needs. It can be pickled.
 
@@ -67,29 +86,21 @@ class Training:
         outcome: Number, group, kind, attempt and seed.
         folder: The training's own, in the search's.
         recipe: Makes the network.
-        train: Training data.
-        valid: Validation data.
-        fit: Arguments of `fit`: epochs and the like.
-        objectives: By task.
-        weights: How much a task counts; 1 if it is not named.
-        callbacks: The user's, to be copied; or a function of the group that returns new ones.
+        settings: Of all trainings.
         deadline: When to stop at the end of an epoch, by `time.time`; None: never.
         scope: Gives the scope in which the network is made.
         session: Of the search; None: this process's.
+        networks: Build the model of the joint run, which measures affinities; None for any other.
     """
 
     outcome: Outcome
     folder: Path
     recipe: Recipe
-    train: Source
-    valid: Source
-    fit: Mapping[str, Any]
-    objectives: Mapping[str, Objective]
-    weights: Mapping[str, float]
-    callbacks: Callbacks
+    settings: FitSettings
     deadline: float | None = None
     scope: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     session: str | None = None
+    networks: Networks | None = None
 
     def run(self) -> Result:
         """Train, and write the best weights into the folder.
@@ -97,45 +108,58 @@ class Training:
         Raises:
             FailedTraining: An objective is not finite, or the logs don't have it.
         """
-        outcome, group = self.outcome, self.outcome.group
+        outcome, group, settings = self.outcome, self.outcome.group, self.settings
         keras.utils.set_random_seed(outcome.seed)
-        batches = self.train.batches(outcome.seed)
-        valid = self.valid.batches(outcome.seed)
-        own = copies(self.callbacks, group, f"{self.folder.parent.name}_{self.folder.name}")
-        fit = {**self.fit, "validation_data": valid.data}
+        batches = settings.train.batches(outcome.seed)
+        valid = settings.valid.batches(outcome.seed).data
+        own = copies(settings.callbacks, group, f"{self.folder.parent.name}_{self.folder.name}")
+        fit = {**settings.fit, "validation_data": valid}
+        if self.session is not None:
+            fit["verbose"] = 0
+        first: list[keras.callbacks.Callback] = []
+        # What comes after what restores a run.
+        last: list[keras.callbacks.Callback] = []
         with self.scope():
-            begun = self.begin(valid.data, fit)
-        network = begun.network
+            if self.networks is None:
+                model = evaluated = self.recipe.model()
+            else:
+                probe_data = self.networks.probe_data
+                if probe_data is None:
+                    last = [Position(valid)]
+                    probe_data = last[0].data
+                model, evaluated = self.networks.joint(probe_data)
+                first = [Validate(evaluated, valid, fit)]
+        network = evaluated.networks[0]
         best = KeepBest(network, self._objective)
         signs = Signs(self.folder / "history.csv", best, self.session)
         resumed: list[keras.callbacks.Callback] = []
-        whole_epochs = self.fit.get("steps_per_epoch") is None
+        whole_epochs = fit.get("steps_per_epoch") is None
         resumes = batches.repeatable and whole_epochs and can_resume(own)
         # What losses keep from one batch to the next is in no backup.
-        if resumes and changed_by_losses(begun.evaluated, self.train.first_batch) == set():
+        if resumes and changed_by_losses(evaluated, settings.train.first_batch) == set():
             resumed = [Resume(self.folder / "backup", best, own, signs.check)]
         stop = [] if self.deadline is None else [StopAt(self.deadline)]
-        begun.model.fit(
+        model.fit(
             batches.data,
             # Keras shuffles a PyDataset's batches; a dataset's order is its own.
-            shuffle=self.train.shuffle and not isinstance(batches.data, tf.data.Dataset),
+            shuffle=settings.train.shuffle and not isinstance(batches.data, tf.data.Dataset),
             callbacks=[
                 *batches.callbacks,
-                *begun.first,
+                *first,
                 *([NameLoneTask(group[0])] if len(group) == 1 else []),
                 *own,
                 *stop,
                 best,
                 signs,
                 *resumed,
-                *begun.after_resume,
+                *last,
             ],
             **fit,
         )
         if best.best_epoch is None:
             raise FailedTraining(
                 f"The logs have no objective for {list(group)}: expected "
-                f"{[self.objectives[task].name for task in group]}. They have: "
+                f"{[settings.problem.objectives[task].name for task in group]}. They have: "
                 f"{sorted(best.history[-1]) if best.history else 'nothing'}."
             )
         best.put_back()
@@ -152,17 +176,7 @@ class Training:
             parameters=int(network.count_params()),
             multiply_adds=multiply_adds(network, zeros(self.recipe.inputs)),
         )
-        return Result(done, begun.affinity())
-
-    def begin(self, valid: Any, fit: dict[str, Any]) -> "Begun":
-        """Make the model that is trained.
-
-        Args:
-            valid: Validation data.
-            fit: Arguments of `fit`, which may be changed.
-        """
-        model = self.recipe.model()
-        return Begun(model, model.networks[0], model)
+        return Result(done, model.affinity() if isinstance(model, TAGModel) else None)
 
     def result(self) -> Result:
         """Run, and return a failure as a result: not every exception can leave a process."""
@@ -191,66 +205,20 @@ class Training:
 
     def _objective(self, logs: Mapping[str, Any]) -> tuple[float, dict[str, float]] | None:
         """Return the sum of objectives in an epoch's logs, less is better, and each task's."""
+        problem, total = self.settings.problem, 0.0
         values: dict[str, float] = {}
         for task in self.outcome.group:
-            if self.objectives[task].name not in logs:
+            objective = problem.objectives[task]
+            if objective.name not in logs:
                 return None
-            value = float(logs[self.objectives[task].name])
+            value = values[task] = float(logs[objective.name])
             if not np.isfinite(value):
                 raise FailedTraining(
-                    f"{self.objectives[task].name} is {value}: the loss is not finite, or the "
-                    f"validation data have no label of task {task!r}."
+                    f"{objective.name} is {value}: the loss is not finite, or the validation data "
+                    f"have no label of task {task!r}."
                 )
-            values[task] = value
-        total = sum(
-            self.weights.get(task, 1.0) * self.objectives[task].inside(value)
-            for task, value in values.items()
-        )
+            total += problem.weights[task] * objective.inside(value)
         return total, values
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A model that is about to be trained.
-
-    Args:
-        model: For `fit`.
-        network: Whose weights are kept.
-        evaluated: The network with the losses of `model`.
-        first: Callbacks that come before all others.
-        after_resume: Callbacks that come after what restores a run.
-        affinity: Returns what was measured.
-    """
-
-    model: keras.Model
-    network: keras.Model
-    evaluated: GroupedModel
-    first: Sequence[keras.callbacks.Callback] = ()
-    after_resume: Sequence[keras.callbacks.Callback] = ()
-    affinity: Callable[[], Affinity | None] = lambda: None
-
-
-@dataclass(frozen=True)
-class JointRun(Training):
-    """The training of all tasks, which measures affinities.
-
-    Args:
-        networks: Builds its model.
-        probe_data: Where affinities are measured; None: the validation data.
-    """
-
-    networks: Networks = field(kw_only=True)
-    probe_data: Any = None
-
-    def begin(self, valid: Any, fit: dict[str, Any]) -> Begun:
-        """Make the model that is trained; see `Training.begin`."""
-        probe_data, after_resume = self.probe_data, []
-        if probe_data is None:
-            position = Position(valid)
-            probe_data, after_resume = position.data, [position]
-        tag, evaluated = self.networks.joint(probe_data)
-        first = [Validate(evaluated, valid, fit)]
-        return Begun(tag, tag.model, evaluated, first, after_resume, tag.affinity)
 
 
 def run_training(training: Training) -> Result:

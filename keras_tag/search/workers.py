@@ -227,8 +227,8 @@ def _try(training: Training, environment: Mapping[str, Any]) -> str | None:
     _prepare(environment)
     try:
         training.recipe.model()
-        training.train.first_batch()
-        training.valid.first_batch()
+        training.settings.train.first_batch()
+        training.settings.valid.first_batch()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -29,12 +29,13 @@ def check_model(model: Any) -> None:
         check_different(model.output_names)
 
 
-def check_whole(name: str, value: Any) -> None:
-    """Check that `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """Check that `value` is an integer of at least `least`, and return it as Python's own."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(
-            f"Expected `{name}` to be an integer of at least 1. Received: {name}={value!r}."
+            f"Expected `{name}` to be an integer of at least {least}. Received: {name}={value!r}."
         )
+    return int(value)
 
 
 def check_every(every: Any, overhead: Any) -> None:

@@ -19,7 +19,7 @@ from keras_tag.search.ledger import Ledger
 from keras_tag.search.objectives import objectives_by_task
 from keras_tag.search.proposals import Limits, Problem
 from keras_tag.search.runner import Runner, _Loop
-from keras_tag.search.training import Result, Training
+from keras_tag.search.training import FitSettings, Result, Training
 from keras_tag.search.workers import Workers
 
 
@@ -35,19 +35,16 @@ class Asks(Runner):
         tasks = made_up.TASKS
         problem = Problem(tasks, 2, objectives_by_task(None, tasks))
         limits = Limits(trainings)
-        rest = dict.fromkeys(("networks", "train", "valid", "fit", "callbacks", "probe_data"))
         super().__init__(
             ledger=ledger,
-            problem=problem,
+            networks=None,
+            settings=FitSettings(problem, *[None] * 4),
             limits=limits,
             seed=0,
-            max_retries=0,
-            on_timeout="finish",
             keep="all",
             workers=None,
             strategy=None,
             session="",
-            **rest,
         )
 
 
@@ -218,7 +215,7 @@ class Raises(Training):
     """A training that ends in an exception."""
 
     def __init__(self, outcome, folder):
-        super().__init__(outcome, folder, *[None] * 7)
+        super().__init__(outcome, folder, None, None)
 
     def run(self):
         raise Unpicklable("the connection is gone", threading.Lock())

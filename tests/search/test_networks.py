@@ -1,12 +1,14 @@
 """The compiled networks of a search, and what its folder keeps of their settings."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import toys
 
 import keras_tag
-from keras_tag.search.data import Source
+from keras_tag.search.data import Position, Source
 from keras_tag.search.networks import Networks
 
 LISTS = {
@@ -39,6 +41,29 @@ def test_a_list_of_inputs_stays_one():
     first, second = source.first_batch()[0]
     np.testing.assert_array_equal(first, x[:, :3])
     np.testing.assert_array_equal(second, x[:, 3:])
+
+
+class Batches(keras.utils.PyDataset):
+    """Two batches of different sizes."""
+
+    x, y = toys.data(24)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        rows = slice(16) if index == 0 else slice(16, None)
+        return self.x[rows], {task: labels[rows] for task, labels in self.y.items()}
+
+
+def test_affinities_are_measured_on_batches_of_a_pydataset_too():
+    given = Batches()
+    position = Position(Source(given).batches(0).data)
+    position.set_model(SimpleNamespace(probes=1))
+    position.on_train_begin()
+    for k, (x, y) in zip((1, 0, 1), position.data, strict=False):
+        np.testing.assert_array_equal(x, given[k][0])
+        np.testing.assert_array_equal(y["edges"], given[k][1]["edges"])
 
 
 @pytest.mark.slow

@@ -15,9 +15,11 @@ from keras_tag.search.data import Source
 from keras_tag.search.ledger import Outcome
 from keras_tag.search.loss_states import changed_by_losses
 from keras_tag.search.networks import Networks
+from keras_tag.search.objectives import objectives_by_task
+from keras_tag.search.proposals import Problem
 from keras_tag.search.recipes import FromConfig
 from keras_tag.search.resuming import Resume
-from keras_tag.search.training import JointRun, Training
+from keras_tag.search.training import FitSettings, Training
 from keras_tag.training.kept_attributes import unsaid_arguments
 
 X, Y = data(64)
@@ -73,6 +75,7 @@ def test_a_loss_that_keeps_state_is_another_one_in_every_network():
     sent = pickle.loads(pickle.dumps(made.recipe(GROUP).parts["loss"]))
     assert float(sent["depth"].make().calls) == 0.0
     tag, evaluated = made.joint(None)
+    assert evaluated.networks[0] is tag.model
     assert evaluated.loss["depth"] is tag.loss["depth"]
 
 
@@ -133,11 +136,15 @@ def test_a_training_whose_loss_keeps_state_begins_anew(own, resumes, tmp_path, m
     made.check_losses(Source(X, Y))
     monkeypatch.setattr(GroupedModel, "fit", fit)
     monkeypatch.setattr(keras_tag.TAGModel, "fit", fit)
-    settings = (tmp_path, made.recipe(GROUP), Source(X, Y), Source(X, Y), {}, {}, {}, ())
-    with pytest.raises(StopIteration):
-        Training(Outcome(1, "searched", GROUP), *settings).run()
-    with pytest.raises(StopIteration):
-        JointRun(Outcome(0, "joint", TASKS), *settings, networks=made).run()
+    problem = Problem(TASKS, 2, objectives_by_task(None, TASKS))
+    settings = FitSettings(problem, Source(X, Y), Source(X, Y), {}, ())
+    for outcome, networks in (
+        (Outcome(1, "searched", GROUP), None),
+        (Outcome(0, "joint", TASKS), made),
+    ):
+        training = Training(outcome, tmp_path, made.recipe(GROUP), settings, networks=networks)
+        with pytest.raises(StopIteration):
+            training.run()
 
 
 def test_losses_of_keras_need_no_batch():
