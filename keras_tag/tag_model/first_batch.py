@@ -18,14 +18,12 @@ class FirstBatch:
 
     Args:
         data: `(x, y)` or `(x, y, sample_weight)`, arrays or tensors.
-        source: The kind of data: "arrays", "Dataset" or "PyDataset".
         size: How many examples it has.
         complete: Whether it is certain of all the data that no label is missing.
         steps: How many batches an epoch has; None if that is not known.
     """
 
     data: tuple[Any, ...]
-    source: str
     size: int
     complete: bool
     steps: int | None
@@ -56,7 +54,7 @@ class FirstBatch:
                     f"Received also: {given}."
                 )
             data, steps = _of_batches(x, source)
-            return cls(data, source, _examples(data), False, steps)
+            return cls(data, _examples(data), False, steps)
         if hasattr(x, "__next__") or isinstance(x, tf.distribute.DistributedDataset):
             raise ValueError(
                 "Expected arrays, one batch, a tf.data.Dataset or a PyDataset. Received: "
@@ -81,7 +79,7 @@ class FirstBatch:
         complete = known_complete(y, missing)
         # Fewer may be one batch of many.
         steps = math.ceil(rows / size) if rows > size else None
-        return cls(data, "arrays", min(rows, size), complete, steps)
+        return cls(data, min(rows, size), complete, steps)
 
 
 def _of_batches(x: Any, source: str) -> tuple[tuple[Any, ...], int | None]:

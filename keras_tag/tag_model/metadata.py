@@ -20,7 +20,7 @@ _UNSET = 87654321
 def measured_with(
     model: Any,
     losses: TaskLosses | None,
-    sharing: Sharing | None,
+    sharing: Sharing,
     batch_size: int | None,
     rate: float | None,
 ) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def measured_with(
     Args:
         model: The compiled `TAGModel`.
         losses: Its task losses, if they are known.
-        sharing: Which variables are shared, if that is known.
+        sharing: Which variables are shared.
         batch_size: Of the present `fit`, if that is known.
         rate: The rate of the latest probe's gradient steps, if it takes any.
 
@@ -48,10 +48,8 @@ def measured_with(
         "missing": model.missing,
         "reuse_gradients": model.reuse_gradients,
         "probe_data": model.probe_data is not None,
-        "shared_variables": None if sharing is None else len(sharing.variables),
-        "shared_parameters": None
-        if sharing is None
-        else sum(int(np.prod(v.shape)) for v in sharing.variables),
+        "shared_variables": len(sharing.variables),
+        "shared_parameters": sum(int(np.prod(v.shape)) for v in sharing.variables),
         "losses": None if losses is None else losses.loss_names,
         "optimizer": optimizer.name,
         # A schedule is a mapping with its own settings.

@@ -111,7 +111,6 @@ class ModelCheck:
     """What `TAGModel.check` found on one batch. It prints as text.
 
     Args:
-        data: The kind of data: "arrays", "Dataset" or "PyDataset".
         batch_size: How many examples the batch has.
         tasks: One `TaskCheck` per task, in the order of `TAGModel.tasks`.
         shared: Which weights are shared by which tasks: one `SharedWeights` per set of tasks.
@@ -131,7 +130,6 @@ class ModelCheck:
         >>> print(found)
     """
 
-    data: str
     batch_size: int
     tasks: tuple[TaskCheck, ...]
     shared: tuple[SharedWeights, ...]
@@ -175,10 +173,7 @@ class ModelCheck:
     __repr__ = __str__
 
     def _title(self) -> str:
-        return (
-            f"Check of {len(self.tasks)} tasks on one batch of {self.batch_size} examples "
-            f"({self.data})"
-        )
+        return f"Check of {len(self.tasks)} tasks on one batch of {self.batch_size} examples"
 
     def _sharing(self) -> list[str]:
         lines = []
@@ -186,9 +181,6 @@ class ModelCheck:
             everyone = len(part.tasks) == len(self.tasks)
             who = "all tasks" if everyone else listed(part.tasks)
             lines.append(f"{who}: {part.parameters:,} numbers in {len(part.weights)} weights")
-        alone = [task.task for task in self.tasks if not task.shared_parameters]
-        if alone:
-            lines.append(f"nothing: {listed(alone)}")
         own = sum(task.own_parameters for task in self.tasks)
         lines.append(
             f"of {self.trainable_parameters:,} trainable numbers ({own:,} are of one task alone) "

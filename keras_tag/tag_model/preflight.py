@@ -146,7 +146,6 @@ def checked(model: Any, prober: Prober, batch: FirstBatch) -> ModelCheck:
         *(f"{p.name}: {p.way_out}" for p in promises if p.way_out),
     ]
     return ModelCheck(
-        batch.source,
         batch.size,
         tasks,
         _shared(sharing),

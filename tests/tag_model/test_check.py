@@ -190,9 +190,9 @@ class Sequence(keras.utils.PyDataset):
 def test_the_first_batch_of_any_data_is_checked():
     tag = compiled()
     dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
-    for given, source in ((dataset, "Dataset"), (Sequence(), "PyDataset")):
+    for given in dataset, Sequence():
         found = tag.check(given)
-        assert (found.data, found.batch_size, found.probe.steps_per_epoch) == (source, 8, 5)
+        assert (found.batch_size, found.probe.steps_per_epoch) == (8, 5)
         losses = tag.evaluate(X[:8], {n: v[:8] for n, v in Y.items()}, return_dict=True, verbose=0)
         for task in found.tasks:
             assert task.loss_value == pytest.approx(losses[f"{task.task}_loss"], rel=1e-5)
