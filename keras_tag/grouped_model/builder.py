@@ -131,11 +131,10 @@ def _initial_weights(model: keras.Model) -> Sequence[np.ndarray] | None:
     """Return a fitted `TAGModel`'s weights before its training; None for the present ones."""
     if not isinstance(model, TAGModel):
         return None
-    optimizer = getattr(model, "optimizer", None)
-    trained = optimizer is not None and int(optimizer.iterations) > 0
     if model.initial_weights:
         return list(model.initial_weights)
-    if trained:
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and int(optimizer.iterations) > 0:
         raise ValueError(
             "Expected a TAGModel that knows its weights from before its training, with "
             "start='initial'. Received one that was trained before it was loaded, or whose "

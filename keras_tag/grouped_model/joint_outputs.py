@@ -25,20 +25,6 @@ class MadeNetworks:
         return next(self._networks)
 
 
-def joint_outputs_of(build_model: Any, tasks: Iterable[str]) -> tuple[str, ...] | None:
-    """Return the outputs of the joint model that a `build_model` cuts, in the order of its lists.
-
-    Args:
-        build_model: What `build_from` returned, or a function of the user's.
-        tasks: The tasks that are asked of it.
-
-    Returns:
-        Their names; None where they are not known.
-    """
-    names = getattr(build_model, "output_names", None)
-    return tuple(names) if names is not None and set(tasks) <= set(names) else None
-
-
 def by_name(
     given: Any,
     argument: str,

@@ -16,6 +16,7 @@ from keras_tag.grouped_model.network_optimizers import OptimizerChoice
 from keras_tag.grouped_model.one_by_one import Callbacks, fit_groups
 from keras_tag.grouped_model.report import report
 from keras_tag.selection.grouping import Grouping
+from keras_tag.training.missing_labels import check_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ class GroupedModel(CompiledNetworks):
     Raises:
         ValueError: `grouping` is no `Grouping`; `build_model` returns no Keras model, outputs
             other than those asked for, or networks that share variables; `optimizers` has not one
-            entry per network, or the same optimizer twice.
+            entry per network, or the same optimizer twice; `missing` is no number.
 
     Example:
         >>> grouping = keras_tag.Grouping.from_groups([("left", "right"), ("up", "left")])
@@ -87,6 +88,7 @@ class GroupedModel(CompiledNetworks):
         helper_losses: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_missing(missing)
         super().__init__(grouping, build_model, serve=serve, **kwargs)
         self.missing = missing
         self.helper_losses = helper_losses

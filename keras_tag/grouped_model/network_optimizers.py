@@ -1,6 +1,7 @@
 """One optimizer per network, and `PerNetworkOptimizer`, which makes them one."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import keras
@@ -146,9 +147,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         for optimizer, own in zip(self.by_network, self._variables_of_networks(), strict=True):
             if not optimizer.built:
                 optimizer.build(own)
-        self._trainable_variables = [
-            variable for own in self._variables_of_networks() for variable in own
-        ]
+        self._trainable_variables = list(chain.from_iterable(self._variables_of_networks()))
         self.built = True
 
     def apply(self, grads: Sequence[Any], trainable_variables: Variables | None = None) -> None:
@@ -164,7 +163,7 @@ class PerNetworkOptimizer(keras.optimizers.Optimizer):
         """
         networks = self._variables_of_networks()
         if trainable_variables is None:
-            trainable_variables = [variable for own in networks for variable in own]
+            trainable_variables = list(chain.from_iterable(networks))
         if not self.built:
             self.build(trainable_variables)
         if isinstance(self.learning_rate, keras.Variable):

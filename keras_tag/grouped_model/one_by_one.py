@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -90,10 +90,7 @@ def _claim(place: Path, grouping: Grouping) -> None:
 
 
 def _write(file: Path, history: History) -> None:
-    def write(opened: BinaryIO) -> None:
-        opened.write(json.dumps(history).encode())
-
-    write_atomically(file, write)
+    write_atomically(file, lambda opened: opened.write(json.dumps(history).encode()))
 
 
 def _first_batch(x: Any) -> Any:

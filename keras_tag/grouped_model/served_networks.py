@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_tag.copying.layer_settings import LayerSettings, restart_lora
-from keras_tag.grouped_model.joint_outputs import MadeNetworks, joint_outputs_of
+from keras_tag.grouped_model.joint_outputs import MadeNetworks
 from keras_tag.grouped_model.network_outputs import (
     by_task,
     check_network,
@@ -48,7 +48,9 @@ class ServedNetworks(DistributedModel):
         self.tasks = grouping.tasks
         self.serves = served_by(grouping, serve)
         self.output_names = list(self.serves)
-        self.joint_outputs = joint_outputs_of(build_model, self.tasks)
+        # The outputs of the joint model that `build_model` cuts, in the order of its lists.
+        names = tuple(getattr(build_model, "output_names", None) or ())
+        self.joint_outputs = names if set(self.tasks) <= set(names) else None
         self.networks = [build_model(group) for group in grouping.groups]
         for group, network in zip(grouping.groups, self.networks, strict=True):
             check_network(network, group)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_tag.search.data import Source, by_name
 from keras_tag.tag_model import TAGModel
 from keras_tag.tag_model.checks import check_model
+from keras_tag.training.missing_labels import check_missing
 
 
 def wrapped(model: Any) -> Any:
@@ -133,8 +134,9 @@ def checked_missing(model: keras.Model | None, missing: float | None) -> float |
         missing: What was said beside it, or None.
 
     Raises:
-        ValueError: The model, a `TAGModel`, has another one.
+        ValueError: It is no number, or the model, a `TAGModel`, has another one.
     """
+    check_missing(missing)
     own = model.missing if isinstance(model, TAGModel) else None
     # NaN means so without asking.
     own, said = (None if m is None or np.isnan(m) else m for m in (own, missing))

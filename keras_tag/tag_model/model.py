@@ -21,7 +21,7 @@ from keras_tag.tag_model.prober import Prober
 from keras_tag.tag_model.sharing import serialize_shared, shared_filter
 from keras_tag.training.compile_spec import all_labelled
 from keras_tag.training.distributed_model import check_in_scope, check_same_strategy
-from keras_tag.training.missing_labels import known_complete
+from keras_tag.training.missing_labels import check_missing, known_complete
 from keras_tag.training.replicas import exact_share
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class TAGModel(CheckedModel):
         checks.check_every(every, overhead)
         checks.check_whole("steps", steps)
         checks.check_lookahead(lookahead, lookahead_rate, steps)
+        check_missing(missing)
         # The wrapped model converts its inputs itself, each to its own dtype.
         kwargs.setdefault("dtype", model.dtype_policy)
         super().__init__(autocast=False, **kwargs)

@@ -9,6 +9,7 @@ everything before it may be missing on its own: an example, a token, a pixel.
 """
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,22 @@ class TaskLabels:
         return product(self.metric_weight, self.unmasked)
 
 
+def check_missing(missing: Any) -> None:
+    """Check what a user says of labels that are missing.
+
+    Args:
+        missing: The argument.
+
+    Raises:
+        ValueError: It is neither None nor a number.
+    """
+    if missing is not None and not isinstance(missing, numbers.Real):
+        raise ValueError(
+            "Expected `missing` to be one number that means 'not labelled' in the labels of every "
+            f"task, or None. Received: missing={missing!r}. Replace other marks by NaN in the data."
+        )
+
+
 def product(first: tf.Tensor | None, second: tf.Tensor | None) -> tf.Tensor | None:
     """Return the product of two weights of the same positions, of which each may be None (1)."""
     if first is None or second is None:
@@ -87,7 +104,14 @@ def hide_missing(
     weight = None if weight is None else tf.convert_to_tensor(weight)
     absent = absent_labels(y, missing)
     if rank == 0:
-        return TaskLabels(_none_absent(y, absent, loss), weight, weight, None, None)
+        if absent is not None:
+            message = (
+                f"Expected a label for every example: the loss {loss.name!r} returns one number "
+                "for the whole batch, and can't leave out the ones that are missing. Received "
+                "missing labels. Use a loss that returns a number per example."
+            )
+            y = _if_equal(y, tf.reduce_any(absent), False, message)
+        return TaskLabels(y, weight, weight, None, None)
     if absent is None:
         return TaskLabels(y, weight, weight, None, unmasked)
     y = tf.where(absent, tf.zeros_like(y), y)
@@ -111,18 +135,6 @@ def hide_missing(
         )
         loss_weight = metric_weight * tf.cast(scale, loss.dtype)
     return TaskLabels(y, loss_weight, metric_weight, labelled, unmasked)
-
-
-def _none_absent(y: tf.Tensor, absent: tf.Tensor | None, loss: Any) -> tf.Tensor:
-    """Return the targets of a loss that gives one number for a batch, and so can leave none out."""
-    if absent is None:
-        return y
-    message = (
-        f"Expected a label for every example: the loss {loss.name!r} returns one number for the "
-        "whole batch, and can't leave out the ones that are missing. Received missing labels. Use "
-        "a loss that returns a number per example."
-    )
-    return _if_equal(y, tf.reduce_any(absent), False, message)
 
 
 def _if_equal(y: tf.Tensor, one: Any, other: Any, message: str) -> tf.Tensor:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tag_models import LOSS, L, data, mlp
 
-from keras_tag import TAGModel
+from keras_tag import GroupedModel, Grouping, GroupSearch, TAGModel
 
 
 def compiled(**kwargs):
@@ -29,6 +29,20 @@ def test_every_out_of_range(every):
 def test_steps_out_of_range(steps):
     with pytest.raises(ValueError, match="Expected `steps`"):
         TAGModel(mlp(), steps=steps)
+
+
+@pytest.mark.parametrize("missing", ["-1", [-1, -2], {"a": -1}])
+def test_a_missing_label_is_a_number(missing, tmp_path):
+    groups = Grouping.from_groups([("a", "b", "c")])
+    for made in (
+        lambda: TAGModel(mlp(), missing=missing),
+        lambda: GroupedModel(groups, lambda tasks: mlp(), missing=missing),
+        lambda: GroupSearch(compiled(), 2, missing=missing, directory=tmp_path),
+    ):
+        with pytest.raises(ValueError, match="Expected `missing` to be one number"):
+            made()
+    for number in (-1, np.float32(-1), np.int64(-1), float("nan"), None):
+        assert TAGModel(mlp(), missing=number).missing is number
 
 
 def test_unknown_lookahead():
