@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_tag.grouped_model.joint_outputs import by_name
 from keras_tag.grouped_model.served_networks import ServedNetworks
-from keras_tag.training.compile_spec import all_labelled, compile_arguments
+from keras_tag.training.compile_spec import compile_arguments, targets_of_metrics
 from keras_tag.training.output_columns import label_columns, take_columns
 from keras_tag.training.replicas import num_replicas
 from keras_tag.training.task_losses import Labels, TaskLosses, factor
@@ -139,9 +139,8 @@ class NetworkLosses:
             a label was missing; None when there are none.
         """
         losses, labels = self._read(y, y_pred, sample_weight)
-        with tf.control_dependencies(all_labelled(self._model, losses.tasks, labels)):
-            clean = {t: tf.identity(y) for t, y in zip(losses.tasks, labels.y, strict=True)}
-        return clean, losses.pack_weights(labels.metric_weight, dict(y_pred))
+        weights = {task: own.metric_weight for task, own in labels.items()}
+        return targets_of_metrics(self._model, labels), losses.pack_weights(weights, dict(y_pred))
 
     def weighted_sum(self, losses: Mapping[str, Any]) -> Any:
         """Return the sum of task losses, each times its loss weight.

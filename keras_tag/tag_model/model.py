@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_tag.affinity import Affinity
 from keras_tag.tag_model import checks
@@ -19,7 +18,7 @@ from keras_tag.tag_model.probe_record import ProbeRecord
 from keras_tag.tag_model.probed_steps import StepFunctions
 from keras_tag.tag_model.prober import Prober
 from keras_tag.tag_model.sharing import serialize_shared, shared_filter
-from keras_tag.training.compile_spec import all_labelled
+from keras_tag.training.compile_spec import targets_of_metrics
 from keras_tag.training.distributed_model import check_in_scope, check_same_strategy
 from keras_tag.training.missing_labels import check_missing, known_complete
 from keras_tag.training.replicas import exact_share
@@ -374,9 +373,9 @@ class TAGModel(CheckedModel):
         labels = losses.labels_for_keras(y, y_pred, sample_weight, switch.complete)
         loss = super().compute_loss(
             x,
-            losses.pack(labels.y, y, y_pred),
+            losses.pack({task: own.y for task, own in labels.items()}, y, y_pred),
             y_pred,
-            losses.pack_weights(labels.loss_weight, y_pred),
+            losses.pack_weights({t: own.loss_weight for t, own in labels.items()}, y_pred),
             training,
         )
         if losses.all_means:
@@ -392,10 +391,6 @@ class TAGModel(CheckedModel):
         losses = self._prober.compiled.losses_of(y_pred)
         complete = self._prober.switch.complete
         labels = losses.labels_for_keras(y, y_pred, sample_weight, complete)
-        waits = all_labelled(self, losses.tasks, labels)
-        clean = losses.pack(labels.y, y, y_pred)
-        if waits:
-            with tf.control_dependencies(waits):
-                clean = losses.pack([tf.identity(leaf) for leaf in labels.y], y, y_pred)
-        weights = losses.pack_weights(labels.metric_weight, y_pred)
+        clean = losses.pack(targets_of_metrics(self, labels), y, y_pred)
+        weights = losses.pack_weights({t: own.metric_weight for t, own in labels.items()}, y_pred)
         return super().compute_metrics(x, clean, y_pred, weights)

@@ -128,7 +128,7 @@ def checked(model: Any, prober: Prober, batch: FirstBatch) -> ModelCheck:
     sharing = prober.compiled.sharing
     weights = losses.loss_weights(compile_arguments(model).get("loss_weights"), y_pred)
     tasks = _tasks(losses, labels, weights, probe, sharing, batch.size)
-    looked_at = [] if batch.complete else _looked_at(losses, labels, model.missing)
+    looked_at = [] if batch.complete else _looked_at(labels, model.missing)
     cut, unsaved = can_be_cut(inner)
     promises = (
         plain_keras(model, [task.task for task in tasks if task.missing], looked_at),
@@ -205,7 +205,7 @@ def _tasks(
 ) -> tuple[TaskCheck, ...]:
     found = []
     alone = sharing.used.sum(axis=0) == 1
-    for k, (task, own) in enumerate(zip(losses.tasks, labels.by_task, strict=True)):
+    for k, (task, own) in enumerate(labels.items()):
         used = sharing.used[k]
         found.append(
             TaskCheck(
@@ -239,11 +239,11 @@ def _zeros(mask: Any) -> int:
     return 0 if mask is None else int(np.sum(np.asarray(mask) == 0))
 
 
-def _looked_at(losses: TaskLosses, labels: Labels, missing: float | None) -> list[str]:
+def _looked_at(labels: Labels, missing: float | None) -> list[str]:
     """Return the tasks whose labels may be missing, by their dtype."""
     return [
         task
-        for task, own in zip(losses.tasks, labels.by_task, strict=True)
+        for task, own in labels.items()
         if own.y.dtype.is_floating or absent_labels(own.y, missing) is not None
     ]
 

@@ -50,7 +50,7 @@ def of_labels(
         )
     unheld = [
         task
-        for task, own in zip(tasks, labels.by_task, strict=True)
+        for task, own in zip(tasks, labels.values(), strict=True)
         if model.missing is not None and absent_labels(own.y, model.missing) is None
     ]
     if unheld:
@@ -61,7 +61,7 @@ def of_labels(
             "labels of a signed integer or float dtype."
         )
     negative = {}
-    for task, own in zip(tasks, labels.by_task, strict=True):
+    for task, own in zip(tasks, labels.values(), strict=True):
         lowest = np.min(np.asarray(tf.cast(own.y, "float64")), initial=np.inf)
         if lowest < 0 and "crossentropy" in task.loss.lower():
             negative[task.task] = f"{lowest:g}"

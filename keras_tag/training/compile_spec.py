@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -70,20 +70,17 @@ def compile_config(model: keras.Model) -> dict[str, Any]:
         return dict(model.get_compile_config())
 
 
-def all_labelled(model: keras.Model, tasks: Sequence[str], labels: Labels) -> list[Any]:
-    """Return assertions, where `metrics` were compiled, that no label of a batch is missing.
+def targets_of_metrics(model: keras.Model, labels: Labels) -> dict[str, Any]:
+    """Return the targets of a batch, after assertions that none is missing if `metrics` see them.
 
     Args:
         model: A compiled model of this package.
-        tasks: Its tasks.
         labels: The batch's.
-
-    Returns:
-        Operations to wait for; none where nothing can be missing.
     """
+    y = {task: own.y for task, own in labels.items()}
     if not compile_arguments(model).get("metrics"):
-        return []
-    return [
+        return y
+    assertions = [
         tf.debugging.assert_equal(
             tf.reduce_min(own.labelled),
             tf.ones((), own.labelled.dtype),
@@ -93,6 +90,10 @@ def all_labelled(model: keras.Model, tasks: Sequence[str], labels: Labels) -> li
                 "examples only."
             ),
         )
-        for task, own in zip(tasks, labels.by_task, strict=True)
+        for task, own in labels.items()
         if own.labelled is not None
     ]
+    if not assertions:
+        return y
+    with tf.control_dependencies(assertions):
+        return {task: tf.identity(leaf) for task, leaf in y.items()}

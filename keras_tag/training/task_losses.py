@@ -9,7 +9,7 @@ Labels may be missing: `missing_labels` defines which, and how a loss leaves the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,6 +30,9 @@ from keras_tag.training.missing_labels import (
 from keras_tag.training.output_columns import take_columns
 from keras_tag.training.outputs_by_name import by_output, outputs_by_name
 from keras_tag.training.replicas import all_reduce_sum, keras_share, num_replicas
+
+# The labels of one batch by task, in the order of the tasks.
+Labels = dict[str, TaskLabels]
 
 
 class _FunctionLoss(keras.losses.Loss):
@@ -52,32 +55,6 @@ class _FunctionLoss(keras.losses.Loss):
             else:
                 y_true = keras.ops.squeeze(y_true, -1)
         return self.function(y_true, y_pred)
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The labels of one batch, with nothing missing in them any more.
-
-    Args:
-        by_task: The labels of every task, in the order of the tasks.
-    """
-
-    by_task: tuple[TaskLabels, ...]
-
-    @property
-    def y(self) -> list[Any]:
-        """The targets by task."""
-        return [own.y for own in self.by_task]
-
-    @property
-    def loss_weight(self) -> list[Any]:
-        """The weights by task for the Keras loss."""
-        return [own.loss_weight for own in self.by_task]
-
-    @property
-    def metric_weight(self) -> list[Any]:
-        """The weights by task for `weighted_metrics`."""
-        return [own.metric_weight for own in self.by_task]
 
 
 class TaskLosses:
@@ -130,7 +107,7 @@ class TaskLosses:
             ValueError: A task without targets, or a loss that is not reduced to one number.
         """
         rows = self._by_task(y, y_pred, sample_weight)
-        return Labels(tuple(self._labels_of(*row) for row in rows))
+        return {task: self._labels_of(task, *row) for task, row in rows.items()}
 
     def labels_for_keras(self, y: Any, y_pred: Any, sample_weight: Any, complete: bool) -> Labels:
         """Return `labels` for Keras's own losses and metrics, which see masks themselves.
@@ -138,23 +115,24 @@ class TaskLosses:
         If it is certain that no label is missing (`complete`, or integers without a sentinel), the
         labels come as they are, and nothing is added to the graph.
         """
-        found, changed = [], []
-        for task, loss, target, prediction, weight in self._by_task(y, y_pred, sample_weight):
+        found, changed = {}, []
+        rows = self._by_task(y, y_pred, sample_weight)
+        for task, (loss, target, prediction, weight) in rows.items():
             floating = target.dtype.is_floating
             whole = complete or not (floating or absent_labels(target, self._missing) is not None)
             if whole and loss.reduction not in (None, "none"):
-                found.append(TaskLabels(target, weight, weight, None, None))
+                found[task] = TaskLabels(target, weight, weight, None, None)
             else:
-                found.append(self._labels_of(task, loss, target, prediction, weight))
-                changed += [found[-1].y] if found[-1].y is not target else []
+                found[task] = self._labels_of(task, loss, target, prediction, weight)
+                changed += [found[task].y] if found[task].y is not target else []
         if changed:
             # Labels that are refused end the step before any task's head has moved.
             with tf.control_dependencies(changed):
-                found = [replace(own, y=tf.identity(own.y)) for own in found]
-        return Labels(tuple(found))
+                found = {t: replace(own, y=tf.identity(own.y)) for t, own in found.items()}
+        return found
 
-    def _by_task(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tuple[Any, ...]]:
-        """Return, per task, its name, loss, targets, predictions and sample weights."""
+    def _by_task(self, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tuple[Any, ...]]:
+        """Return, per task, its loss, targets, predictions and sample weights."""
         y = take_columns(y, self._columns, "y", y_pred)
         sample_weight = take_columns(sample_weight, self._columns, "sample_weight", y_pred)
         y = by_output(y, self._names, y_pred, "y")
@@ -168,9 +146,9 @@ class TaskLosses:
                 "missing for single examples is NaN (or the `missing` sentinel), not an absent "
                 "entry."
             )
-        rows = []
+        rows = {}
         for task in self.tasks:
-            loss = self._resolve(task, y, predictions)
+            loss = self._resolve(task, y[task], predictions[task])
             if isinstance(y[task], (tf.RaggedTensor, tf.SparseTensor)):
                 raise ValueError(
                     f"Expected labels that are dense. Received: {type(y[task]).__name__} for task "
@@ -184,7 +162,7 @@ class TaskLosses:
                     "each class its number, with keras.layers.StringLookup for example."
                 )
             self._dtypes[task] = loss.dtype
-            rows.append((task, loss, target, predictions[task], weight[task]))
+            rows[task] = (loss, target, predictions[task], weight[task])
         return rows
 
     def __call__(self, labels: Labels, y_pred: Any) -> list[tf.Tensor]:
@@ -200,9 +178,9 @@ class TaskLosses:
         """
         predictions = by_output(y_pred, self._names, y_pred, "y_pred")
         losses = []
-        for i, task in enumerate(self.tasks):
-            loss = self._resolve(task, dict(zip(self.tasks, labels.y, strict=True)), predictions)
-            value = loss(labels.y[i], predictions[task], labels.loss_weight[i])
+        for task, own in labels.items():
+            loss = self._resolve(task, own.y, predictions[task])
+            value = loss(own.y, predictions[task], own.loss_weight)
             losses.append(keras.ops.convert_to_tensor(value))
         dtype = keras.backend.result_type(*(value.dtype for value in losses))
         return [tf.cast(value, dtype) for value in losses]
@@ -223,7 +201,7 @@ class TaskLosses:
         weights = by_output(loss_weights, self._names, y_pred, "loss_weights", spread=True)
         return [factor(weights[task]) for task in self.tasks]
 
-    def pack(self, by_task: Sequence[Any], like: Any, y_pred: Any) -> Any:
+    def pack(self, by_task: Mapping[str, Any], like: Any, y_pred: Any) -> Any:
         """Put values by task back into the structure of the model's output.
 
         Args:
@@ -235,14 +213,14 @@ class TaskLosses:
             A dict or list like `y_pred`.
         """
         values = by_output(like, self._names, y_pred, "y", spread=True)
-        values.update(zip(self.tasks, by_task, strict=True))
+        values.update(by_task)
         if isinstance(y_pred, Mapping):
             return {name: values[name] for name in y_pred}
         return [values[name] for name in self._names]
 
-    def pack_weights(self, by_task: Sequence[Any], y_pred: Any) -> Any:
+    def pack_weights(self, by_task: Mapping[str, Any], y_pred: Any) -> Any:
         """`pack` for sample weights: None when no task has any."""
-        unweighted = all(weight is None for weight in by_task)
+        unweighted = all(weight is None for weight in by_task.values())
         return None if unweighted else self.pack(by_task, None, y_pred)
 
     @property
@@ -271,7 +249,7 @@ class TaskLosses:
             for all batches. For a sum, which divides by nothing, the size of the batch.
         """
         sizes = []
-        for own, reduction in zip(labels.by_task, self._reductions(), strict=True):
+        for own, reduction in zip(labels.values(), self._reductions(), strict=True):
             counted = own.weight() if reduction == "mean_with_sample_weight" else own.counted()
             counted = None if reduction == "sum" else counted
             size = tf.size(own.y) if counted is None else tf.reduce_sum(counted)
@@ -313,10 +291,10 @@ class TaskLosses:
         Returns:
             `[num_tasks]` bool. A task without one has no step to take and no loss to measure.
         """
-        weights = [own.weight() for own in labels.by_task]
+        weights = [own.weight() for own in labels.values()]
         some = [
             tf.size(own.y) > 0 if weight is None else tf.reduce_any(weight != 0)
-            for own, weight in zip(labels.by_task, weights, strict=True)
+            for own, weight in zip(labels.values(), weights, strict=True)
         ]
         return all_reduce_sum(tf.cast(tf.stack(some), tf.int64)) > 0
 
@@ -353,10 +331,10 @@ class TaskLosses:
             y = whole_labels(y, self._missing, task, rank)
         return hide_missing(y, weight, self._missing, unmasked, loss, rank)
 
-    def _resolve(self, task: str, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
+    def _resolve(self, task: str, y: Any, y_pred: Any) -> Any:
         loss = self._losses[task]
         if isinstance(loss, str) and loss.lower() in ("crossentropy", "ce"):
-            loss = _crossentropy(y[task], y_pred[task])
+            loss = _crossentropy(y, y_pred)
         loss = keras.losses.get(loss)
         return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
 
