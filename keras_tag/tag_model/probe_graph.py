@@ -20,7 +20,6 @@ _DRAWS = {
     "RandomStandardNormal",
     "RandomUniform",
     "RandomUniformInt",
-    "RngReadAndSkip",
     "TruncatedNormal",
 }
 
