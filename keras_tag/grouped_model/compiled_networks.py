@@ -132,24 +132,12 @@ class CompiledNetworks(ServedNetworks):
         """
         made = MadeNetworks(networks, self.joint_outputs)
         model = type(self)(grouping, made, serve=serve, missing=self.missing)
-        losses = self.task_losses
-        model.compile(
-            optimizer,
-            loss={task: losses.losses[task] for task in grouping.tasks},
-            loss_weights={task: losses.given_weights[task] for task in grouping.tasks},
-            metrics=self._metrics_of(model.serves, "metrics"),
-            weighted_metrics=self._metrics_of(model.serves, "weighted_metrics"),
-            run_eagerly=self.run_eagerly,
-            steps_per_execution=self.steps_per_execution,
-            jit_compile=self.jit_compile,
+        other = {
+            "optimizer": optimizer,
+            "loss": self.task_losses.losses,
+            "loss_weights": self.task_losses.given_weights,
             # The optimizer scales losses already, if it is to.
-            auto_scale_loss=False,
-        )
+            "auto_scale_loss": False,
+        }
+        model.compile(**{**compile_arguments(self), **other})
         return model
-
-    def _metrics_of(self, tasks: Iterable[str], argument: str) -> Any:
-        """Return the metrics of some tasks; a list is that of the only task."""
-        given = compile_arguments(self).get(argument)
-        if not isinstance(given, Mapping):
-            return given
-        return {task: given[task] for task in tasks if task in given} or None

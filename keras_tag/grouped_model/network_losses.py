@@ -40,38 +40,34 @@ class NetworkLosses:
         self.tasks = model.tasks
         self._model = model
         self._columns = label_columns(model.networks, self.tasks)
-        loss, loss_weights = model.loss, compile_arguments(model).get("loss_weights")
         # A dict of losses names what else the data may name.
-        self._named = tuple(loss) if isinstance(loss, Mapping) else ()
-        if loss is None:
-            raise ValueError(
-                "Expected `loss` to be a dict with a loss for each of the tasks "
-                f"{list(self.tasks)}, or one loss for all of them. Received: loss=None. "
-                "Call `compile(optimizer, loss={...})`."
-            )
-        if not isinstance(loss, (Mapping, list, tuple)):
-            loss = dict.fromkeys(self.tasks, loss)
-        if not isinstance(loss_weights, (Mapping, list, tuple)):
-            weight = 1.0 if loss_weights is None else loss_weights
-            loss_weights = dict.fromkeys(self.tasks, weight)
+        self._named = tuple(model.loss) if isinstance(model.loss, Mapping) else ()
         self._stateful: set[str] = set()
         self.used_elsewhere: set[int] = set()
-        self.losses = self._complete(loss, "loss")
-        self.given_weights = self._complete(loss_weights, "loss_weights")
+        self.losses = self._compiled("loss", model.loss)
+        weights = compile_arguments(model).get("loss_weights")
+        self.given_weights = self._compiled("loss_weights", 1.0 if weights is None else weights)
 
     @property
     def weights(self) -> dict[str, float]:
         """The present loss weight of every task."""
         return {task: float(factor(weight)) for task, weight in self.given_weights.items()}
 
-    def _complete(self, given: Any, argument: str) -> dict[str, Any]:
-        """Return an argument by task that must have an entry for every task."""
-        named = by_name(given, argument, self.tasks, self._model.joint_outputs)
+    def _compiled(self, argument: str, given: Any) -> dict[str, Any]:
+        """Return an argument of `compile` by task."""
+        several = isinstance(given, (Mapping, list, tuple))
+        named = given if several else dict.fromkeys(self.tasks, given)
+        named = by_name(named, argument, self.tasks, self._model.joint_outputs)
+        expected = f"`{argument}` to be a dict with an entry"
+        return self._of_all(named, expected, f"{argument}={given!r}.")
+
+    def _of_all(self, named: Mapping[str, Any], expected: str, received: str) -> dict[str, Any]:
+        """Return what was given by task; refuse it if a task has nothing."""
         absent = [task for task in self.tasks if named.get(task) is None]
         if absent:
             raise ValueError(
-                f"Expected `{argument}` to be a dict that names every task of the grouping, "
-                f"{list(self.tasks)}. Missing: {absent}. Received: {argument}={given!r}."
+                f"Expected {expected} for every task of the grouping, {list(self.tasks)}. "
+                f"Missing: {absent}. Received: {received}"
             )
         return {task: named[task] for task in self.tasks}
 
@@ -169,20 +165,18 @@ class NetworkLosses:
         return losses, losses.labels(self._targets(y), outputs, weights)
 
     def _targets(self, y: Any) -> dict[str, Any]:
-        if len(self.tasks) == 1 and not isinstance(y, (Mapping, list, tuple)):
-            y = {self.tasks[0]: y}
-        named = y if isinstance(y, Mapping) else {}
-        if isinstance(y, (list, tuple)):
+        received: Any = type(y).__name__
+        if isinstance(y, Mapping):
+            named, received = y, list(y)
+        elif isinstance(y, (list, tuple)):
             named = by_name(y, "y", self.tasks, self._model.joint_outputs)
-        absent = [task for task in self.tasks if named.get(task) is None]
-        if absent:
-            received = list(y) if isinstance(y, Mapping) else type(y).__name__
-            raise ValueError(
-                f"Expected y to be a dict with labels for every task, {list(self.tasks)}. "
-                f"Missing: {absent}. Received: {received}. A label that is missing for single "
-                "examples is NaN (or the `missing` sentinel), not an absent entry."
-            )
-        return {task: named[task] for task in self.tasks}
+        else:
+            named = {self.tasks[0]: y} if len(self.tasks) == 1 else {}
+        hint = (
+            "A label that is missing for single examples is NaN (or the `missing` sentinel), not "
+            "an absent entry."
+        )
+        return self._of_all(named, "y to be a dict with labels", f"{received}. {hint}")
 
     def _sample_weights(self, sample_weight: Any, y: Any) -> dict[str, Any]:
         if not isinstance(sample_weight, (Mapping, list, tuple)):
