@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tag.training.loss_settings import closure_of
+from keras_tag.training.loss_settings import named_with_settings
 
 _ARRAYS = (np.ndarray, tf.Tensor, tf.Variable)
 _DATA = (bool, int, float, str, np.generic, *_ARRAYS)
@@ -144,21 +144,10 @@ def _plain(value: Any) -> Any:
 
     Functions become texts. Two of them are equal if they run the same code with the same data.
     """
-    if isinstance(value, functools.partial):
-        return repr([_plain(part) for part in (value.func, value.args, value.keywords)])
-    if isinstance(value, types.MethodType):
-        return _plain(value.__func__)
-    if isinstance(value, types.FunctionType):
-        parts = [*closure_of(value), *(value.__defaults__ or ())]
-        # Functions inside by their code only: a function may be inside of itself.
-        data = [
-            id(getattr(part, "__code__", part)) if isinstance(part, _FUNCTIONS) else _plain(part)
-            for part in parts
-            if _is_data(part)
-        ]
-        return f"{value.__qualname__} {id(value.__code__)} {data}"
-    if isinstance(value, _FUNCTIONS):
+    if isinstance(value, np.ufunc):
         return repr(value)
+    if isinstance(value, _FUNCTIONS):
+        return f"{id(getattr(value, '__code__', None))} {named_with_settings(value)}"
     if isinstance(value, dict):
         return sorted(((repr(_plain(key)), _plain(part)) for key, part in value.items()))
     if isinstance(value, (set, frozenset)):

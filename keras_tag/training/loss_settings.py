@@ -1,4 +1,4 @@
-"""Texts by which losses, with their settings, can be told apart.
+"""Texts by which losses and other functions, with their settings, can be told apart.
 
 Of a function they have the names and numbers that it uses, but neither its operators nor its texts.
 """
@@ -23,10 +23,10 @@ _DEEPEST = 4
 
 
 def named_with_settings(loss: Any) -> str:
-    """Return the name of a loss, with its settings, such as a delta.
+    """Return the name of a loss or function, with its settings, such as a delta.
 
     Args:
-        loss: What was given to `compile(loss=...)` for one task.
+        loss: What was given to `compile(loss=...)` for one task, or any function.
     """
     if isinstance(loss, str):
         return loss
@@ -95,13 +95,12 @@ def _function(function: Any, depth: int) -> Any:
         "numbers": [of for of in code.co_consts if isinstance(of, int | float)],
         "defaults": function.__defaults__,
         "keywords": function.__kwdefaults__,
-        "closure": [*closure_of(function)],
+        "closure": [*_closure(function)],
     }
     return [_name(function), {name: _value(of, depth + 1) for name, of in used.items() if of}]
 
 
-def closure_of(function: Any) -> Iterator[Any]:
-    """Yield what a function took from the function that it was made in."""
+def _closure(function: Any) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
