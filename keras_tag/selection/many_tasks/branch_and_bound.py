@@ -49,7 +49,7 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
     Returns:
         The former; -inf if the node holds nothing of interest.
     """
-    pairs, diagonal, toll, margin = problem.pairs, problem.diagonal, problem.toll, problem.margin
+    pairs, toll, margin = problem.pairs, problem.toll, problem.margin
     left_out, overlap = problem.left_out, problem.overlap
     state, certain = scratch.state, scratch.certain
     num_tasks, inside, num_open = len(state), 0, 0
@@ -70,7 +70,7 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
     for task in range(num_tasks):
         code = state[task]
         # The tasks that are trained with it for certain, and those that may be.
-        own = diagonal[task]
+        own = pairs[task, task]
         # What it gives to the served tasks, and may give.
         given, gift = 0.0, 0.0
         for other in range(num_tasks):
@@ -187,6 +187,21 @@ def _settle(problem: SearchProblem, scratch: Scratch, bound: float) -> int:
 
 
 @compiled
+def _branch(problem: SearchProblem, state: np.ndarray, task: int, serve: bool) -> bool:
+    """Decide that a task is served, or that it is not; of a helper, that it is trained, or not.
+
+    Return False if that can't be.
+    """
+    code = state[task]
+    if serve or code == TRAINED:
+        return put_in(problem, state, task, SERVED if serve and code != UNSERVED else HELPER)
+    if code == UNSERVED or not problem.overlap:
+        return put_out(problem, state, task)
+    state[task] = UNSERVED
+    return True
+
+
+@compiled
 def search(
     problem: SearchProblem,
     nodes: OpenNodes,
@@ -240,7 +255,6 @@ def search(
             count += 1
         if branch < 0 or branch == num_tasks:
             continue
-        code = state[branch]
         # The unserved child first: it is taken up after the served one.
         for child in range(2):
             nodes.bounds[height] = bound
@@ -248,20 +262,6 @@ def search(
                 nodes.states[height, task] = state[task]
                 for other in range(num_tasks):
                     nodes.shares[height, task, other] = share[task, other]
-            inside = SERVED if child == 1 else HELPER
-            leaves = child == 0
-            if code == UNSERVED:
-                inside = HELPER
-            elif code == TRAINED:
-                leaves = False
-            elif child == 0 and problem.overlap:
-                nodes.states[height, branch] = UNSERVED
-                height += 1
-                continue
-            if leaves:
-                possible = put_out(problem, nodes.states[height], branch)
-            else:
-                possible = put_in(problem, nodes.states[height], branch, inside)
-            if possible:
+            if _branch(problem, nodes.states[height], branch, child == 1):
                 height += 1
     return height, count

@@ -47,8 +47,8 @@ class GroupSearch:
         self._score, self._sizes, self._cost = score, sizes, cost
         self._prices, self._size_price, self._threshold = prices, prices.unit * cost, threshold
         pairs = np.ascontiguousarray(score.array.T) - prices.task[:, None]
-        diagonal = pairs.diagonal() * (1 - score.left_out)
-        np.fill_diagonal(pairs, 0.0)
+        if score.left_out:
+            np.fill_diagonal(pairs, 0.0)
         largest = 1.0 + float(np.abs(prices.task).max()) + abs(self._size_price)
         blocks = constraints.blocks()
         conflict = np.zeros((num_tasks, num_tasks), np.int8)
@@ -57,7 +57,6 @@ class GroupSearch:
         tied = np.array([block.bit_count() > 1 for block in blocks])
         self._problem = SearchProblem(
             pairs=pairs,
-            diagonal=diagonal,
             toll=self._size_price + threshold,
             margin=num_tasks**2 * float(np.finfo(np.float64).eps) * largest,
             left_out=score.left_out,
@@ -120,8 +119,7 @@ class GroupSearch:
         others = np.flatnonzero(state == UNSERVED)
         others = others[np.argsort(-help_of[others], kind="stable")]
         sure = np.concatenate([served, helpers])
-        total = help_of[sure].sum() + self._problem.diagonal[served].sum()
-        totals = total + np.concatenate([[0.0], np.cumsum(help_of[others])])
+        totals = help_of[sure].sum() + np.concatenate([[0.0], np.cumsum(help_of[others])])
         sizes = len(sure) + np.arange(len(totals))
         allowed = (sizes >= self._sizes[0]) & (sizes <= self._sizes[-1])
         excess = np.full(len(totals), -np.inf)

@@ -18,9 +18,8 @@ class SearchProblem(NamedTuple):
 
     Args:
         pairs: `[num_tasks, num_tasks]`, rows target, columns source: A[source, target] less the
-            target's price; the diagonal is 0.
-        diagonal: `[num_tasks]`: what a served task adds by itself: likewise, or 0 if a score
-            leaves out the task itself.
+            target's price. The diagonal, which a served task adds by itself, is 0 if a score leaves
+            out the task itself.
         toll: The threshold plus what a network of these sizes costs, at the price of the budget.
         margin: Room for rounding: only what is below zero by more than this is pruned.
         left_out: 1 if a score leaves out the task itself: what it divides by is smaller by this.
@@ -35,7 +34,6 @@ class SearchProblem(NamedTuple):
     """
 
     pairs: np.ndarray
-    diagonal: np.ndarray
     toll: float
     margin: float
     left_out: int
