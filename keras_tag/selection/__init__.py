@@ -7,7 +7,7 @@
 - `scores/`: the value of a group, in closed form or measured.
 - `solver/`: the proofs. `column_generation` runs over the networks of a `ColumnSource`: either
   `listed_groups` (all groups of up to 15 tasks, or measured ones) or `many_tasks/`;
-  `listed_networks` takes measured groups of more tasks, where groups may overlap.
+  `measured_choice` takes measured groups of more tasks, where groups may overlap.
 - `many_tasks/`: the search for networks where there are more than 15 tasks; `searched_groups` is
   its source.
 - `few_trainings/`: predictions corrected by a few trained groups, and which groups to train next.

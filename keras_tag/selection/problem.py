@@ -15,7 +15,7 @@ from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.arguments.costs import Costs, amount, by_size, group_cost, whole_costs
 from keras_tag.selection.arguments.lone_tasks import lone_scores
 from keras_tag.selection.many_tasks.searched_groups import ServedSets
-from keras_tag.selection.scores.closed_form import GroupScore, power_of_two_above
+from keras_tag.selection.scores.closed_form import ExactScore, power_of_two_above
 from keras_tag.selection.scores.measured_groups import GroupScores
 from keras_tag.selection.solver.columns import ColumnSource
 from keras_tag.selection.solver.listed_groups import GroupTable
@@ -106,7 +106,7 @@ def build_problem(
         check_measured(affinity, score)
         matrix = pessimistic(affinity, score, choice.risk)[np.ix_(order, order)]
         lone = lone_scores(choice.alone, score, tasks, matrix)
-        scores = GroupScore.build(tasks, matrix, score, lone, weights)
+        scores = ExactScore.build(tasks, matrix, score, lone, weights)
         return Problem(tasks, *_predicted(scores, constraints, choice.costs), score), names
     if len(tasks) > MOST_TASKS_LISTED:
         raise ValueError(
@@ -123,7 +123,7 @@ def build_problem(
 Source = tuple[ColumnSource, Fraction, Fraction | None, Constraints]
 
 
-def _predicted(scores: GroupScore, constraints: Constraints, costs: Costs) -> Source:
+def _predicted(scores: ExactScore, constraints: Constraints, costs: Costs) -> Source:
     """Return the allowed groups with scores in closed form, listed or searched for."""
     num_tasks, scale = len(scores.tasks), Fraction(2) ** scores.exponent
     if num_tasks <= MOST_TASKS_LISTED:

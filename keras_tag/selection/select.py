@@ -20,7 +20,7 @@ from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.column_generation import Solution, solve
 from keras_tag.selection.solver.columns import Column
 from keras_tag.selection.solver.listed_groups import GroupTable, Uncoverable
-from keras_tag.selection.solver.listed_networks import best_networks
+from keras_tag.selection.solver.measured_choice import best_measured
 from keras_tag.selection.task_masks import bits
 
 
@@ -209,7 +209,7 @@ def solve_problem(
     try:
         source, overlap = problem.source, problem.constraints.overlap
         if isinstance(source, GroupTable) and overlap and len(tasks) > MOST_TASKS_LISTED:
-            solution = best_networks(source, whole, deadline)
+            solution = best_measured(source, whole, deadline)
         else:
             solution = solve(source, whole, deadline, known)
     except Uncoverable as error:

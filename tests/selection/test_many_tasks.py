@@ -13,7 +13,7 @@ from keras_tag.selection import problem as selection_problem
 from keras_tag.selection import select_groups
 from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.searched_groups import ServedSets
-from keras_tag.selection.scores.closed_form import GroupScore
+from keras_tag.selection.scores.closed_form import ExactScore
 from keras_tag.selection.solver.first_solution import feasible_cover
 
 
@@ -177,7 +177,7 @@ def test_planted_groups_of_two_hundred_tasks_are_found_before_any_proof(score):
         ones = [1.0] * num_tasks
         constraints = Constraints.check(names, True, 1, None, [], [])
         costs = dict.fromkeys(range(1, num_tasks + 1), 1)
-        scores = GroupScore.build(names, z, score, lone, ones)
+        scores = ExactScore.build(names, z, score, lone, ones)
         source = ServedSets(scores, constraints, costs)
         partition, served = [], 0
         # The first columns are those of the best partition.

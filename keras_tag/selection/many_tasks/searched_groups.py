@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_tag.selection.arguments.constraints import Constraints
-from keras_tag.selection.many_tasks.group_search import GroupSearch
-from keras_tag.selection.scores.closed_form import GroupScore
+from keras_tag.selection.many_tasks.network_search import NetworkSearch
+from keras_tag.selection.scores.closed_form import ExactScore
 from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
 from keras_tag.selection.task_masks import bits, mask_of
 
@@ -46,7 +46,7 @@ class ServedSets(ColumnSource):
     most_listed = 1_000
 
     def __init__(
-        self, score: GroupScore, constraints: Constraints, costs: Mapping[int, int]
+        self, score: ExactScore, constraints: Constraints, costs: Mapping[int, int]
     ) -> None:
         sizes = range(constraints.min_size, constraints.max_size + 1)
         self._costs = {size: costs[size] for size in sizes if size in costs}
@@ -235,9 +235,9 @@ class ServedSets(ColumnSource):
             if lone is not None and self._constraints.allows(1 << task)
         ]
 
-    def _searches(self, prices: Prices, threshold: float) -> list[GroupSearch]:
+    def _searches(self, prices: Prices, threshold: float) -> list[NetworkSearch]:
         return [
-            GroupSearch(
+            NetworkSearch(
                 self._score,
                 self._constraints,
                 sizes,

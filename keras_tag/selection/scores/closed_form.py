@@ -99,7 +99,7 @@ class FloatScore:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class GroupScore(FloatScore):
+class ExactScore(FloatScore):
     """The scores of every group as exact rationals, and in floats.
 
     Args:
@@ -122,7 +122,7 @@ class GroupScore(FloatScore):
         score: str,
         lone: Sequence[float | None],
         weights: Sequence[float],
-    ) -> "GroupScore":
+    ) -> "ExactScore":
         """Compute the scores exactly and normalise them.
 
         Args:

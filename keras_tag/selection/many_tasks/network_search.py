@@ -1,4 +1,4 @@
-"""A branch and bound over the networks of some sizes that cost the same, in steps."""
+"""A search for networks of some sizes that cost the same, by branch and bound, in steps."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from keras_tag.selection.many_tasks.search_state import (
     Scratch,
     SearchProblem,
 )
-from keras_tag.selection.scores.closed_form import GroupScore
+from keras_tag.selection.scores.closed_form import ExactScore
 from keras_tag.selection.solver.columns import Column, Prices
 from keras_tag.selection.task_masks import bits, mask_of
 
@@ -20,7 +20,7 @@ from keras_tag.selection.task_masks import bits, mask_of
 _MOST_FOUND = 2_048
 
 
-class GroupSearch:
+class NetworkSearch:
     """A search that can be interrupted and continued.
 
     Args:
@@ -35,7 +35,7 @@ class GroupSearch:
 
     def __init__(
         self,
-        score: GroupScore,
+        score: ExactScore,
         constraints: Constraints,
         sizes: range,
         cost: int,

@@ -20,7 +20,7 @@ from keras_tag.selection.solver.listed_groups import GroupTable
 from keras_tag.selection.task_masks import bits, mask_of
 
 
-def best_networks(source: GroupTable, budget: int, deadline: float = math.inf) -> Solution:
+def best_measured(source: GroupTable, budget: int, deadline: float = math.inf) -> Solution:
     """Find the best choice of listed groups that may overlap.
 
     Args:

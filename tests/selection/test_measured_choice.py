@@ -11,7 +11,7 @@ from keras_tag import GroupScores, select_groups
 from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.problem import build_problem
 from keras_tag.selection.solver.column_generation import solve
-from keras_tag.selection.solver.listed_networks import best_networks
+from keras_tag.selection.solver.measured_choice import best_measured
 
 
 def measured(num_tasks, num_groups, rng, steps=None):
@@ -52,7 +52,7 @@ def test_it_is_the_choice_of_the_proof_by_columns_with_ties_too(seed):
     known = measured(5, 8, rng, steps=(None, 2, 4)[seed % 3])[1]
     problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
     budget = int(rng.integers(1, 5))
-    ours, theirs = (find(problem.source, budget) for find in (best_networks, solve))
+    ours, theirs = (find(problem.source, budget) for find in (best_measured, solve))
     assert ours.optimal
     assert ours.value == theirs.value == ours.bound
     assert sorted(c.group for c in ours.columns) == sorted(c.group for c in theirs.columns)
@@ -69,8 +69,8 @@ def test_statistics_have_the_documented_entries_by_either_proof(num_tasks):
 def test_without_time_it_says_that_there_may_be_better_ones():
     known = measured(30, 12, np.random.default_rng(1))[1]
     problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
-    late = best_networks(problem.source, 3, monotonic() - 1)
-    best = best_networks(problem.source, 3, math.inf)
+    late = best_measured(problem.source, 3, monotonic() - 1)
+    best = best_measured(problem.source, 3, math.inf)
     assert not late.optimal
     assert late.value <= best.value <= late.bound
 
@@ -80,7 +80,7 @@ def test_a_bound_of_floats_is_not_below_the_optimum_of_fractions(seed):
     known = measured(16, 6, np.random.default_rng(seed))[1]
     problem, _ = build_problem(GroupScores(known, sense="min"), Choice())
     # With a network for every group each task has its best: no bound is closer.
-    late, best = (best_networks(problem.source, 6, end) for end in (monotonic() - 1, math.inf))
+    late, best = (best_measured(problem.source, 6, end) for end in (monotonic() - 1, math.inf))
     assert best.value <= late.bound
 
 
