@@ -239,8 +239,6 @@ def sources(
             steps=given["validation_steps"],
             missing=missing,
         )
-        if isinstance(valid.x, keras.utils.PyDataset):
-            valid.batches(0)
         return train, valid
     share = given["validation_split"]
     if not 0 < share < 1:

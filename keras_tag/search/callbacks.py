@@ -158,7 +158,7 @@ class Signs(keras.callbacks.Callback):
 
 
 def copies(
-    callbacks: Callbacks, group: tuple[str, ...], training: str
+    callbacks: Callbacks, group: tuple[str, ...], training: Path
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks of one training.
 
@@ -167,7 +167,7 @@ def copies(
     Args:
         callbacks: To be copied, or a function of the group that returns new ones.
         group: The training's.
-        training: A name, of the search and of the training.
+        training: Its folder, in that of the search.
 
     Raises:
         ValueError: One can't be copied, or keeps backups in a folder of its own.
@@ -187,7 +187,8 @@ def copies(
             if isinstance(own, kind):
                 path = Path(getattr(own, attribute))
                 inside = isinstance(own, keras.callbacks.TensorBoard)
-                folder = (path if inside else path.parent) / training
+                name = f"{training.parent.name}_{training.name}"
+                folder = (path if inside else path.parent) / name
                 setattr(own, attribute, str(folder if inside else folder / path.name))
                 folder.mkdir(parents=True, exist_ok=True)
         if isinstance(own, keras.callbacks.CSVLogger):

@@ -33,22 +33,6 @@ class Batches:
     repeatable: bool = True
 
 
-class SetEpoch(keras.callbacks.Callback):
-    """Tells a variable which epoch it is.
-
-    Args:
-        epoch: The variable.
-    """
-
-    def __init__(self, epoch: tf.Variable) -> None:
-        super().__init__()
-        self._epoch = epoch
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Note it, before Keras asks for the first batch."""
-        self._epoch.assign(epoch)
-
-
 @dataclass(frozen=True, eq=False)
 class Source:
     """Training or validation data, as a user gives them to `fit`.
@@ -107,7 +91,9 @@ class Source:
             seed: The training's.
         """
         made = self._all(seed)
-        return made if self.steps is None else replace(made, data=made.data.take(self.steps))
+        if self.steps is None:
+            return made
+        return replace(made, data=as_dataset(made.data).take(self.steps))
 
     def _all(self, seed: int) -> Batches:
         """Return all batches."""
@@ -117,12 +103,6 @@ class Source:
         if isinstance(given, tuple | list):
             x, y, weight = (*given, None)[:3]
             return replace(self, x=x, y=y, sample_weight=weight, _kept={}).batches(seed)
-        if self.steps is not None and not isinstance(given, tf.data.Dataset):
-            raise ValueError(
-                "Expected validation data as arrays or a tf.data.Dataset with `validation_steps`. "
-                f"Received: {type(given).__name__}. Leave `validation_steps` out, and let its "
-                "length be the number of batches."
-            )
         if "repeatable" not in self._kept:
             self._kept["repeatable"] = isinstance(given, tf.data.Dataset) and _same_order_twice(
                 given
@@ -251,7 +231,9 @@ class Source:
             .apply(tf.data.experimental.assert_cardinality(-(-length // self.batch_size)))
             .prefetch(tf.data.AUTOTUNE)
         )
-        return Batches(data, (SetEpoch(epoch),) if self.shuffle else ())
+        # Before Keras asks for the first batch.
+        note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda k, logs: epoch.assign(k))
+        return Batches(data, (note,) if self.shuffle else ())
 
     def _named(self, given: Any) -> Any:
         names = self.output_names
@@ -278,8 +260,7 @@ class Position(keras.callbacks.Callback):
 
     def __init__(self, batches: tf.data.Dataset | keras.utils.PyDataset) -> None:
         super().__init__()
-        if isinstance(batches, keras.utils.PyDataset):
-            batches = _as_dataset(batches)
+        batches = as_dataset(batches)
         self._seen = tf.Variable(0, dtype="int64", trainable=False)
         self.data = tf.data.Dataset.range(1).flat_map(lambda _: batches.repeat().skip(self._seen))
 
@@ -288,14 +269,22 @@ class Position(keras.callbacks.Callback):
         self._seen.assign(self.model.probes)
 
 
-def _as_dataset(batches: keras.utils.PyDataset) -> tf.data.Dataset:
+def as_dataset(batches: tf.data.Dataset | keras.utils.PyDataset) -> tf.data.Dataset:
+    """Return batches as a dataset.
+
+    Args:
+        batches: Of `(x, y)` or `(x, y, sample_weight)`, with labels by task.
+    """
+    if isinstance(batches, tf.data.Dataset):
+        return batches
+
     def several(leaf: Any) -> tf.TensorSpec:
         return tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype)
 
-    specs = keras.tree.map_structure(several, tuple(batches[0]))
+    specs = keras.tree.map_structure(several, _unstacked(batches[0]))
 
     def every() -> Iterator[Any]:
-        return (tuple(batches[k]) for k in range(len(batches)))
+        return (_unstacked(batches[k]) for k in range(len(batches)))
 
     return tf.data.Dataset.from_generator(every, output_signature=specs)
 
@@ -330,8 +319,11 @@ def zeros(inputs: Any) -> Any:
 
 
 def _taken(tensors: Any, rows: tf.Tensor) -> Any:
-    """Return some rows. A list of inputs becomes a tuple: tf.data would stack a list."""
-    lists = keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+    return _unstacked(keras.tree.map_structure(lambda tensor: tf.gather(tensor, rows), tensors))
+
+
+def _unstacked(lists: Any) -> Any:
+    """Return a batch with tuples for lists, which tf.data would stack."""
     return keras.tree.traverse(lambda s: tuple(s) if isinstance(s, list) else None, lists, False)
 
 

@@ -17,7 +17,6 @@ from keras_tag.search.data import Source
 from keras_tag.search.ledger import Ledger, Outcome, as_read
 from keras_tag.search.networks import Networks
 from keras_tag.search.objectives import Objective, objectives_by_task
-from keras_tag.search.progress import Progress
 from keras_tag.search.proposals import Limits
 from keras_tag.search.results import Results, problem_of
 from keras_tag.search.runner import Runner
@@ -233,8 +232,7 @@ class GroupSearch:
         }
         if not workers.here:
             arguments.check_data_travels(x, validation_data)
-        first = f"{self.results_folder.name}_{self._ledger.folder_of(0).name}"
-        copies(callbacks, self.tasks, first)
+        copies(callbacks, self.tasks, self._ledger.folder_of(0))
         self._ledger.make_folder()
         with self._ledger.claimed() as session:
             batches = {"x": train.fingerprint(), "validation_data": valid.fingerprint()}
@@ -270,7 +268,7 @@ class GroupSearch:
                 workers,
                 strategy,
                 session,
-            ).run(lambda done, total: Progress(verbose, done, total))
+            ).run(verbose)
 
     def _refuse_others(self, settings: Mapping[str, Any]) -> None:
         there = self._ledger.settings()

@@ -32,6 +32,8 @@ except ImportError:  # Windows, where two searches in one folder are not noticed
 
 Kind = Literal["joint", "single", "searched"]
 Status = Literal["waiting", "running", "done", "failed"]
+# What the folder of a training has once it is done, beside `training.json`.
+KEPT = ("best.weights.h5", "history.csv")
 # What the disk says, and no training can help.
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO}
 
@@ -239,7 +241,7 @@ class Ledger:
         """Remove what an attempt at a training has left, before another."""
         own = self.folder_of(number)
         self.forget_backup(number)
-        for name in ("history.csv", "best.weights.h5"):
+        for name in KEPT:
             (own / name).unlink(missing_ok=True)
 
     def forget_backup(self, number: int) -> None:

@@ -155,6 +155,17 @@ class Problem:
         }
         return select_groups(GroupScores(reached, sense="min"), self.budget, **self.constraints)
 
+    def best(self, outcomes: Sequence[Outcome]) -> float | None:
+        """Return the best sum of objectives; None where the networks make no grouping.
+
+        Args:
+            outcomes: All trainings.
+        """
+        try:
+            return float(self.choose(outcomes).objective)
+        except ValueError:
+            return None
+
     def beaten(self, outcome: Outcome, outcomes: Sequence[Outcome]) -> bool:
         """Return whether a network can't be chosen, because one that does all it does is better.
 

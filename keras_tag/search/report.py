@@ -61,15 +61,11 @@ def report_html(results: Results) -> str:
     }
     return template.render(
         results=results,
-        problem=results.problem,
         grouping=grouping,
         networks=networks,
         tasks=results.tasks(),
         singles=any(row.single is not None for row in results.tasks()),
-        verdict=results.verdict(),
-        parameters=results.parameters(),
         pictures=pictures(results),
-        versions=results.settings.get("versions", {}),
     )
 
 

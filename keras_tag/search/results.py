@@ -137,14 +137,8 @@ class Results:
         Returns:
             `(number, sum)`; None where the networks so far make no grouping.
         """
-        found: list[tuple[int, float | None]] = []
-        for count, outcome in enumerate(self.ended, 1):
-            try:
-                best: float | None = self.problem.choose(self.ended[:count]).objective
-            except ValueError:
-                best = None
-            found.append((outcome.number, best))
-        return found
+        ended = self.ended
+        return [(o.number, self.problem.best(ended[:k])) for k, o in enumerate(ended, 1)]
 
     @property
     def cost(self) -> float:

@@ -4,10 +4,10 @@ import contextlib
 import gc
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -55,11 +55,11 @@ class Runner:
         """What is searched for."""
         return self.settings.problem
 
-    def run(self, progress: Callable[[int, int], Progress]) -> None:
+    def run(self, verbose: Any) -> None:
         """Search until it is enough, or limits are reached.
 
         Args:
-            progress: Makes the `Progress` from the trainings done and those allowed.
+            verbose: As in `Progress`.
 
         Raises:
             FolderError: The folder can't be written any more.
@@ -75,7 +75,7 @@ class Runner:
             outcomes = self.ask(0, "joint", [self.problem.tasks])
         ended = [outcome for outcome in outcomes if outcome.ended]
         allowed = 1 + self.limits.trainings + len(self.problem.tasks) * self.problem.singles
-        loop = _Loop(self, ended, progress(len(ended), allowed))
+        loop = _Loop(self, ended, Progress(verbose, len(ended), allowed))
         try:
             if not ended:
                 # With one like those that will be sent: the joint run never is.
@@ -266,12 +266,13 @@ class _Loop:
                 return
             with ledger.writing():
                 raise OSError(found.error)
-        noted = self._done(result) if found.status == "done" else self._failed(outcome, found)
-        if noted is not None:
-            self._note(noted)
+        if found.status == "done":
+            self._done(result)
+        else:
+            self._failed(outcome, found)
         gc.collect()
 
-    def _done(self, result: Result) -> Outcome:
+    def _done(self, result: Result) -> None:
         """Write down what a training reached."""
         ledger, done = self._runner.ledger, result.outcome
         ledger.write_files(done.number, result.files or {})
@@ -280,23 +281,19 @@ class _Loop:
         done = replace(done, cost=cost_of(done, self.ended[0] if self.ended else done))
         ledger.write(done)
         ledger.forget_backup(done.number)
-        return done
+        self._note(done)
 
-    def _failed(self, outcome: Outcome, found: Outcome) -> Outcome | None:
+    def _failed(self, outcome: Outcome, found: Outcome) -> None:
         """Try a training again with another seed, or mark it as failed."""
-        runner = self._runner
-        runner.ledger.forget_attempt(outcome.number)
         spent = round(outcome.seconds + found.seconds, 3)
-        if outcome.attempt < runner.limits.max_retries:
-            attempt = outcome.attempt + 1
-            again = seed_of(runner.seed, outcome.group, attempt)
-            self._waiting.appendleft(
-                replace(outcome, attempt=attempt, seed=again, seconds=spent, error=found.error)
-            )
-            return None
-        failed = replace(outcome, status="failed", seconds=spent, error=found.error)
-        runner.ledger.write(failed)
-        return failed
+        outcome = replace(outcome, seconds=spent, error=found.error)
+        if outcome.attempt == self._runner.limits.max_retries:
+            self._give_up(outcome)
+            return
+        self._runner.ledger.forget_attempt(outcome.number)
+        attempt = outcome.attempt + 1
+        again = seed_of(self._runner.seed, outcome.group, attempt)
+        self._waiting.appendleft(replace(outcome, attempt=attempt, seed=again))
 
     def _worker_lost(self, outcome: Outcome, error: str) -> None:
         """Try a training again as it was, in another worker."""
@@ -305,8 +302,12 @@ class _Loop:
             self._waiting.appendleft(outcome)
             return
         text = f"{_WORKERS} workers were lost, or could not write, in this training: {error}"
+        self._give_up(replace(outcome, error=text))
+
+    def _give_up(self, outcome: Outcome) -> None:
+        """Mark a training as failed."""
+        failed = replace(outcome, status="failed")
         self._runner.ledger.forget_attempt(outcome.number)
-        failed = replace(outcome, status="failed", error=text)
         self._runner.ledger.write(failed)
         self._note(failed)
 
@@ -314,7 +315,7 @@ class _Loop:
         """Go on with one more training that has ended."""
         self.ended.append(outcome)
         ended, problem = _in_order(self.ended), self._runner.problem
-        self._shown.end(outcome, self._best(ended))
+        self._shown.end(outcome, problem.best(ended))
         last = self.ended[-_FAILURES_IN_A_ROW:]
         if len(last) == _FAILURES_IN_A_ROW and all(own.status == "failed" for own in last):
             raise RuntimeError(
@@ -325,12 +326,6 @@ class _Loop:
             # Its network can't be chosen any more.
             if own.kind == "searched" and problem.beaten(own, ended):
                 self._runner.ledger.weights_of(own).unlink(missing_ok=True)
-
-    def _best(self, ended: list[Outcome]) -> float | None:
-        try:
-            return float(self._runner.problem.choose(ended).objective)
-        except ValueError:
-            return None
 
     def _room(self) -> bool:
         left = self._seconds_left()

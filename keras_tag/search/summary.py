@@ -1,9 +1,8 @@
 """Summaries of a search as text. This module never imports TensorFlow."""
 
+import textwrap
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from keras_tag.search.ledger import Ledger
 from keras_tag.search.proposals import Limits, Problem
@@ -51,20 +50,13 @@ def results_text(results: Results) -> str:
     Args:
         results: Of a search, finished or not.
     """
+    import pandas as pd
+
     grouping, verdict = results.grouping(), results.verdict()
-    rows = [["task", "network", "objective", "chosen", "joint run"]]
-    singles = any(row.single is not None for row in results.tasks())
-    if singles:
-        rows[0].append("alone")
-    for row in results.tasks():
-        cells = [
-            row.task,
-            str(row.network),
-            results.problem.objectives[row.task].name,
-            number(row.reached),
-            number(row.joint),
-        ]
-        rows.append(cells + ([number(row.single)] if singles else []))
+    tasks = pd.DataFrame(results.tasks()).set_index("task").rename_axis(None).drop(columns="group")
+    tasks.insert(1, "objective", [results.problem.objectives[task].name for task in tasks.index])
+    tasks.columns = ["network", "objective", "chosen", "joint run", "alone"]
+    table = tasks.dropna(axis=1, how="all").to_string(float_format=number, na_rep="-")
     networks = [f"  {k}: {', '.join(group)}" for k, group in enumerate(grouping.groups)]
     return "\n".join(
         [
@@ -72,7 +64,7 @@ def results_text(results: Results) -> str:
             f"{len(results.problem.tasks)} tasks",
             *networks,
             "",
-            *_table(rows),
+            textwrap.indent(table, "  "),
             "",
             str(verdict),
             *map(str, results.outlooks()),
@@ -157,15 +149,3 @@ def _epochs_so_far(file: Path) -> str:
     except OSError:
         return "0"
     return f"{epochs}" if age < 60 else f"{epochs} ({duration(age)} ago)"
-
-
-def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if k in (0, 2) else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -23,7 +23,7 @@ from keras_tag.affinity import Affinity
 from keras_tag.atomic_files import sync
 from keras_tag.search.callbacks import Callbacks, NameLoneTask, Signs, StopAt, Validate, copies
 from keras_tag.search.data import Position, Source, zeros
-from keras_tag.search.ledger import Outcome, is_of_the_disk, session_of
+from keras_tag.search.ledger import KEPT, Outcome, is_of_the_disk, session_of
 from keras_tag.search.loss_states import changed_by_losses
 from keras_tag.search.multiply_adds import multiply_adds
 from keras_tag.search.networks import Networks
@@ -34,7 +34,6 @@ from keras_tag.tag_model import TAGModel
 
 # Seeds are a process's: two trainings in threads of one would draw from one stream.
 _ONE_AT_A_TIME = threading.Lock()
-_KEPT = ("best.weights.h5", "history.csv")
 
 
 class FailedTraining(RuntimeError):
@@ -112,7 +111,7 @@ class Training:
         keras.utils.set_random_seed(outcome.seed)
         batches = settings.train.batches(outcome.seed)
         valid = settings.valid.batches(outcome.seed).data
-        own = copies(settings.callbacks, group, f"{self.folder.parent.name}_{self.folder.name}")
+        own = copies(settings.callbacks, group, self.folder)
         fit = {**settings.fit, "validation_data": valid}
         if self.session is not None:
             fit["verbose"] = 0
@@ -172,7 +171,8 @@ class Training:
             epochs=len(best.history),
             best_epoch=best.best_epoch,
             objective=best.values,
-            seconds=round(best.seconds, 3),
+            # Those of attempts that failed before are counted, too.
+            seconds=round(outcome.seconds + best.seconds, 3),
             parameters=int(network.count_params()),
             multiply_adds=multiply_adds(network, zeros(self.recipe.inputs)),
         )
@@ -189,7 +189,7 @@ class Training:
                 own = Path(temporary, *self.folder.parts[-2:])
                 own.mkdir(parents=True)
                 done = dataclasses.replace(self, folder=own).run()
-                kept = {name: (own / name).read_bytes() for name in _KEPT}
+                kept = {name: (own / name).read_bytes() for name in KEPT}
             return dataclasses.replace(done, files=kept)
         except Exception as error:
             said = str(error)

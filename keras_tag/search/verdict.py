@@ -98,6 +98,7 @@ def verdict(
     scales = problem.scales(done)
     shares, member, seen, observed = measured(problem, affinity, done, tasks)
     prior = fitted_noise(_NEUTRAL, seen, observed)
+    noise = float(np.hypot(prior.noise, prior.network_noise))
 
     row_of = {frozenset(outcome.group): row for row, outcome in enumerate(done)}
     chosen = np.zeros(member.shape, bool)
@@ -108,7 +109,7 @@ def verdict(
         reached += weights[task] * (inside(joint[task]) - inside(done[row].objective[task]))
         chosen[row, column] = row > 0
     if not chosen.any():
-        return Verdict(reached, 0.0, 0.0, 0.0, total_noise(prior), len(done))
+        return Verdict(reached, 0.0, 0.0, 0.0, noise, len(done))
     cells = cells_of(shares, member, chosen)
     mean, spread = believed(prior, seen, observed, cells)
     served = [tasks[column] for column in cells.tasks]
@@ -123,9 +124,8 @@ def verdict(
         changes = zip(served, logarithms, strict=True)
         return float(sum(weights[t] * scales[t].gain(joint[t], change) for t, change in changes))
 
-    return Verdict(
-        reached, gain(mean), gain(mean + shift), gain(mean - shift), total_noise(prior), len(done)
-    )
+    low, high = gain(mean + shift), gain(mean - shift)
+    return Verdict(reached, gain(mean), low, high, noise, len(done))
 
 
 def measured(
@@ -217,8 +217,3 @@ def luck(prior: Prior, cells: Cells) -> np.ndarray:
     same_task = cells.tasks[:, None] == cells.tasks
     joint = prior.noise**2 * same_task + prior.network_noise**2
     return noise_covariance(prior, cells) + joint
-
-
-def total_noise(prior: Prior) -> float:
-    """Return the standard deviation of a task's log loss by luck."""
-    return float(np.hypot(prior.noise, prior.network_noise))

@@ -36,18 +36,6 @@ class Submits(Protocol):
 ExecutorLike: TypeAlias = Submits | Callable[[], Executor] | None
 
 
-def environment() -> dict[str, Any]:
-    """Return what a process's numbers depend on beside a training."""
-    return {
-        "floatx": keras.config.floatx(),
-        "policy": keras.dtype_policies.serialize(keras.config.dtype_policy()),
-        "image_data_format": keras.config.image_data_format(),
-        "epsilon": keras.config.epsilon(),
-        "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-        "deterministic": _is_deterministic(),
-    }
-
-
 class Workers:
     """The workers of one search.
 
@@ -63,7 +51,7 @@ class Workers:
         self.here = executor is None
         self._make: Callable[[], Any] | None = None
         self._executor: Any = executor
-        self._environment = environment()
+        self._environment = {name: get() for name, (get, _) in _ENVIRONMENT.items()}
         self._checked = False
         self._from: WeakKeyDictionary[Future[Any], Any] = WeakKeyDictionary()
         if executor is not None and not hasattr(executor, "submit"):
@@ -194,14 +182,8 @@ def run_in_worker(training: Training, environment: Mapping[str, Any]) -> Result:
 
 def _prepare(environment: Mapping[str, Any]) -> None:
     """Make this process one that works for the search's."""
-    keras.config.set_floatx(environment["floatx"])
-    policy = keras.dtype_policies.deserialize(environment["policy"])
-    keras.config.set_dtype_policy(policy)
-    keras.config.set_image_data_format(environment["image_data_format"])
-    keras.config.set_epsilon(environment["epsilon"])
-    tf.config.experimental.enable_tensor_float_32_execution(environment["tensor_float_32"])
-    if environment["deterministic"]:
-        tf.config.experimental.enable_op_determinism()
+    for name, value in environment.items():
+        _ENVIRONMENT[name][1](value)
     _end_with_parent()
 
 
@@ -241,3 +223,23 @@ def _is_deterministic() -> bool:
     except RuntimeError:
         return True
     return False
+
+
+# What a process's numbers depend on beside a training: how it is read, and how it is set.
+_ENVIRONMENT: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "floatx": (keras.config.floatx, keras.config.set_floatx),
+    "policy": (
+        lambda: keras.dtype_policies.serialize(keras.config.dtype_policy()),
+        lambda policy: keras.config.set_dtype_policy(keras.dtype_policies.deserialize(policy)),
+    ),
+    "image_data_format": (keras.config.image_data_format, keras.config.set_image_data_format),
+    "epsilon": (keras.config.epsilon, keras.config.set_epsilon),
+    "tensor_float_32": (
+        tf.config.experimental.tensor_float_32_execution_enabled,
+        tf.config.experimental.enable_tensor_float_32_execution,
+    ),
+    "deterministic": (
+        _is_deterministic,
+        lambda on: on and tf.config.experimental.enable_op_determinism(),
+    ),
+}

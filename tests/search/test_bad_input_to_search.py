@@ -56,14 +56,6 @@ def undecayed():
     return optimizer
 
 
-class Batches(keras.utils.PyDataset):
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        return X, Y
-
-
 def one_task():
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, name="depth")])
     model.compile("adam", "mse")
@@ -134,7 +126,6 @@ def test_the_constructor_names_what_it_can_not_use(arguments, error, message, tm
         ({"validation_data": (v for v in [X])}, "generator"),
         ({"y": None, "validation_split": 0.5}, "Expected labels"),
         ({"validation_data": ENDLESS}, "Expected `validation_steps`"),
-        ({"validation_data": Batches(), "validation_steps": 1}, "Leave `validation_steps` out"),
         ({"x": ENDLESS, "y": None, "validation_data": [X, Y]}, "Expected `steps_per_epoch`"),
     ],
 )

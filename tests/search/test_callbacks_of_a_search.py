@@ -12,7 +12,7 @@ from keras_tag.search.ledger import Ledger
 from keras_tag.search.resuming import KeepBest, Resume
 
 GROUP = ("depth", "edges")
-RUNS = [f"{search}_training_{number}" for search in ("faces", "rooms") for number in (0, 1)]
+RUNS = [Path(search, f"training_{number}") for search in ("faces", "rooms") for number in (0, 1)]
 
 
 @pytest.mark.parametrize("by_function", [True, False])
@@ -43,12 +43,12 @@ def test_no_training_writes_into_anothers_files(tmp_path, by_function):
 def test_callbacks_that_restore_or_share_a_folder_are_refused(tmp_path, by_function):
     own = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(ValueError, match=r"without backups.*BackupAndRestore"):
-        copies((lambda group: [own]) if by_function else own, GROUP, "run")
+        copies((lambda group: [own]) if by_function else own, GROUP, RUNS[0])
 
 
 def test_what_callbacks_remember_is_not_anothers():
     stop = keras.callbacks.EarlyStopping(restore_best_weights=True)
-    first, second = (copies([stop], GROUP, "run")[0] for _ in range(2))
+    first, second = (copies([stop], GROUP, RUNS[0])[0] for _ in range(2))
     first.best_weights = [1.0]
     assert stop.best_weights is second.best_weights is None
 

@@ -64,6 +64,7 @@ def test_affinities_are_measured_on_batches_of_a_pydataset_too():
     for k, (x, y) in zip((1, 0, 1), position.data, strict=False):
         np.testing.assert_array_equal(x, given[k][0])
         np.testing.assert_array_equal(y["edges"], given[k][1]["edges"])
+    assert len(list(Source(given, steps=1).batches(0).data)) == 1
 
 
 @pytest.mark.slow

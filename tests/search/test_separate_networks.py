@@ -147,6 +147,15 @@ def test_a_training_whose_loss_keeps_state_begins_anew(own, resumes, tmp_path, m
             training.run()
 
 
+def test_seconds_of_failed_attempts_are_counted(tmp_path):
+    made = networks_of(compiled())
+    problem = Problem(TASKS, 2, objectives_by_task(None, TASKS))
+    settings = FitSettings(problem, Source(X, Y), Source(X, Y), {"verbose": 0}, ())
+    asked = Outcome(1, "searched", GROUP, attempt=1, seconds=100.0)
+    done = Training(asked, tmp_path, made.recipe(GROUP), settings).run().outcome
+    assert done.seconds > 100.0
+
+
 def test_losses_of_keras_need_no_batch():
     """Data behind a function are loaded once per training, and not a second time for a look."""
     made = networks_of(compiled()).joint(None)[1]
