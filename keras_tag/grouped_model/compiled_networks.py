@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_tag.grouped_model.joint_outputs import MadeNetworks, metrics_by_task
 from keras_tag.grouped_model.network_losses import NetworkLosses, regularisation
 from keras_tag.grouped_model.network_optimizers import OptimizerChoice, PerNetworkOptimizer
+from keras_tag.grouped_model.network_outputs import MadeNetworks
 from keras_tag.grouped_model.served_networks import ServedNetworks
 from keras_tag.selection.grouping import Grouping
 from keras_tag.training.compile_spec import compile_arguments
@@ -22,16 +22,23 @@ class CompiledNetworks(ServedNetworks):
 
     def keras_arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments for Keras's `compile`: metrics by task, of the served tasks only."""
-        loss = given.get("loss")
+        names = [name for name in ("metrics", "weighted_metrics") if name in given]
+        return {**given, **{name: self._metrics_by_task(given, name) for name in names}}
+
+    def _metrics_by_task(self, given: dict[str, Any], argument: str) -> Any:
+        """Return a dict by served task, or None without any; a list for a lone output as it is."""
+        metrics, loss = given[argument], given.get("loss")
+        if not metrics:
+            return None
+        if not isinstance(metrics, (Mapping, list, tuple)):
+            return metrics  # Keras says what is wrong with it.
+        if not isinstance(metrics, Mapping):
+            outputs = len(self.tasks if self.joint_outputs is None else self.joint_outputs)
+            if outputs == 1 or (len(self.serves) == 1 and len(metrics) != outputs):
+                return metrics
         others = tuple(loss) if isinstance(loss, Mapping) else ()
-        metrics: dict[str, Any] = {
-            name: metrics_by_task(
-                given[name], name, self.tasks, self.serves, self.joint_outputs, others
-            )
-            for name in ("metrics", "weighted_metrics")
-            if name in given
-        }
-        return {**given, **metrics}
+        named = self.by_name(metrics, argument, others)
+        return {task: named[task] for task in self.serves if named.get(task) is not None} or None
 
     def compute_loss(
         self,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -136,11 +137,8 @@ class GroupedModel(CompiledNetworks):
             scaled = self._optimizer.scale_losses(totals)
         # A target's gradient reaches only its own network, so one backward pass does for all.
         targets = [scaled[index] for index in self.trained_networks]
-        variables = [
-            variable
-            for index in self.trained_networks
-            for variable in self.networks[index].trainable_variables
-        ]
+        trained = [self.networks[index].trainable_variables for index in self.trained_networks]
+        variables = list(chain.from_iterable(trained))
         if variables:
             self._optimizer.apply_gradients(
                 zip(tape.gradient(targets, variables), variables, strict=True)

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tag.grouped_model.joint_outputs import by_name
 from keras_tag.grouped_model.served_networks import ServedNetworks
 from keras_tag.training.compile_spec import compile_arguments, targets_of_metrics
 from keras_tag.training.output_columns import label_columns, take_columns
@@ -57,7 +56,7 @@ class NetworkLosses:
         """Return an argument of `compile` by task."""
         several = isinstance(given, (Mapping, list, tuple))
         named = given if several else dict.fromkeys(self.tasks, given)
-        named = by_name(named, argument, self.tasks, self._model.joint_outputs)
+        named = self._model.by_name(named, argument)
         expected = f"`{argument}` to be a dict with an entry"
         return self._of_all(named, expected, f"{argument}={given!r}.")
 
@@ -169,7 +168,7 @@ class NetworkLosses:
         if isinstance(y, Mapping):
             named, received = y, list(y)
         elif isinstance(y, (list, tuple)):
-            named = by_name(y, "y", self.tasks, self._model.joint_outputs)
+            named = self._model.by_name(y, "y")
         else:
             named = {self.tasks[0]: y} if len(self.tasks) == 1 else {}
         hint = (
@@ -183,8 +182,7 @@ class NetworkLosses:
             return dict.fromkeys(self.tasks, sample_weight)
         labelled = tuple(y) if isinstance(y, Mapping) else ()
         others = (*self._named, *labelled)
-        joint_outputs = self._model.joint_outputs
-        named = by_name(sample_weight, "sample_weight", self.tasks, joint_outputs, others)
+        named = self._model.by_name(sample_weight, "sample_weight", others)
         return {task: named.get(task) for task in self.tasks}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from keras_tag.copying.layer_settings import LayerSettings, restart_lora
-from keras_tag.grouped_model.joint_outputs import MadeNetworks
 from keras_tag.grouped_model.network_outputs import (
+    MadeNetworks,
     by_task,
     check_network,
     check_nothing_shared,
@@ -86,6 +86,44 @@ class ServedNetworks(DistributedModel):
             The same by served task.
         """
         return {task: by_network[index][task] for task, index in self.serves.items()}
+
+    def by_name(
+        self, given: Any, argument: str, others: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """Return what was given for the joint model by the names of its outputs.
+
+        Args:
+            given: A dict by name, or a list in the order of `joint_outputs`. Where these are not
+                known, a list is one of the tasks, in the grouping's order.
+            argument: What it is, for the error.
+            others: Names that a dict may have where the joint model's are not known; None: any.
+
+        Returns:
+            By name, also of outputs that are no task of the networks.
+
+        Raises:
+            ValueError: A list of another length, or a name that is certainly wrong.
+        """
+        names = self.tasks if self.joint_outputs is None else self.joint_outputs
+        if isinstance(given, Mapping):
+            if self.joint_outputs is None and others is None:
+                return dict(given)
+            known = {*self.tasks, *names, *(others or () if self.joint_outputs is None else ())}
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"Expected `{argument}` to name tasks of {list(names)}. Received other names: "
+                    f"{unknown}."
+                )
+            return dict(given)
+        if len(given) != len(names):
+            whose = "tasks of the grouping" if names is self.tasks else "joint model's outputs"
+            raise ValueError(
+                f"Expected a list `{argument}` to have an entry for each of the {whose}, in this "
+                f"order: {list(names)}. Received {len(given)} entries. A dict by task is never "
+                "mistaken."
+            )
+        return dict(zip(names, given, strict=True))
 
     def all_outputs(self, inputs: Any, training: Iterable[int] = ()) -> list[dict[str, Any]]:
         """Return the outputs of all networks, helpers included.
