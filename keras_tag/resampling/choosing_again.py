@@ -30,7 +30,7 @@ from keras_tag.selection.grouping import Grouping
 from keras_tag.selection.problem import build_problem
 from keras_tag.selection.scores.closed_form import FloatScore
 from keras_tag.selection.select import solve_problem
-from keras_tag.selection.task_masks import bits, mask_of
+from keras_tag.selection.task_masks import bits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,7 +224,7 @@ def stability(
             (grouping_of(networks, tasks), n / replicates) for networks, n in found.most_common()
         ),
         regret,
-        _gain(by_means, chosen, len(tasks)),
+        _gain(by_means, chosen, tasks),
         by_means,
     )
 
@@ -252,21 +252,16 @@ def _pairs(networks: Networks, num_tasks: int) -> np.ndarray:
 
 
 @lru_cache
-def _random_networks(num_tasks: int, number: int) -> tuple[Networks, ...]:
-    names = [str(task) for task in range(num_tasks)]
-    drawn = []
-    for seed in range(_RANDOM_GROUPINGS):
-        groups = random_groups(names, number, seed).groups
-        masks = [mask_of([int(task) for task in group]) for group in groups]
-        drawn.append(tuple((mask, mask) for mask in masks))
-    return tuple(drawn)
+def _random_networks(tasks: tuple[str, ...], number: int) -> list[Networks]:
+    seeds = range(_RANDOM_GROUPINGS)
+    return [networks_of(random_groups(tasks, number, seed), tasks) for seed in seeds]
 
 
-def _gain(scores: FloatScore, chosen: Networks, num_tasks: int) -> float:
+def _gain(scores: FloatScore, chosen: Networks, tasks: tuple[str, ...]) -> float:
     """Return how much better the chosen networks are than random partitions into as many."""
-    values = [scores.value(networks) for networks in _random_networks(num_tasks, len(chosen))]
+    values = [scores.value(networks) for networks in _random_networks(tasks, len(chosen))]
     allowed = [value for value in values if np.isfinite(value)]
     if not allowed:
-        everything = (1 << num_tasks) - 1
+        everything = (1 << len(tasks)) - 1
         allowed = [scores.value(((everything, everything),))]
     return scores.value(chosen) - float(np.mean(allowed))

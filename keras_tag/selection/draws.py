@@ -49,9 +49,6 @@ class DrawnChoice:
         self._groups = np.array(table.groups, np.int64)
         self._costs = np.array(table.costs, np.int64)
         self._member = (self._groups[:, None] >> np.arange(len(self._tasks)) & 1).astype(float)
-        # More budget than the most expensive network for every task can't be spent.
-        most = len(self._tasks) * int(self._costs.max(initial=0))
-        self._whole_budget = min(self._whole_budget, most)
         units = self._whole_budget * len(np.unique(self._costs))
         self.resamples_quickly = len(self._groups) > 0 and units <= _MOST_UNITS
 
