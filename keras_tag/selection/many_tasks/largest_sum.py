@@ -6,6 +6,13 @@ from keras_tag.selection.many_tasks.numba_jit import compiled
 
 
 @compiled
+def _swap(values: np.ndarray, labels: np.ndarray, one: int, other: int) -> None:
+    value, label = values[one], labels[one]
+    values[one], labels[one] = values[other], labels[other]
+    values[other], labels[other] = value, label
+
+
+@compiled
 def best_between(
     values: np.ndarray, labels: np.ndarray, count: int, least: int, most: int
 ) -> tuple[float, int]:
@@ -21,35 +28,27 @@ def best_between(
     Returns:
         The sum, and how many were chosen.
     """
+    if count < least or most < least:
+        return -np.inf, 0
     chosen = 0
     for place in range(count):
         if values[place] > 0.0:
+            _swap(values, labels, place, chosen)
             chosen += 1
-    chosen = max(least, min(most, chosen))
-    if count < least or most < least:
-        return -np.inf, 0
-    # Quickselect: the chosen ones to the front.
-    low, high = 0, count - 1
-    while low < high and chosen > 0:
-        pivot = values[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while values[left] > pivot:
-                left += 1
-            while values[right] < pivot:
-                right -= 1
-            if left <= right:
-                value, label = values[left], labels[left]
-                values[left], labels[left] = values[right], labels[right]
-                values[right], labels[right] = value, label
-                left += 1
-                right -= 1
-        if chosen - 1 <= right:
-            high = right
-        elif chosen - 1 >= left:
-            low = left
-        else:
-            break
+    while chosen < least:
+        best = chosen
+        for place in range(chosen, count):
+            if values[place] > values[best]:
+                best = place
+        _swap(values, labels, best, chosen)
+        chosen += 1
+    while chosen > most:
+        chosen -= 1
+        worst = chosen
+        for place in range(chosen):
+            if values[place] < values[worst]:
+                worst = place
+        _swap(values, labels, worst, chosen)
     total = 0.0
     for place in range(chosen):
         total += values[place]
