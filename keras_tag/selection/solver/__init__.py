@@ -1,1 +1,1 @@
-"""The proofs: column generation with CP-SAT, and branch and bound over measured groups."""
+"""The proofs: column generation with CP-SAT, and CP-SAT alone over measured groups."""

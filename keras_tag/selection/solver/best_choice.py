@@ -46,9 +46,11 @@ class Cover:
     Args:
         num_tasks: The number of tasks.
         served: The served set of every column, as a bit mask; the columns by the order of names.
-        costs: What each column takes from the budget, whole numbers.
+        costs: What each network takes from the budget, whole numbers.
         budget: How much may be spent.
         exactly: Serve every task exactly once; else at least once.
+        networks: Which network each column is a part of: one that is used in any part is paid for,
+            once. None: each column is a network.
     """
 
     num_tasks: int
@@ -56,6 +58,7 @@ class Cover:
     costs: Sequence[int]
     budget: int
     exactly: bool = True
+    networks: Sequence[int] | None = None
 
     def cheapest(self, deadline: float = math.inf) -> list[int] | None:
         """Return the choice of least cost, or None if no choice serves every task.
@@ -64,7 +67,7 @@ class Cover:
             OutOfTime: The deadline came first.
         """
         model = _Model(self, deadline)
-        return None if model.minimise(model.sum_of(self.costs)) is None else model.chosen
+        return None if model.minimise(model.sum_of_networks(self.costs)) is None else model.chosen
 
     def best(
         self,
@@ -79,7 +82,7 @@ class Cover:
             losses: What each column adds to the sum that is minimised.
             deadline: In `time.monotonic` seconds.
             hint: A choice to start from.
-            sizes: How many tasks each column trains, to break ties as at the top of this file.
+            sizes: How many tasks each network trains, to break ties as at the top of this file.
                 None: any choice will do that is the best one up to the last few bits.
 
         Returns:
@@ -102,10 +105,10 @@ class Cover:
         model = _Model(self, deadline, model.chosen)
         for place in model.written_sum(*_split(losses, _CONSTRAINT_BITS)):
             model.settle(place)
-        for criterion in ([1] * len(losses), sizes):
+        for criterion in ([1] * len(self.costs), sizes):
             if model.is_only_choice():
                 return model.chosen
-            model.settle(model.sum_of(criterion))
+            model.settle(model.sum_of_networks(criterion))
         everything, named = (1 << self.num_tasks) - 1, 0
         while named < everything and len(losses) <= _MOST_NAMED and not model.is_only_choice():
             first = ~named & (named + 1)
@@ -146,11 +149,20 @@ class _Model:
                 self._model.add_exactly_one(servers)
             else:
                 self._model.add_at_least_one(servers)
-        self._model.add(self.sum_of(cover.costs) <= cover.budget)
+        self._networks = self._use
+        if cover.networks is not None:
+            self._networks = [self._model.new_bool_var("") for _ in cover.costs]
+            for use, network in zip(self._use, cover.networks, strict=True):
+                self._model.add_implication(use, self._networks[network])
+        self._model.add(self.sum_of_networks(cover.costs) <= cover.budget)
 
     def sum_of(self, weights: Sequence[int]) -> Any:
         """Return the sum of weights over the chosen columns."""
         return self._cp.LinearExpr.weighted_sum(self._use, list(weights))
+
+    def sum_of_networks(self, weights: Sequence[int]) -> Any:
+        """Return the sum of weights over the networks that the chosen columns are parts of."""
+        return self._cp.LinearExpr.weighted_sum(self._networks, list(weights))
 
     def minimise(self, total: Any, other: bool = False) -> int | None:
         """Minimise a linear expression, over all choices or over those other than the present one.

@@ -1,23 +1,20 @@
-"""The best choice among few listed groups of many tasks, by branch and bound over the groups.
+"""The best choice among few listed groups of many tasks, by CP-SAT over groups and their tasks.
 
 For `GroupScores` with overlap and more than 15 tasks. A column fixes which tasks a network serves.
 A proof by columns does not end: of a group of 40 tasks, 2**40 columns tie at the prices at which
-every task pays what it gets. Here only the groups are chosen: each task is served by the best of
-them. What groups add to a choice shrinks as it grows, so that the largest sum of what single groups
-add bounds what all of them add together.
+every task pays what it gets. Here CP-SAT chooses for every task the group that serves it.
 """
 
 import math
 from fractions import Fraction
 from time import monotonic
-from typing import Any
 
 import numpy as np
 
+from keras_tag.selection.solver.best_choice import Cover, OutOfTime
 from keras_tag.selection.solver.column_generation import Solution
-from keras_tag.selection.solver.columns import Column
 from keras_tag.selection.solver.listed_groups import GroupTable
-from keras_tag.selection.task_masks import bits, mask_of
+from keras_tag.selection.task_masks import bits
 
 
 def best_measured(source: GroupTable, budget: int, deadline: float = math.inf) -> Solution:
@@ -36,103 +33,43 @@ def best_measured(source: GroupTable, budget: int, deadline: float = math.inf) -
         Uncoverable: No groups within the budget serve every task.
     """
     start = monotonic()
-    search = _Search(source, source.first_cover(budget, deadline), deadline)
-    most = search.extend([], search.nothing, budget, np.arange(len(source.groups)))
-    value = -search.best[0]
-    bound = value
-    if search.late:
-        # Both are sums of floats.
-        most = min(most, source.most_value()) + search.tolerance
-        bound = max(value, Fraction(most))
+    first = source.first_cover(budget, deadline)
+    rows = sorted(range(len(source.groups)), key=lambda row: bits(source.groups[row]))
+    parts = [(row, task) for row in rows for task in np.flatnonzero(source.member[row]).tolist()]
+    scores = {part: source.exact(source.column(part[0], 1 << part[1])) for part in parts}
+    most = [max(scores[part] for part in parts if part[1] == t) for t in range(source.num_tasks)]
+    cover = Cover(
+        source.num_tasks,
+        [1 << task for _, task in parts],
+        source.costs,
+        budget,
+        networks=[row for row, _ in parts],
+    )
+    known = {(column.row, task) for column in first for task in bits(column.served)}
+    hint = [index for index, part in enumerate(parts) if part in known]
+    losses = [most[task] - scores[row, task] for row, task in parts]
+    sizes = [group.bit_count() for group in source.groups]
+    try:
+        chosen, proven = cover.best(losses, deadline, hint, sizes), True
+    except OutOfTime as error:
+        found = [choice for choice in (error.best, hint) if choice is not None]
+        chosen, proven = min(found, key=lambda choice: sum(losses[i] for i in choice)), False
+    assert chosen is not None  # `first` is a choice.
+    served: dict[int, int] = {}
+    for row, task in (parts[index] for index in chosen):
+        served[row] = served.get(row, 0) | 1 << task
+    value = sum((scores[parts[index]] for index in chosen), Fraction(0))
+    bound = value if proven else sum(most, Fraction(0))
     return Solution(
-        columns=search.columns,
+        columns=[source.column(row, tasks) for row, tasks in served.items()],
         value=value,
         bound=bound,
-        optimal=not search.late,
-        seen=search.columns,
+        optimal=bound == value,
         statistics={
-            # No linear programme is solved, and where it is proven the optimum is exact.
+            # No linear programme is solved, and the optimum is exact.
             "rounds": 0,
-            "columns": len(search.columns),
+            "columns": len(parts),
             "bound_rounding": 0.0,
             "seconds": monotonic() - start,
         },
     )
-
-
-class _Search:
-    """The best choice so far.
-
-    Args:
-        source: The groups.
-        columns: A choice to begin with.
-        deadline: When to end.
-
-    Attributes:
-        nothing: `[num_tasks]`: less than any score, by so much that a choice which leaves a task
-            out is worse than any that does not.
-        tolerance: What sums of scores may be off by.
-    """
-
-    def __init__(self, source: GroupTable, columns: list[Column], deadline: float) -> None:
-        self._source, self._deadline = source, deadline
-        low, high = (float(reach(source.scores[source.member])) for reach in (np.min, np.max))
-        least = low - (1 + source.num_tasks) * max(high - low, 1.0)
-        self._scores = np.where(source.member, source.scores, least)
-        self.nothing = np.full(source.num_tasks, least)
-        self._costs = np.array(source.costs)
-        self.tolerance = 1e-12 * (1 + source.num_tasks) * max(abs(least), abs(high))
-        self.columns, self.best = columns, self._order(columns)
-        self.late = False
-
-    def extend(self, chosen: list[int], reached: np.ndarray, left: int, rows: np.ndarray) -> float:
-        """Look at all choices of some groups and of any others.
-
-        Args:
-            chosen: The groups.
-            reached: `[num_tasks]`: the best score of every task in them.
-            left: What may still be spent.
-            rows: The others.
-
-        Returns:
-            What such a choice is worth at most.
-        """
-        total = float(reached.sum())
-        if total >= -float(self.best[0]) - self.tolerance and (reached > self.nothing).all():
-            columns = self._assigned(chosen)
-            order = self._order(columns)
-            if order < self.best:
-                self.columns, self.best = columns, order
-        rows = rows[self._costs[rows] <= left]
-        gains = np.maximum(self._scores[rows] - reached, 0.0).sum(axis=1)
-        best = np.argsort(-gains, kind="stable")[: np.count_nonzero(gains)]
-        rows, gains = rows[best], gains[best]
-        least_cost = self._source.least_cost
-        count = left // least_cost if least_cost else len(rows)
-        most = total + float(gains[:count].sum())
-        for k, row in enumerate(rows.tolist()):
-            self.late = self.late or monotonic() > self._deadline
-            bound = total + float(gains[k : k + count].sum())
-            if self.late or bound < -float(self.best[0]) - self.tolerance:
-                break
-            cost = int(self._costs[row])
-            better = np.maximum(reached, self._scores[row])
-            self.extend([*chosen, row], better, left - cost, rows[k + 1 :])
-        return most
-
-    def _order(self, columns: list[Column]) -> tuple[Any, ...]:
-        """Return what choices are ordered by, the best one first."""
-        value = sum((self._source.exact(column) for column in columns), Fraction(0))
-        groups = [bits(column.group) for column in sorted(columns, key=lambda c: bits(c.served))]
-        return -value, len(groups), sum(map(len, groups)), groups
-
-    def _assigned(self, rows: list[int]) -> list[Column]:
-        """Return the networks of some groups, of which each task has its best; ties by name."""
-        source = self._source
-        rows = sorted(rows, key=lambda row: bits(source.groups[row]))
-        served: dict[int, list[int]] = {}
-        for task in range(source.num_tasks):
-            able = [row for row in rows if source.member[row, task]]
-            best = max(able, key=lambda row: source.exact(source.column(row, mask_of([task]))))
-            served.setdefault(best, []).append(task)
-        return [source.column(row, mask_of(own)) for row, own in served.items()]
