@@ -114,7 +114,8 @@ def _check_layers(layers: list[Any]) -> None:
                 f"{layer.name!r}, whose scales are of one training. Cut the networks out of the "
                 "model as it was before `quantize('float8')`, and quantise them."
             )
-        if is_unnamed_lambda(layer):
+        function = layer.function if isinstance(layer, keras.layers.Lambda) else None
+        if function is not None and getattr(function, "__name__", "<lambda>") == "<lambda>":
             raise ValueError(
                 f"Expected layers that can be made again. Received: Lambda layer {layer.name!r}, "
                 "whose Python function is not part of its configuration. Use keras.ops or a layer "
@@ -122,12 +123,6 @@ def _check_layers(layers: list[Any]) -> None:
                 "`@keras.saving.register_keras_serializable()`, or write a function "
                 "`build_model(tasks)` that returns a new model with these outputs."
             )
-
-
-def is_unnamed_lambda(layer: Any) -> bool:
-    """Return whether a layer is a `Lambda` of a Python lambda."""
-    named = getattr(getattr(layer, "function", None), "__name__", "<lambda>")
-    return isinstance(layer, keras.layers.Lambda) and named == "<lambda>"
 
 
 def _custom_objects(layers: list[Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_tag.atomic_files import sync, write_atomically
 from keras_tag.selection.grouping import Grouping
+from keras_tag.tag_model.first_batch import FirstBatch
 
 Callbacks = Sequence[keras.callbacks.Callback] | Callable[[int], Sequence[keras.callbacks.Callback]]
 History = dict[str, list[float]]
@@ -51,7 +51,7 @@ def fit_groups(
         history, weights = own / "history.json", own / "trained.weights.h5"
         if weights.exists():
             if not alone.built:
-                alone(_first_batch(x), training=False)
+                alone(FirstBatch.of(x, y, None, None, None).data[0], training=False)
             if alone.optimizer is not None:
                 alone.optimizer.build(alone.trainable_variables)
             alone.load_weights(weights)
@@ -91,12 +91,3 @@ def _claim(place: Path, grouping: Grouping) -> None:
 
 def _write(file: Path, history: History) -> None:
     write_atomically(file, lambda opened: opened.write(json.dumps(history).encode()))
-
-
-def _first_batch(x: Any) -> Any:
-    """Return some inputs, to build a network on."""
-    if isinstance(x, tf.data.Dataset):
-        return next(iter(x))[0]
-    if isinstance(x, keras.utils.PyDataset):
-        return x[0][0]
-    return keras.tree.map_structure(lambda leaf: leaf[:1], x)
