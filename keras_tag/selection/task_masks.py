@@ -19,3 +19,12 @@ def mask_of(positions: Iterable[int]) -> int:
     for position in positions:
         mask |= 1 << int(position)
     return mask
+
+
+def first_of(masks: Iterable[int]) -> list[int]:
+    """Return for every set those of its tasks that no set before it has."""
+    found, seen = [], 0
+    for mask in masks:
+        found.append(mask & ~seen)
+        seen |= mask
+    return found

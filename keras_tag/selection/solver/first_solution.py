@@ -11,7 +11,7 @@ from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.solver import or_tools
 from keras_tag.selection.solver.best_choice import OutOfTime
 from keras_tag.selection.solver.listed_groups import Uncoverable
-from keras_tag.selection.task_masks import mask_of
+from keras_tag.selection.task_masks import first_of, mask_of
 
 
 def feasible_cover(
@@ -41,31 +41,18 @@ def feasible_cover(
     everything = (1 << num_tasks) - 1
     if constraints.allows(everything) and costs.get(num_tasks, math.inf) <= budget:
         return [(everything, everything)]
-    if not constraints.must_link and not constraints.cannot_link:
-        groups = _count_sizes(constraints, costs, may_be_alone)
+    if constraints.must_link or constraints.cannot_link:
+        groups = _solve(constraints, costs, budget, may_be_alone, deadline)
         if groups is None:
-            raise Uncoverable([], None)
-        spent = sum(costs[group.bit_count()] for group in groups)
-        if spent > budget:
-            raise Uncoverable([], spent)
-        return _serve(groups, everything)
-    groups = _solve(constraints, costs, budget, may_be_alone, deadline)
+            groups = _solve(constraints, costs, None, may_be_alone, deadline)
+    else:
+        groups = _count_sizes(constraints, costs, may_be_alone)
     if groups is None:
-        cheapest = _solve(constraints, costs, None, may_be_alone, deadline)
-        if cheapest is None:
-            raise Uncoverable([], None)
-        raise Uncoverable([], sum(costs[group.bit_count()] for group in cheapest))
-    return _serve(groups, everything)
-
-
-def _serve(groups: list[int], tasks: int) -> list[tuple[int, int]]:
-    """Let every task be served by the first group that trains it."""
-    cover = []
-    for group in groups:
-        if group & tasks:
-            cover.append((group & tasks, group))
-            tasks &= ~group
-    return cover
+        raise Uncoverable([], None)
+    spent = sum(costs[group.bit_count()] for group in groups)
+    if spent > budget:
+        raise Uncoverable([], spent)
+    return [(own, group) for own, group in zip(first_of(groups), groups, strict=True) if own]
 
 
 def _count_sizes(
@@ -95,10 +82,9 @@ def _count_sizes(
     _, alone, chosen = min(choices)
     groups = [1 << task for task in lonely[:alone]]
     left = [task for task in range(num_tasks) if task not in lonely[:alone]]
-    others_of = list(range(num_tasks))
     for size in chosen:
         members, left = left[:size], left[size:]
-        members += [task for task in others_of if task not in members][: size - len(members)]
+        members += [task for task in range(num_tasks) if task not in members][: size - len(members)]
         groups.append(mask_of(members))
     return groups
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_tag.selection.solver.best_choice import Cover
 from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
-from keras_tag.selection.task_masks import bits, mask_of
+from keras_tag.selection.task_masks import bits, first_of, mask_of
 
 # How many columns one round of pricing hands to the linear programme.
 _COLUMNS_PER_ROUND = 60
@@ -69,13 +69,10 @@ class GroupTable(ColumnSource):
     def suggest(self, prices: Prices, deadline: float = math.inf) -> list[Column]:
         """Return the best column of each of the best groups."""
         gain, excess = self._excesses(prices)
-        if not len(excess):
-            return []
-        count = min(_COLUMNS_PER_ROUND, len(excess))
-        best = np.argpartition(-excess, count - 1)[:count]
-        best = best[np.argsort(-excess[best], kind="stable")]
+        rows = np.flatnonzero(excess > _TOLERANCE)
+        best = rows[np.argsort(-excess[rows], kind="stable")][:_COLUMNS_PER_ROUND]
         columns = []
-        for row in best[excess[best] > _TOLERANCE].tolist():
+        for row in best.tolist():
             # The tasks that gain by it, or the one that loses least.
             least = min(0.0, gain[row].max()) if self._overlap else -np.inf
             served = self.member[row] & (gain[row] >= least)
@@ -119,13 +116,8 @@ class GroupTable(ColumnSource):
         cheapest = sum(self.costs[row] for row in chosen)
         if cheapest > budget:
             raise Uncoverable([], cheapest)
-        columns, open_tasks = [], everything
-        for row in chosen:
-            served = self._servable[row] & open_tasks
-            open_tasks &= ~served
-            if served:
-                columns.append(self.column(row, served))
-        return columns
+        served = first_of(self._servable[row] for row in chosen)
+        return [self.column(row, own) for row, own in zip(chosen, served, strict=True) if own]
 
     def member_score(self, column: Column, task: int) -> Fraction:
         """Return one served task's exact score."""
