@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-TASKS, BATCH, ROUNDS = 9, 64, 3
+TASKS, BATCH, ROUNDS = 9, 64, 11
 
 
 def main(checkout: Path, network: str) -> None:

@@ -322,7 +322,7 @@ class TAGModel(CheckedModel):
         own = FollowFit(self, self._record, prober.switch)
         given["callbacks"] = with_own_callback(given.get("callbacks"), own)
         complete = known_complete(given.get("y"), self.missing)
-        with prober.switch.data(complete), prober.of_one_fit():
+        with prober.switch.data(complete):
             return super().fit(*call.args[1:], **call.kwargs)
 
     @functools.wraps(keras.Model.evaluate)

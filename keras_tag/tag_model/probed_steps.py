@@ -81,25 +81,33 @@ class SameBatch:
     that of every other step.
 
     Args:
-        like: The iterator that the batches come from.
+        spec: The `element_spec` of the iterator that the batches come from, of dense tensors.
     """
 
-    def __init__(self, like: tf.data.Iterator) -> None:
-        self._given: list[Any] = []
-        data = tf.data.Dataset.from_generator(self._batches, output_signature=like.element_spec)
+    def __init__(self, spec: Any) -> None:
+        leaves = tf.nest.flatten(spec)
+        # A queue runs without Python, which `from_generator` calls for every batch.
+        self._queue = queue = tf.queue.FIFOQueue(1, [leaf.dtype for leaf in leaves])
+
+        def take(_: tf.Tensor) -> Any:
+            taken = tf.nest.flatten(queue.dequeue())
+            for tensor, leaf in zip(taken, leaves, strict=True):
+                tensor.set_shape(leaf.shape)
+            return tf.nest.pack_sequence_as(spec, taken)
+
         # Nothing may be fetched before it is given.
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False
+        options.autotune.enabled = False
+        data = tf.data.Dataset.from_tensors(0).repeat().map(take)
         self._iterator = iter(data.with_options(options))
 
     def of(self, batch: Any) -> Any:
         """Return the iterator, about to yield this batch."""
-        self._given = [batch]
+        if self._queue.size() > 0:
+            self._queue.dequeue()  # The step that it was given for failed before it took it.
+        self._queue.enqueue(tf.nest.flatten(batch))
         return self._iterator
-
-    def _batches(self) -> Iterator[Any]:
-        while True:
-            yield self._given.pop()
 
 
 class Probing(Protocol):
@@ -184,10 +192,6 @@ class TrainFunctions(StepFunctions):
         self._clock = OverheadClock(
             model.overhead, lambda: keras.ops.convert_to_numpy(model.optimizer.iterations)
         )
-
-    def end(self) -> None:
-        """End a `fit`: an iterator over Python's batches must not outlive Python."""
-        self._same_batch = {}
 
     def _run(self, iterator: Any) -> Any:
         model, clock = self._model, self._clock
@@ -293,7 +297,7 @@ class TrainFunctions(StepFunctions):
             return iter([batch])
         key = tuple(leaves)
         if key not in self._same_batch:
-            self._same_batch[key] = SameBatch(iterator)
+            self._same_batch[key] = SameBatch(spec)
         return self._same_batch[key].of(batch)
 
     def _probes(self, step: int) -> bool:

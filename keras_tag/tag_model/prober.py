@@ -1,8 +1,7 @@
 """The run of a probe: before a training step of a `TAGModel`, or alone."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -50,7 +49,6 @@ class Prober:
         self._compiled: CompiledTasks | None = None
         self._probing: Callable[..., Any] | None = None
         self._query: Any = None
-        self._functions: TrainFunctions | None = None
         # The rate of the latest probe's gradient steps.
         self._rate: float | None = None
         self.switch = ProbeSwitch()
@@ -137,17 +135,7 @@ class Prober:
         """
         self._probing = None
         self._query = self._queries() if self.model.probe_data is not None else None
-        self._functions = TrainFunctions(self.model, self._record, self.switch, make, self)
-        return self._functions
-
-    @contextmanager
-    def of_one_fit(self) -> Iterator[None]:
-        """Drop what the train function keeps for one `fit` only when it ends, however it does."""
-        try:
-            yield
-        finally:
-            if self._functions is not None:
-                self._functions.end()
+        return TrainFunctions(self.model, self._record, self.switch, make, self)
 
     def probe(
         self, batch: Any, like: Any
