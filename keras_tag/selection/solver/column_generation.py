@@ -104,7 +104,7 @@ class _Proof:
         while True:
             prices = self._generate()
             tolerance = prices.rounding(self.budget)
-            self._find_incumbent(prices)
+            self._find_incumbent()
             listing = self._list(prices, tolerance)
             late = monotonic() > self.clock.at(0.5)
             if late or listing.best <= tolerance or not self.master.add(listing.columns):
@@ -125,12 +125,12 @@ class _Proof:
             if late or not self.master.add(self.source.suggest(prices, self.clock.at(0.5))):
                 return prices
 
-    def _find_incumbent(self, prices: Prices) -> None:
+    def _find_incumbent(self) -> None:
         whole = self.master.solution()
-        if whole is not None:
+        if whole is None:
+            self._improve(self.master.columns, self.clock.at(0.75), exactly=False)
+        else:
             self._keep_best(whole)
-            return
-        self._improve(self.master.columns, self.clock.at(0.75), exactly=False)
 
     def _list(self, prices: Prices, tolerance: float) -> Listing:
         """Return columns within the gap; where these are too many, the gap is narrowed first."""
