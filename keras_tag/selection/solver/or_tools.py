@@ -46,8 +46,8 @@ def cp_solver(deadline: float) -> Any:
     solver.parameters.random_seed = 0
     solver.parameters.absolute_gap_limit = 0
     solver.parameters.relative_gap_limit = 0
-    # Below 2 its linear relaxation leaves out "at least one": then it took minutes to prove that no
-    # fewer than three groups of at most four tasks cover twelve.
+    # Below 2 its linear relaxation leaves out "at least one": then 15 seconds were too few to prove
+    # that no fewer than three groups of at most four tasks cover twelve; with it 0.1 are enough.
     solver.parameters.linearization_level = 2
     if deadline < math.inf:
         solver.parameters.max_time_in_seconds = max(0.01, deadline - monotonic())
