@@ -186,7 +186,7 @@ class TrainFunctions(StepFunctions):
         self._model = model
         self._record = record
         self._prober = prober
-        self._same_batch: dict[Any, SameBatch] = {}
+        self._same_batch: dict[str, SameBatch] = {}
         self._has_begun = False
         self._has_probed = False
         self._clock = OverheadClock(
@@ -292,10 +292,9 @@ class TrainFunctions(StepFunctions):
         if not plain:
             return iter([batch])
         spec = iterator.element_spec
-        leaves = tf.nest.flatten(spec)
-        if not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
+        if not all(isinstance(leaf, tf.TensorSpec) for leaf in tf.nest.flatten(spec)):
             return iter([batch])
-        key = tuple(leaves)
+        key = repr(spec)  # A dict and a list of the same leaves may have them in another order.
         if key not in self._same_batch:
             self._same_batch[key] = SameBatch(spec)
         return self._same_batch[key].of(batch)

@@ -99,6 +99,26 @@ def test_a_saved_model_goes_on_where_it_was(kind, tmp_path):
     np.testing.assert_array_equal(loaded.affinity().mean, tag.affinity().mean)
 
 
+def test_a_fit_may_have_labels_in_another_structure_than_the_one_before():
+    """Under the names of a dict the labels of the batch have another order than in a list."""
+    x, y = data(48, dtype="float32")
+    labels = {name: y["a"][:, k : k + 1] + 9 * k for k, name in enumerate("ca")}
+
+    def run(wrap):
+        inputs = keras.Input((6,))
+        h = keras.layers.Dense(8, "tanh")(inputs)
+        heads = [keras.layers.Dense(1, name=name)(h) for name in "ca"]
+        outer = wrap(keras.Model(inputs, heads))
+        outer.compile("adam", loss="mse")
+        outer.fit(x, labels, verbose=0)
+        return outer.fit(x, list(labels.values()), shuffle=False, verbose=0).history["loss"]
+
+    keras.utils.set_random_seed(0)
+    plain = run(lambda model: model)
+    keras.utils.set_random_seed(0)
+    assert run(lambda model: TAGModel(model, every=1)) == pytest.approx(plain, rel=1e-5)
+
+
 def test_step_t_is_probed_when_every_divides_t_and_the_second_in_place_of_the_first():
     x, y = data(16 * 7, dtype="float32")
     tag = TAGModel(mlp(), every=3)
