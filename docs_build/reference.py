@@ -26,7 +26,7 @@ _PARTS: dict[str, dict[str, list[str]]] = {
         "keras_tag.tag_model.model_check.TaskCheck": [],
         "keras_tag.tag_model.model_check.SharedWeights": [],
         "keras_tag.tag_model.model_check.Promise": [],
-        "keras_tag.tag_model.model_check.ProbeCost": ["memory"],
+        "keras_tag.tag_model.model_check.ProbeCost": [],
     },
 }
 

@@ -1,5 +1,6 @@
 """The pages: their Python blocks run as written, they are short, linked, and in the site."""
 
+import ast
 import dataclasses
 import pkgutil
 import re
@@ -58,8 +59,11 @@ def test_the_reference_has_every_public_name_and_no_private_one():
 
 def test_the_reference_describes_the_classes_of_which_public_fields_are():
     builder = (ROOT / "docs_build" / "reference.py").read_text("utf-8")
-    described = re.findall(r'"(keras_tag(?:\.[a-z_]+)+\.[A-Z]\w+)": \[', builder)
-    assert all(pkgutil.resolve_name(path).__doc__ for path in described)
+    found = re.findall(r'"(keras_tag(?:\.[a-z_]+)+\.[A-Z]\w+)": (\[.*\])', builder)
+    described = {path: ast.literal_eval(methods) for path, methods in found}
+    for path, methods in described.items():
+        assert pkgutil.resolve_name(path).__doc__
+        assert all(hasattr(pkgutil.resolve_name(path), method) for method in methods), path
     for public in map(keras_tag.__getattr__, set(keras_tag.__all__) - {"__version__"}):
         hints = typing.get_type_hints(public) if dataclasses.is_dataclass(public) else {}
         for field in filter(lambda name: not name.startswith("_"), hints):
