@@ -66,8 +66,8 @@ class FirstBatch:
                 "Expected labels `y` beside arrays. Received: y=None. A batch `(x, y)` is given as "
                 "`check(x, y)`."
             )
-        size = 32 if batch_size is None else batch_size  # Keras's default.
-        check_whole("batch_size", size)
+        # 32 is Keras's default.
+        size = check_whole("batch_size", 32 if batch_size is None else batch_size)
         y = with_sentinels_kept(y, missing)
         given = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         data = keras.tree.map_structure(_array, given)
@@ -101,18 +101,20 @@ def _of_batches(x: Any, source: str) -> tuple[tuple[Any, ...], int | None]:
 
 def _examples(data: tuple[Any, ...]) -> int:
     """Return how many examples the parts of a batch have."""
-    lengths: dict[str, int | None] = {}
+    lengths: dict[int | None, str] = {}
     for what, part in zip(("x", "y", "sample_weight"), data, strict=False):
         for path, leaf in keras.tree.flatten_with_path(part):
             if leaf is not None:
                 shape = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
-                lengths[f"{what}{list(path) or ''}"] = int(shape[0]) if len(shape) else None
-    size, *others = set(lengths.values()) or {None}
+                length = int(shape[0]) if len(shape) else None
+                # The first of each length: a list of numbers has many.
+                lengths.setdefault(length, f"{what}{list(path) or ''}")
+    size, *others = lengths or [None]
     if others or not size:
-        said = [f"{'one number' if n is None else n} in {name}" for name, n in lengths.items()]
+        said = [f"{'one number' if n is None else n} in {name}" for n, name in lengths.items()]
         raise ValueError(
             "Expected inputs and labels of as many examples, at least one. Received: "
-            f"{', '.join(said)}. A dataset of single examples needs `dataset.batch(32)`."
+            f"{', '.join(said) or 'none'}. A dataset of single examples needs `dataset.batch(32)`."
         )
     return size
 

@@ -218,6 +218,8 @@ def test_rows_are_taken_from_all_of_the_data():
         ((X,), "Expected labels `y`"),
         ((X[0], {n: v[0] for n, v in Y.items()}), "of as many examples.*Received: 6 in x"),
         ((X, {**Y, "a": Y["a"][:5]}), "40 in x, 5 in y"),
+        ((X.tolist(), Y), r"Received: one number in x\[0, 0\], 40 in y\['a'\]\. "),
+        (({}, {}), "Received: none"),
         ((X, {"a": Y["a"]}), r"no labels for \['c', 'b'\]"),
         ((iter([(X, Y)]),), r"check\(\*batch\)"),
         ((tf.data.Dataset.from_tensor_slices((X, Y)),), "dataset.batch"),
@@ -225,7 +227,7 @@ def test_rows_are_taken_from_all_of_the_data():
         ((tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).take(0),), "at least one batch"),
         ((tf.data.Dataset.from_tensor_slices((X, Y)).batch(8), Y), r"alone .*Dataset.*\['y'\]"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_is_no_batch_is_refused(given, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
@@ -462,7 +464,7 @@ def test_many_tasks_are_told_of_sources_per_probe():
 
 
 def test_it_prints_and_is_data():
-    found = compiled().check(X, Y)
+    found = compiled().check(X, Y, batch_size=np.int64(32))
     assert str(found) == repr(found)
     assert max(map(len, str(found).splitlines())) <= 100
     for task in found.tasks:
