@@ -124,8 +124,13 @@ def _same(value: Any, other: Any) -> bool:
     if not _is_data(value):
         return True
     if isinstance(value, _ARRAYS):
-        return np.array_equal(np.asarray(value), np.asarray(other))
-    return _is_data(other) and bool(_plain(value) == _plain(other))
+        one, two = np.asarray(value), np.asarray(other)
+        return np.array_equal(one, two, equal_nan=one.dtype.kind == two.dtype.kind == "f")
+    if not _is_data(other):
+        return False
+    plain, plain_other = _plain(value), _plain(other)
+    # NaN equals itself as a text only.
+    return bool(plain == plain_other) or repr(plain) == repr(plain_other)
 
 
 def _is_data(value: Any) -> bool:

@@ -551,6 +551,28 @@ def test_equal_functions_and_layers_are_not_named():
         build_from(joint_with(*layers, Sure(6)), start="all", verbose=False)
 
 
+class Marked(keras.layers.Layer):
+    """A layer that makes its attributes itself, of which some are not a number."""
+
+    def __init__(self, mark=np.nan, **kwargs):
+        super().__init__(**kwargs)
+        self.mark, self.marks, self.bounds = mark, [0.0, mark], np.array([0.0, mark])
+
+    def call(self, x):
+        return x
+
+
+def test_nan_is_equal_to_itself_and_to_nothing_else():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_from(joint_with(Marked()), start="all", verbose=False)
+    layer = Marked(name="marked")
+    layer.mark, layer.marks, layer.bounds = 1.0, [0.0, 1.0], np.array([0.0, 1.0])
+    names = r"\['marked.mark', 'marked.marks', 'marked.bounds'\]"
+    with pytest.warns(UserWarning, match=names):
+        build_from(joint_with(layer), start="all", verbose=False)
+
+
 class Inner(keras.layers.Layer):
     """Keras can't tell the configuration of a layer that is given a function."""
 
