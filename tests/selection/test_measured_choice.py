@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tag import GroupScores, select_groups
+from keras_tag.selection import select
 from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.problem import build_problem
 from keras_tag.selection.solver.column_generation import solve
@@ -55,7 +56,50 @@ def test_it_is_the_choice_of_the_proof_by_columns_with_ties_too(seed):
     ours, theirs = (find(problem.source, budget) for find in (best_measured, solve))
     assert ours.optimal
     assert ours.value == theirs.value == ours.bound
-    assert sorted(c.group for c in ours.columns) == sorted(c.group for c in theirs.columns)
+    ours, theirs = ({(c.group, c.served) for c in found.columns} for found in (ours, theirs))
+    assert ours == theirs
+
+
+def first_by_name(tasks, known, budget):
+    """The groups that serve the tasks, one after the other, in the choice that is promised."""
+    choices = itertools.product(*([g for g, own in known.items() if t in own] for t in tasks))
+    return min(
+        (
+            sum(known[group][task] for task, group in zip(tasks, choice, strict=True)),
+            len(set(choice)),
+            sum(map(len, set(choice))),
+            choice,
+        )
+        for choice in choices
+        if len(set(choice)) <= budget
+    )[-1]
+
+
+@pytest.mark.parametrize("by_cp_sat_alone", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+def test_the_first_by_name_of_what_ties_is_chosen_in_any_order_by_either_proof(
+    seed, by_cp_sat_alone, monkeypatch
+):
+    rng = np.random.default_rng(seed)
+    tasks = ("a", "b", "c", "d", "e")
+    some = rng.permutation(list(itertools.combinations(tasks, 3)))[:7].tolist()
+    groups = [*map(tuple, some), *((task,) for task in tasks)]
+    known = {group: {task: float(rng.integers(2)) for task in group} for group in groups}
+    if by_cp_sat_alone:
+        monkeypatch.setattr(select, "MOST_TASKS_LISTED", 0)
+    for budget in (3, 5):
+        best = first_by_name(tasks, known, budget)
+        for order in (groups, groups[::-1]):
+            measured = GroupScores({group: known[group] for group in order}, sense="min")
+            found = select_groups(measured, budget)
+            assert tuple(found.groups[found.serves[task]] for task in tasks) == best
+
+
+def test_of_two_networks_of_the_same_tasks_that_tie_the_cheaper_is_chosen():
+    tasks = [f"t{k:02}" for k in range(16)]
+    entries = [(tasks, dict.fromkeys(tasks, 1.0), cost) for cost in (0.2, 0.1, 0.3)]
+    for order in itertools.permutations(entries):
+        assert select_groups(GroupScores(list(order)), budget=1.0).cost == 0.1
 
 
 @pytest.mark.parametrize("num_tasks", [5, 16])

@@ -5,8 +5,9 @@ Each is solved to its proven optimum, which is then a constraint of the next:
 1. the least sum of what the columns lose: their prices less their values;
 2. among those choices the fewest networks;
 3. among those the smallest total size;
-4. among those the first by name: the network that serves the first task, by the order of the
-   columns, then the network that serves the first task which that one does not serve, and so on.
+4. among those the first by name: the group that serves the first task, as a dictionary orders the
+   names of its tasks, then the group that serves the second task, and so on;
+5. of networks that train the same the cheapest.
 
 CP-SAT knows whole numbers of 64 bits, losses are fractions. So they become whole multiples of
 their common unit, and their leading bits are minimised. Mostly the second best choice is worse by
@@ -17,12 +18,14 @@ next one.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from keras_tag.selection.solver import or_tools
+from keras_tag.selection.task_masks import bits
 
 # What CP-SAT minimises must stay clear of 2**62: coefficients of 55 bits gave MODEL_INVALID at
 # 1,023 columns. In constraints its presolve (9.15) has gone wrong with sums of 36 bits.
@@ -45,7 +48,7 @@ class Cover:
 
     Args:
         num_tasks: The number of tasks.
-        served: The served set of every column, as a bit mask; the columns by the order of names.
+        served: The served set of every column, as a bit mask.
         costs: What each network takes from the budget, whole numbers.
         budget: How much may be spent.
         exactly: Serve every task exactly once; else at least once.
@@ -74,7 +77,7 @@ class Cover:
         losses: Sequence[Fraction],
         deadline: float = math.inf,
         hint: Sequence[int] = (),
-        sizes: Sequence[int] | None = None,
+        groups: Sequence[int] | None = None,
     ) -> list[int] | None:
         """Return the choice of the least sum of losses.
 
@@ -82,8 +85,8 @@ class Cover:
             losses: What each column adds to the sum that is minimised.
             deadline: In `time.monotonic` seconds.
             hint: A choice to start from.
-            sizes: How many tasks each network trains, to break ties as at the top of this file.
-                None: any choice will do that is the best one up to the last few bits.
+            groups: What each network trains, as a bit mask, to break ties as at the top of this
+                file. None: any choice will do that is the best one up to the last few bits.
 
         Returns:
             The chosen columns, ascending, or None if no choice serves every task.
@@ -95,7 +98,7 @@ class Cover:
         model = _Model(self, deadline, hint)
         total = model.sum_of(leading)
         least = model.minimise(total)
-        if least is None or sizes is None:
+        if least is None or groups is None:
             return None if least is None else model.chosen
         # The bits left out hide less than one for every network.
         hidden = self.num_tasks if any(rest) else 0
@@ -105,17 +108,27 @@ class Cover:
         model = _Model(self, deadline, model.chosen)
         for place in model.written_sum(*_split(losses, _CONSTRAINT_BITS)):
             model.settle(place)
-        for criterion in ([1] * len(self.costs), sizes):
+        for criterion in self._ties(model, groups):
             if model.is_only_choice():
-                return model.chosen
-            model.settle(model.sum_of_networks(criterion))
-        everything, named = (1 << self.num_tasks) - 1, 0
-        while named < everything and len(losses) <= _MOST_NAMED and not model.is_only_choice():
-            first = ~named & (named + 1)
-            place = [index * bool(mask & first) for index, mask in enumerate(self.served)]
-            model.settle(model.sum_of(place))
-            named |= next(self.served[c] for c in model.chosen if self.served[c] & first)
+                break
+            model.settle(criterion)
         return model.chosen
+
+    def _ties(self, model: "_Model", groups: Sequence[int]) -> Iterator[Any]:
+        """Yield what is minimised among the choices of the least sum of losses."""
+        yield model.sum_of_networks([1] * len(groups))
+        yield model.sum_of_networks([group.bit_count() for group in groups])
+        if len(self.served) > _MOST_NAMED:
+            return
+        names = [bits(group) for group in groups]
+        order = sorted(names)
+        places = [bisect_left(order, name) for name in names]
+        if self.networks is not None:
+            places = [places[network] for network in self.networks]
+        for task in range(self.num_tasks):
+            served = zip(places, self.served, strict=True)
+            yield model.sum_of([place * (mask >> task & 1) for place, mask in served])
+        yield model.sum_of_networks(self.costs)
 
 
 def _split(losses: Sequence[Fraction], bits: int) -> tuple[list[int], list[int], int]:

@@ -198,6 +198,7 @@ class _Proof:
         Returns:
             Whether it is proven to be the optimum over these columns.
         """
+        # In an order that is always the same, whatever was found first.
         columns = sorted(columns, key=_by_name)
         cover = Cover(
             self.source.num_tasks,
@@ -216,9 +217,9 @@ class _Proof:
         ]
         known = set(self.incumbent)
         hint = [index for index, column in enumerate(columns) if column in known]
-        sizes = [column.group.bit_count() for column in columns] if exactly else None
+        groups = [column.group for column in columns] if exactly else None
         try:
-            chosen, proven = cover.best(losses, deadline, hint, sizes), exactly
+            chosen, proven = cover.best(losses, deadline, hint, groups), exactly
         except OutOfTime as error:
             chosen, proven = error.best, False
         if chosen is not None:

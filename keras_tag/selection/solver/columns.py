@@ -120,7 +120,7 @@ class ColumnSource(ABC):
         May stop at columns whose excess is above `tolerance`: then the prices are not right yet.
 
         Of columns that serve the same tasks at the same cost only the best need be given, and of
-        equally good ones only the one with the smallest group.
+        equally good ones only the one with the smallest group, the first by name.
         """
 
     def ceiling(self, prices: Prices, known: float, deadline: float) -> float:
@@ -142,6 +142,6 @@ class ColumnSource(ABC):
             self._exact[column] = sum(members, Fraction(0))
         return self._exact[column]
 
-    def preference(self, column: Column) -> tuple[Fraction, int, int, int]:
+    def preference(self, column: Column) -> tuple[Fraction, int, list[int], int]:
         """Return what is smallest for the best of the columns that serve the same at one cost."""
-        return -self.exact(column), column.group.bit_count(), column.group, column.row
+        return -self.exact(column), column.group.bit_count(), bits(column.group), column.row

@@ -48,9 +48,8 @@ def best_measured(source: GroupTable, budget: int, deadline: float = math.inf) -
     known = {(column.row, task) for column in first for task in bits(column.served)}
     hint = [index for index, part in enumerate(parts) if part in known]
     losses = [most[task] - scores[row, task] for row, task in parts]
-    sizes = [group.bit_count() for group in source.groups]
     try:
-        chosen, proven = cover.best(losses, deadline, hint, sizes), True
+        chosen, proven = cover.best(losses, deadline, hint, source.groups), True
     except OutOfTime as error:
         found = [choice for choice in (error.best, hint) if choice is not None]
         chosen, proven = min(found, key=lambda choice: sum(losses[i] for i in choice)), False
