@@ -287,7 +287,7 @@ class _Loop:
         """Try a training again with another seed, or mark it as failed."""
         spent = round(outcome.seconds + found.seconds, 3)
         outcome = replace(outcome, seconds=spent, error=found.error)
-        if outcome.attempt == self._runner.limits.max_retries:
+        if outcome.attempt >= self._runner.limits.max_retries:  # More were allowed before.
             self._give_up(outcome)
             return
         self._runner.ledger.forget_attempt(outcome.number)

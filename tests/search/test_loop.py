@@ -132,6 +132,15 @@ def test_no_worker_waits_for_a_round_to_end_and_limits_are_kept(tmp_path, most):
     assert len(set(map(frozenset, groups))) == len(groups) == 6
 
 
+def test_a_training_that_was_tried_more_often_than_is_allowed_now_is_given_up(tmp_path):
+    runner = Asks(tmp_path)
+    loop, _ = looping(runner, Held(1))
+    (asked,) = runner.ask(1, "searched", [made_up.TASKS[:2]])
+    found = replace(asked, status="failed", error="NaN")
+    loop._failed(replace(asked, status="running", attempt=2), found)
+    assert [own.status for own in loop.ended] == ["done", "failed"]
+
+
 def test_a_lost_worker_costs_one_try_and_three_mark_the_training(tmp_path):
     runner, workers = Asks(tmp_path, trainings=2), Held(1)
     loop, run = looping(runner, workers)
