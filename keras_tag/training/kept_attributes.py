@@ -121,13 +121,13 @@ def _settings(made: Any) -> Any:
 
 def _same(value: Any, other: Any) -> bool:
     """Return whether two values are equal; what holds layers is compared elsewhere."""
-    if not _is_data(value):
+    if not _is_data(value) or (isinstance(value, _CONTAINERS) and not value):
         return True
-    if isinstance(value, _ARRAYS):
-        one, two = np.asarray(value), np.asarray(other)
-        return np.array_equal(one, two, equal_nan=one.dtype.kind == two.dtype.kind == "f")
     if not _is_data(other):
         return False
+    if isinstance(value, _ARRAYS) and (one := np.asarray(value)).dtype != object:
+        two = np.asarray(other)
+        return np.array_equal(one, two, equal_nan=one.dtype.kind == two.dtype.kind == "f")
     plain, plain_other = _plain(value), _plain(other)
     # NaN equals itself as a text only.
     return bool(plain == plain_other) or repr(plain) == repr(plain_other)
@@ -159,4 +159,5 @@ def _plain(value: Any) -> Any:
         return sorted(repr(_plain(part)) for part in value)
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
-    return np.asarray(value).tolist()
+    plain = np.asarray(value).tolist()
+    return _plain(plain) if isinstance(value, np.ndarray) and value.dtype == object else plain

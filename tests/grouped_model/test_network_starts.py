@@ -573,6 +573,25 @@ def test_nan_is_equal_to_itself_and_to_nothing_else():
         build_from(joint_with(layer), start="all", verbose=False)
 
 
+class Parts(Applied):
+    """A layer that makes an array of arrays."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = np.array([np.ones(2), np.ones(3)], object)
+
+
+def test_arrays_of_arrays_are_compared_and_nothing_is_lost_of_what_is_empty():
+    layer = Parts(name="holds")
+    layer.cache = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_from(joint_with(layer), start="all", verbose=False)
+    layer.parts = np.array([np.ones(2), np.zeros(3)], object)
+    with pytest.warns(UserWarning, match=r"\['holds.parts'\]"):
+        build_from(joint_with(layer), start="all", verbose=False)
+
+
 class Inner(keras.layers.Layer):
     """Keras can't tell the configuration of a layer that is given a function."""
 
