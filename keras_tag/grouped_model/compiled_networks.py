@@ -139,7 +139,10 @@ class CompiledNetworks(ServedNetworks):
         """
         made = MadeNetworks(networks, self.joint_outputs)
         model = type(self)(grouping, made, serve=serve, missing=self.missing)
+        # These may have been set after `compile`.
+        flags = ("run_eagerly", "jit_compile", "steps_per_execution")
         other = {
+            **{name: getattr(self, name) for name in flags},
             "optimizer": optimizer,
             "loss": self.task_losses.losses,
             "loss_weights": self.task_losses.given_weights,

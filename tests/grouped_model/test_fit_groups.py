@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from grouped_networks import SubclassedNetwork, dict_network
 
 from keras_tag import GroupedModel, Grouping
@@ -49,6 +50,21 @@ class Counting(keras.losses.Loss):
     def call(self, y_true, y_pred):
         self.calls.assign_add(1.0)
         return keras.ops.mean(keras.ops.square(y_true - y_pred), -1)
+
+
+def test_networks_run_as_the_model_is_set_to_after_compile(tmp_path, batch, monkeypatch):
+    model = GroupedModel(Grouping.from_groups([("a",), ("b", "c")]), dict_network)
+    model.compile("sgd", loss=MSE)
+    model.run_eagerly, eager, step = True, [], GroupedModel.train_step
+
+    def noted(own, data):
+        eager.append(tf.executing_eagerly())
+        return step(own, data)
+
+    monkeypatch.setattr(GroupedModel, "train_step", noted)
+    model.fit_groups(tmp_path, *batch, verbose=0)
+    assert eager
+    assert all(eager)
 
 
 def test_no_two_networks_change_one_loss(tmp_path, batch):
