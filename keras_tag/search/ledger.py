@@ -156,7 +156,8 @@ class Ledger:
             ValueError: One is.
         """
         with self.writing():
-            lock = open(self.folder / ".lock", "a", encoding="utf-8")  # noqa: SIM115
+            # Without a buffer: closing it would write once more what the disk has no room for.
+            lock = open(self.folder / ".lock", "ab", buffering=0)  # noqa: SIM115
         with lock:
             if fcntl is not None:
                 try:
@@ -170,8 +171,7 @@ class Ledger:
             session = uuid.uuid4().hex
             with self.writing():
                 lock.truncate(0)
-                lock.write(session)
-                lock.flush()
+                lock.write(session.encode())
             try:
                 yield session
             finally:

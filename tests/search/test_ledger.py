@@ -51,6 +51,19 @@ def test_a_second_search_in_the_folder_is_refused_while_the_first_runs(tmp_path)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_a_disk_without_room_for_the_lock_is_said(tmp_path):
+    resource = pytest.importorskip("resource")
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    code = (
+        "import resource, signal; from keras_tag.search.ledger import Ledger\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (0, {most}))\n"
+        f"with Ledger({str(tmp_path)!r}).claimed(): pass"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+    assert "FolderError" in told.splitlines()[-1]
+
+
 def test_only_a_search_is_removed(tmp_path):
     (tmp_path / "mine.txt").write_text("not a search")
     Ledger(tmp_path).remove()
