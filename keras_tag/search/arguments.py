@@ -240,7 +240,7 @@ def sources(
             missing=missing,
         )
         return train, valid
-    share = given["validation_split"]
+    share = given["validation_split"] or 0.0
     if not 0 < share < 1:
         raise ValueError(
             "Expected validation data, by which networks are compared: `validation_data`, or with "

@@ -118,6 +118,7 @@ def test_the_constructor_names_what_it_can_not_use(arguments, error, message, tm
     ("arguments", "message"),
     [
         ({}, "Expected validation data"),
+        ({"validation_split": None}, "Expected validation data"),
         ({"validation_split": 1.5}, "`validation_split` above 0"),
         ({"validation_split": 0.5, "validation_freq": 2}, "at least one validation"),
         ({"validation_split": 0.5, "epochs": 0}, "at least one validation"),
