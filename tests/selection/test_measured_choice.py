@@ -140,3 +140,14 @@ def test_costs_of_networks_are_kept():
         if sum(costs[group] for group in some) <= 6
     ]
     assert found.objective == pytest.approx(min(losses), rel=1e-12)
+
+
+def test_that_a_budget_suffices_is_found_without_the_cheapest_cover():
+    rng = np.random.default_rng(0)
+    tasks = [f"t{k:02}" for k in range(60)]
+    groups = [tuple(rng.choice(tasks, 5, replace=False).tolist()) for _ in range(300)]
+    known = {group: {task: float(rng.random()) for task in group} for group in groups}
+    # To prove that no fewer networks cover these tasks takes minutes.
+    found = select_groups(GroupScores(known, sense="min"), 25, time_limit=20)
+    assert found.status == "optimal"
+    assert len(found.groups) <= 25

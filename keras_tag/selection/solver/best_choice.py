@@ -63,6 +63,14 @@ class Cover:
     exactly: bool = True
     networks: Sequence[int] | None = None
 
+    def some(self, deadline: float = math.inf) -> list[int] | None:
+        """Return some choice within the budget, or None if there is none.
+
+        Raises:
+            OutOfTime: The deadline came first.
+        """
+        return _Model(self, deadline).find()
+
     def cheapest(self, deadline: float = math.inf) -> list[int] | None:
         """Return the choice of least cost, or None if no choice serves every task.
 
@@ -176,6 +184,10 @@ class _Model:
     def sum_of_networks(self, weights: Sequence[int]) -> Any:
         """Return the sum of weights over the networks that the chosen columns are parts of."""
         return self._cp.LinearExpr.weighted_sum(self._networks, list(weights))
+
+    def find(self) -> list[int] | None:
+        """Return some choice, or None if there is none."""
+        return None if self._solve(self._model) is None else self.chosen
 
     def minimise(self, total: Any, other: bool = False) -> int | None:
         """Minimise a linear expression, over all choices or over those other than the present one.

@@ -6,6 +6,7 @@ whose score in that group is above their price.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -101,21 +102,20 @@ class GroupTable(ColumnSource):
         return float(np.where(self.member, self.scores, -np.inf).max(axis=0).sum())
 
     def first_cover(self, budget: int, deadline: float) -> list[Column]:
-        """Return one network for all tasks if allowed, else the cheapest cover, by CP-SAT."""
+        """Return one network for all tasks if allowed, else some cover, by CP-SAT."""
         everything = (1 << self.num_tasks) - 1
         for row, group in enumerate(self._servable):
             if group == everything and self.costs[row] <= budget:
                 return [self.column(row, everything)]
-        # What the cheapest cover costs is said if it is too much.
-        most = self.num_tasks * self.most_cost
-        cover = Cover(self.num_tasks, self._servable, self.costs, most, not self._overlap)
-        chosen = cover.cheapest(deadline)
+        cover = Cover(self.num_tasks, self._servable, self.costs, budget, not self._overlap)
+        chosen = cover.some(deadline)
         if chosen is None:
+            # Only now: of hundreds of groups the cheapest cover may take hours.
+            chosen = replace(cover, budget=self.num_tasks * self.most_cost).cheapest(deadline)
+            if chosen is not None:
+                raise Uncoverable([], sum(self.costs[row] for row in chosen))
             never = np.flatnonzero(~self.member.any(axis=0))
             raise Uncoverable(never.tolist(), None)
-        cheapest = sum(self.costs[row] for row in chosen)
-        if cheapest > budget:
-            raise Uncoverable([], cheapest)
         served = first_of(self._servable[row] for row in chosen)
         return [self.column(row, own) for row, own in zip(chosen, served, strict=True) if own]
 
