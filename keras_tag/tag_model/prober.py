@@ -111,7 +111,8 @@ class Prober:
         """
         strategy = self.model.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
-            affinity, losses, _, step = self.look_ahead(data, query, None, sources, rate)
+            args = (data, query, None, sources, rate)
+            affinity, losses, _, step = strategy.run(self.look_ahead, args)
         else:
             look_ahead = tf.function(
                 lambda *args: strategy.run(self.look_ahead, (*args, None, sources, rate)),

@@ -1,7 +1,15 @@
-"""Two replicas measure what one device measures: in a fresh process, whose devices can be set."""
+"""Replicas measure what one device measures: in a fresh process where devices are set."""
 
+import contextlib
+
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from fresh_process import run_alone
+from tag_models import LOSS, data, mlp
+
+from keras_tag import TAGModel
 
 TWO_REPLICAS = """
     import keras, numpy as np, tensorflow as tf
@@ -106,3 +114,20 @@ def test_layers_may_reduce_over_the_replicas_also_where_there_is_one():
     assert relative(*affinities) < 1e-9
     """,
     )
+
+
+def test_a_probe_outside_of_training_runs_where_a_strategy_has_one_replica():
+    """As `MirroredStrategy()` has on a machine with one GPU or none."""
+    x, y = data(16, dtype="float32")
+
+    def probed(scope):
+        with scope:
+            keras.utils.set_random_seed(0)
+            tag = TAGModel(mlp(norm=True))
+            tag.compile("adam", loss=LOSS)
+        return tag.measure_affinity(x, y), [task.own_step for task in tag.check(x, y).tasks]
+
+    plain, own_steps = probed(contextlib.nullcontext())
+    mirrored, mirrored_steps = probed(tf.distribute.MirroredStrategy(["CPU:0"]).scope())
+    np.testing.assert_allclose(mirrored, plain, rtol=1e-5)
+    np.testing.assert_allclose(mirrored_steps, own_steps, rtol=1e-5)
