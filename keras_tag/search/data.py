@@ -278,10 +278,14 @@ def as_dataset(batches: tf.data.Dataset | keras.utils.PyDataset) -> tf.data.Data
     if isinstance(batches, tf.data.Dataset):
         return batches
 
-    def several(leaf: Any) -> tf.TensorSpec:
-        return tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype)
+    def several(*leaves: Any) -> tf.TensorSpec:
+        sizes = zip(*(leaf.shape[1:] for leaf in leaves), strict=True)
+        shape = (own[0] if len(set(own)) == 1 else None for own in sizes)
+        return tf.TensorSpec([None, *shape], leaves[0].dtype)
 
-    specs = keras.tree.map_structure(several, _unstacked(batches[0]))
+    # Keras, too, looks at two batches for what has another length in each.
+    first = [_unstacked(batches[k]) for k in range(min(len(batches), 2))]
+    specs = keras.tree.map_structure(several, *first)
 
     def every() -> Iterator[Any]:
         return (_unstacked(batches[k]) for k in range(len(batches)))

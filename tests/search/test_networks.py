@@ -61,10 +61,26 @@ def test_affinities_are_measured_on_batches_of_a_pydataset_too():
     position = Position(Source(given).batches(0).data)
     position.set_model(SimpleNamespace(probes=1))
     position.on_train_begin()
-    for k, (x, y) in zip((1, 0, 1), position.data, strict=False):
+    for k, (x, y) in zip((1, 0, 1), position.data.take(3), strict=True):
         np.testing.assert_array_equal(x, given[k][0])
         np.testing.assert_array_equal(y["edges"], given[k][1]["edges"])
     assert len(list(Source(given, steps=1).batches(0).data)) == 1
+
+
+class Sequences(Batches):
+    """Batches of sequences of another length each."""
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return np.stack([x] * (index + 1), axis=1), y
+
+
+def test_affinities_are_measured_on_batches_of_several_lengths():
+    given = Sequences()
+    data = Position(given).data.take(2)
+    assert data.element_spec[0].shape.as_list() == [None, None, given.x.shape[1]]
+    for k, (x, _) in zip((0, 1), data, strict=True):
+        np.testing.assert_array_equal(x, given[k][0])
 
 
 @pytest.mark.slow
