@@ -83,6 +83,26 @@ def test_search_agrees_with_the_table_of_all_groups(seed, monkeypatch):
 
 
 @pytest.mark.slow
+def test_helpers_that_only_rounding_tells_apart_are_taken_by_name_with_links_too(monkeypatch):
+    # For b and f, c gives 0.1 + 0.3 and d 0.3 + 0.1, which floats add up otherwise.
+    table = np.array(
+        [
+            [1.0, 0.2, 0.2, 0.3, 0.1, 0.3],
+            [0.2, 1.0, 0.1, 0.1, 0.3, 0.2],
+            [0.2, 0.1, 1.0, 0.2, 0.3, 0.3],
+            [0.2, 0.3, 0.2, 1.0, 0.3, 0.1],
+            [0.3, 0.2, 0.2, 0.3, 1.0, 0.2],
+            [0.2, 0.1, 0.2, 0.2, 0.2, 1.0],
+        ]
+    )
+    affinity = Affinity.from_array(table, list("abcdef"), rows="source")
+    options = {"min_size": 4, "max_size": 4, "cannot_link": [("b", "e")]}
+    monkeypatch.setattr(selection_problem, "MOST_TASKS_LISTED", 0)
+    found = select_groups(affinity, 2, **options)
+    assert found.groups == (("a", "c", "d", "e"), ("a", "b", "c", "f"))
+
+
+@pytest.mark.slow
 def test_twenty_tasks_are_proven_and_do_not_depend_on_their_order():
     rng = np.random.default_rng(8)
     affinity = instance(rng, 20, "clustered")

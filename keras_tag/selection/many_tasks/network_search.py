@@ -132,7 +132,13 @@ class NetworkSearch:
         price = float(self._prices.task[served].sum()) + self._size_price
         mask, core = mask_of(served.tolist()), mask_of(sure.tolist())
         tied = np.flatnonzero(excess >= max(best - self._problem.margin, self._threshold))
+        free = sorted(others.tolist())
         return [
-            Column(mask, core | mask_of(others[:more].tolist()), value + price, self._cost)
+            Column(
+                mask,
+                core | self._score.best_helpers(mask, free, more),
+                value + price,
+                self._cost,
+            )
             for more, value in zip(tied.tolist(), excess[tied].tolist(), strict=True)
         ]

@@ -17,7 +17,7 @@ from keras_tag.selection.arguments.constraints import Constraints
 from keras_tag.selection.many_tasks.network_search import NetworkSearch
 from keras_tag.selection.scores.closed_form import ExactScore
 from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
-from keras_tag.selection.task_masks import bits, mask_of
+from keras_tag.selection.task_masks import mask_of
 
 if TYPE_CHECKING:
     from keras_tag.selection.many_tasks.ascent import Terms
@@ -195,22 +195,8 @@ class ServedSets(ColumnSource):
 
     def _best_group(self, served: int, size: int) -> int:
         """Return the best group of this size for a served set, ties by the order of the names."""
-        places = size - served.bit_count()
-        if not places:
-            return served
-        tasks = bits(served)
         others = [task for task in range(self.num_tasks) if not served >> task & 1]
-        worth = self._score.array[:, tasks].sum(axis=1)
-        others.sort(key=lambda task: -worth[task])
-        edge = worth[others[places - 1]]
-        near = 1e-12 * (1 + len(tasks))
-        close = [task for task in others if abs(worth[task] - edge) <= near]
-        sure = [task for task in others if worth[task] > edge + near]
-        if len(close) > 1:
-            terms = self._score.terms
-            exact = {t: sum((terms[t][j] for j in tasks), Fraction(0)) for t in close}
-            close.sort(key=lambda task: (-exact[task], task))
-        return served | mask_of(sure + close[: places - len(sure)])
+        return served | self._score.best_helpers(served, others, size - served.bit_count())
 
     def _best_of_each(self, columns: list[Column]) -> list[Column]:
         """Return the best of the columns that serve the same at the same cost."""

@@ -15,7 +15,7 @@ from itertools import chain
 
 import numpy as np
 
-from keras_tag.selection.task_masks import bits
+from keras_tag.selection.task_masks import bits, mask_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -176,6 +176,31 @@ class ExactScore(FloatScore):
             return lone
         total = sum((self.terms[i][task] for i in members), Fraction(0))
         return total / (len(members) - self.left_out)
+
+    def best_helpers(self, served: int, others: Iterable[int], count: int) -> int:
+        """Return so many of some other tasks that give most to the served ones.
+
+        Args:
+            served: The served tasks, as a bit mask.
+            others: The tasks to choose from, ascending.
+            count: How many to choose.
+
+        Returns:
+            The helpers as a bit mask; of equally good ones the first by name.
+        """
+        if not count:
+            return 0
+        tasks = bits(served)
+        worth = self.array[:, tasks].sum(axis=1)
+        ordered = sorted(others, key=lambda task: -worth[task])
+        edge, near = worth[ordered[count - 1]], 1e-12 * (1 + len(tasks))
+        sure = [task for task in ordered if worth[task] > edge + near]
+        close = [task for task in ordered if abs(worth[task] - edge) <= near]
+        if len(close) > 1:
+            # What floats can't tell apart.
+            exact = {t: sum((self.terms[t][j] for j in tasks), Fraction(0)) for t in close}
+            close.sort(key=lambda task: (-exact[task], task))
+        return mask_of(sure + close[: count - len(sure)])
 
 
 def power_of_two_above(value: Fraction) -> int:
