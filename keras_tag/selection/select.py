@@ -231,10 +231,10 @@ def _infeasible(problem: Problem, budget: Any, error: Uncoverable) -> ValueError
     elif error.cheapest is not None:
         unit = problem.cost_unit
         what = f"{error.cheapest} networks" if unit is None else f"{float(error.cheapest * unit)}"
-        text = (
-            f"Expected a budget of at least the cheapest set of groups that serves every task, "
-            f"{what}. Received: budget={budget!r}"
-        )
+        least = "at least the cheapest set of groups that serves every task"
+        if not error.proven:
+            least = "a set of groups that serves every task, such as the cheapest one found"
+        text = f"Expected a budget of {least}, {what}. Received: budget={budget!r}"
     else:
         text = "No set of groups, however large the budget, serves every task"
     if problem.score == "partners":

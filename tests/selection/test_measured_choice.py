@@ -11,6 +11,7 @@ from keras_tag import GroupScores, select_groups
 from keras_tag.selection import select
 from keras_tag.selection.arguments.choice import Choice
 from keras_tag.selection.problem import build_problem
+from keras_tag.selection.solver import listed_groups
 from keras_tag.selection.solver.column_generation import solve
 from keras_tag.selection.solver.measured_choice import best_measured
 
@@ -142,12 +143,23 @@ def test_costs_of_networks_are_kept():
     assert found.objective == pytest.approx(min(losses), rel=1e-12)
 
 
-def test_that_a_budget_suffices_is_found_without_the_cheapest_cover():
+def many_small_groups():
     rng = np.random.default_rng(0)
     tasks = [f"t{k:02}" for k in range(60)]
     groups = [tuple(rng.choice(tasks, 5, replace=False).tolist()) for _ in range(300)]
-    known = {group: {task: float(rng.random()) for task in group} for group in groups}
+    return {group: {task: float(rng.random()) for task in group} for group in groups}
+
+
+def test_that_a_budget_suffices_is_found_without_the_cheapest_cover():
+    known = many_small_groups()
     # To prove that no fewer networks cover these tasks takes minutes.
     found = select_groups(GroupScores(known, sense="min"), 25, time_limit=20)
     assert found.status == "optimal"
     assert len(found.groups) <= 25
+
+
+def test_a_budget_that_does_not_suffice_is_refused_before_the_cheapest_cover_is_proven(monkeypatch):
+    monkeypatch.setattr(listed_groups, "_SECONDS_TO_REFUSE", 0.5)
+    known = many_small_groups()
+    with pytest.raises(ValueError, match=r"such as the cheapest one found, \d+ networks"):
+        select_groups(GroupScores(known, sense="min"), 5)

@@ -8,10 +8,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from time import monotonic
 
 import numpy as np
 
-from keras_tag.selection.solver.best_choice import Cover
+from keras_tag.selection.solver.best_choice import Cover, OutOfTime
 from keras_tag.selection.solver.columns import Column, ColumnSource, Listing, Prices
 from keras_tag.selection.task_masks import bits, first_of, mask_of
 
@@ -19,6 +20,8 @@ from keras_tag.selection.task_masks import bits, first_of, mask_of
 _COLUMNS_PER_ROUND = 60
 # Excesses up to here count as none while columns are generated.
 _TOLERANCE = 1e-9
+# How long a budget that does not suffice is compared with the cheapest cover, for the message.
+_SECONDS_TO_REFUSE = 10.0
 
 
 class GroupTable(ColumnSource):
@@ -110,10 +113,14 @@ class GroupTable(ColumnSource):
         cover = Cover(self.num_tasks, self._servable, self.costs, budget, not self._overlap)
         chosen = cover.some(deadline)
         if chosen is None:
-            # Only now: of hundreds of groups the cheapest cover may take hours.
-            chosen = replace(cover, budget=self.num_tasks * self.most_cost).cheapest(deadline)
+            # Only now, and not for ever: of hundreds of groups the cheapest cover may take hours.
+            cover, proven = replace(cover, budget=self.num_tasks * self.most_cost), True
+            try:
+                chosen = cover.cheapest(min(deadline, monotonic() + _SECONDS_TO_REFUSE))
+            except OutOfTime as error:
+                chosen, proven = error.best or cover.some(deadline), False
             if chosen is not None:
-                raise Uncoverable([], sum(self.costs[row] for row in chosen))
+                raise Uncoverable([], sum(self.costs[row] for row in chosen), proven)
             never = np.flatnonzero(~self.member.any(axis=0))
             raise Uncoverable(never.tolist(), None)
         served = first_of(self._servable[row] for row in chosen)
@@ -180,8 +187,9 @@ class Uncoverable(Exception):
     Args:
         tasks: Tasks that no allowed group trains.
         cheapest: What the cheapest cover costs, in whole units; None if there is none at all.
+        proven: Whether there is no cheaper one.
     """
 
-    def __init__(self, tasks: list[int], cheapest: int | None) -> None:
+    def __init__(self, tasks: list[int], cheapest: int | None, proven: bool = True) -> None:
         super().__init__("no cover")
-        self.tasks, self.cheapest = tasks, cheapest
+        self.tasks, self.cheapest, self.proven = tasks, cheapest, proven
