@@ -151,6 +151,9 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, np.ufunc):
         return repr(value)
+    if isinstance(value, functools.partial):
+        applied = _plain(value.func) if isinstance(value.func, _FUNCTIONS) else None
+        return f"{applied} {named_with_settings(value)}"
     if isinstance(value, _FUNCTIONS):
         return f"{id(getattr(value, '__code__', None))} {named_with_settings(value)}"
     if isinstance(value, dict):

@@ -65,7 +65,9 @@ def _value(value: Any, depth: int = 0) -> Any:
         return _function(value, depth)
     if isinstance(value, type):
         return _name(value)
-    if not callable(value) or isinstance(value, keras.layers.Layer) or depth == _DEEPEST:
+    # An initializer draws a seed of its own.
+    no_settings = isinstance(value, keras.layers.Layer | keras.initializers.Initializer)
+    if not callable(value) or no_settings or depth == _DEEPEST:
         return _NOTHING
     # Such as a loss in a loss.
     settings = {name: of for name, of in getattr(value, "__dict__", {}).items() if name != "name"}

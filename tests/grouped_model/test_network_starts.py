@@ -502,6 +502,8 @@ class Applied(keras.layers.Layer):
 
     def __init__(self, fn=keras.ops.tanh, kept="fn", inner=None, **kwargs):
         super().__init__(**kwargs)
+        initializer = keras.initializers.RandomNormal()
+        self.drawn = lambda shape: initializer(shape)
         setattr(self, kept, fn)
         self.kept = kept
         self.inner = inner or keras.layers.Activation("tanh")
@@ -539,6 +541,19 @@ class Scaled(Applied):
         super().__init__(fn or times(3.0), **kwargs)
 
 
+ADDED, MULTIPLIED = (functools.partial(fn) for fn in (lambda x: x + 2.0, lambda x: x * 2.0))
+
+
+class Added(Applied):
+    def __init__(self, fn=ADDED, **kwargs):
+        super().__init__(fn, **kwargs)
+
+
+def test_functions_of_one_name_are_told_apart_by_their_code():
+    with pytest.warns(UserWarning, match=r"\['applied.fn'\]"):
+        build_from(joint_with(Added(MULTIPLIED, name="applied")), start="all", verbose=False)
+
+
 class Sure(keras.layers.Dense):
     """A layer with a constructor of Keras, some of whose arguments are in no configuration."""
 
@@ -547,7 +562,13 @@ def test_equal_functions_and_layers_are_not_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         inner = keras.layers.Activation("tanh")
-        layers = [Applied(keras.ops.tanh), Applied(inner=inner), Scaled(), Scaled(times(3.0))]
+        layers = [
+            Applied(keras.ops.tanh),
+            Applied(inner=inner),
+            Scaled(),
+            Scaled(times(3.0)),
+            Added(),
+        ]
         build_from(joint_with(*layers, Sure(6)), start="all", verbose=False)
 
 
