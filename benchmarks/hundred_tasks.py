@@ -1,6 +1,6 @@
 """A hundred tasks from data to groups: 100 probes, the choice of ten groups, and its pictures.
 
-    python -m benchmarks.hundred_tasks            # writes hundred_tasks.json
+    python -m benchmarks.hundred_tasks            # adds to hundred_tasks.json
     python -m benchmarks.hundred_tasks --tasks 40
 
 An MLP with one head per task; tasks come in ten kinds, and those of one kind ask nearly the same.
@@ -75,8 +75,8 @@ def main(tasks: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     timed("plain fit", lambda: fit(made()))
     packages = ("keras", "tensorflow", "numpy")
-    result = {
-        "tasks": tasks,
+    measured = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
+    measured[str(tasks)] = {
         "probes": tag.probes,
         "budget": BUDGET,
         "seconds": seconds,
@@ -90,7 +90,7 @@ def main(tasks: int) -> None:
             **{package: version(package) for package in packages},
         },
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    RESULT.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
