@@ -1,4 +1,4 @@
-"""The loop of a search: read the folder, do the next step."""
+"""The loop of a search: it reads the folder once, and then trains what is to be trained next."""
 
 import contextlib
 import gc

@@ -118,8 +118,8 @@ def budget_curve(
 ) -> dict[Any, Grouping]:
     """Choose groups for several budgets, to see what every further network would buy.
 
-    The problem is checked and translated once, and networks that were useful at one budget are
-    where the next one starts, except among many measured groups, where each budget starts anew.
+    The problem is checked and translated once, and networks that were seen at one budget are
+    where the next one starts. Measured groups of more than 15 tasks with overlap start anew.
     Every answer is what `select_groups` gives, but for its `statistics`.
 
     Args:
@@ -200,10 +200,10 @@ def solve_problem(
         tasks: The tasks in the caller's order.
         budget: The budget as the caller gave it.
         deadline: In `time.monotonic` seconds.
-        known: Columns that an earlier budget has found useful.
+        known: Columns that an earlier budget has seen.
 
     Returns:
-        The grouping, and the columns that this budget has found useful.
+        The grouping, and the columns that this budget has seen.
     """
     whole = problem.whole_budget(budget)
     try:
@@ -227,7 +227,7 @@ def _infeasible(problem: Problem, budget: Any, error: Uncoverable) -> ValueError
     if error.tasks:
         lost = [problem.tasks[task] for task in error.tasks]
         reason = "measured" if problem.score == "measured" else "allowed"
-        text = f"Nothing can serve {lost}: no {reason} group trains them"
+        text = f"Nothing can serve {lost}: no {reason} group can serve them"
     elif error.cheapest is not None:
         unit = problem.cost_unit
         what = f"{error.cheapest} networks" if unit is None else f"{float(error.cheapest * unit)}"

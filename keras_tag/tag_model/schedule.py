@@ -75,5 +75,5 @@ class OverheadClock:
         if len(self._seconds[True]) < TIMED_PROBES:
             return None
         plain, probed = (statistics.median(self._seconds[kind]) for kind in (False, True))
-        # One probe in k steps costs (probed - plain) / k more than k plain steps.
+        # One probe in k steps costs (probed - plain) / k more per step.
         return max(1, math.ceil((probed - plain) / (self._overhead * plain)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_tag import Affinity, select_groups
-from keras_tag.selection.solver import column_generation
+from keras_tag.selection.solver import column_generation, or_tools
 from keras_tag.selection.solver.columns import Prices
 from keras_tag.selection.solver.listed_groups import GroupTable
 
@@ -47,3 +47,19 @@ def test_prices_that_stay_wrong_prove_nothing(seed, monkeypatch):
     monkeypatch.setattr(master, "solution", lambda self: None)
     monkeypatch.setattr(GroupTable, "most_listed", 4)
     check(select_groups(affinity, 3), best)
+
+
+def test_with_links_an_unproven_cheapest_cost_is_not_called_the_cheapest(monkeypatch):
+    make = or_tools.cp_solver
+
+    def hasty(deadline):
+        solver = make(deadline)
+        solver.parameters.stop_after_first_solution = True
+        return solver
+
+    asked = {"must_link": [("t0", "t1")], "max_size": 5}
+    with pytest.raises(ValueError, match="at least the cheapest set of groups"):
+        select_groups(affinity_of(20, 0), 1, **asked)
+    monkeypatch.setattr(or_tools, "cp_solver", hasty)
+    with pytest.raises(ValueError, match="such as the cheapest one found"):
+        select_groups(affinity_of(20, 0), 1, **asked)

@@ -69,7 +69,7 @@ def _spread(problem: SearchProblem, scratch: Scratch) -> float:
     total = toll * (left_out - inside)
     for task in range(num_tasks):
         code = state[task]
-        # The tasks that are trained with it for certain, and those that may be.
+        # What it gains by itself and from the tasks that are trained for certain.
         own = pairs[task, task]
         # What it gives to the served tasks, and may give.
         given, gift = 0.0, 0.0

@@ -96,7 +96,7 @@ class NetworkSearch:
         """Search so many more nodes and return the networks found."""
         if not self._height:
             return []
-        # Compiling takes some seconds, so it is imported only where a search runs.
+        # numba takes long to import, so it is imported only where a search runs.
         from keras_tag.selection.many_tasks.branch_and_bound import search
 
         num_tasks = len(self._score.tasks)

@@ -106,7 +106,7 @@ class ExactScore(FloatScore):
         tasks: The task names, sorted.
         terms: Exact `[num_tasks][num_tasks]`, what `array` holds in floats.
         lone: The exact weighted score of every lone task; None where it is forbidden.
-        exponent: Normalised units are 2**exponent: the largest number in `array` is about 1.
+        exponent: Normalised units are 2**exponent: the largest of all scores is about 1.
     """
 
     tasks: tuple[str, ...]

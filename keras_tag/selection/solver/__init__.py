@@ -1,1 +1,1 @@
-"""The proofs: column generation with CP-SAT, and CP-SAT alone over measured groups."""
+"""The proofs: column generation with CP-SAT, or CP-SAT alone; for draws a programme in floats."""

@@ -9,6 +9,8 @@ Each is solved to its proven optimum, which is then a constraint of the next:
    names of its tasks, then the group that serves the second task, and so on;
 5. of networks that train the same the cheapest.
 
+The last two are asked of up to 1,000 columns.
+
 CP-SAT knows whole numbers of 64 bits, losses are fractions. So they become whole multiples of
 their common unit, and their leading bits are minimised. Mostly the second best choice is worse by
 more than the omitted bits can hide: that proves the first. Otherwise the losses are split into

@@ -34,7 +34,8 @@ def feasible_cover(
         The served sets and groups.
 
     Raises:
-        Uncoverable: There are none; says what the cheapest cost without a budget.
+        Uncoverable: There are none; says what the cheapest cost without a budget, or the cheapest
+            found at the deadline.
         OutOfTime: The deadline came first.
     """
     num_tasks = len(constraints.tasks)
@@ -42,16 +43,16 @@ def feasible_cover(
     if constraints.allows(everything) and costs.get(num_tasks, math.inf) <= budget:
         return [(everything, everything)]
     if constraints.must_link or constraints.cannot_link:
-        groups = _solve(constraints, costs, budget, may_be_alone, deadline)
+        groups, proven = _solve(constraints, costs, budget, may_be_alone, deadline)
         if groups is None:
-            groups = _solve(constraints, costs, None, may_be_alone, deadline)
+            groups, proven = _solve(constraints, costs, None, may_be_alone, deadline)
     else:
-        groups = _count_sizes(constraints, costs, may_be_alone)
+        groups, proven = _count_sizes(constraints, costs, may_be_alone), True
     if groups is None:
         raise Uncoverable([], None)
     spent = sum(costs[group.bit_count()] for group in groups)
     if spent > budget:
-        raise Uncoverable([], spent)
+        raise Uncoverable([], spent, proven)
     return [(own, group) for own, group in zip(first_of(groups), groups, strict=True) if own]
 
 
@@ -95,14 +96,19 @@ def _solve(
     budget: int | None,
     may_be_alone: Sequence[bool],
     deadline: float,
-) -> list[int] | None:
-    """Find groups that cover all tasks: any within a budget, the cheapest without one."""
+) -> tuple[list[int] | None, bool]:
+    """Find groups that cover all tasks: any within a budget, the cheapest without one.
+
+    Returns:
+        The groups, None if there are none; and whether that is proven, or at the deadline the
+        cheapest ones found.
+    """
     cp_model = or_tools.load("ortools.sat.python.cp_model")
 
     num_tasks = len(constraints.tasks)
     sizes = [s for s in range(constraints.min_size, constraints.max_size + 1) if s in costs]
     if not sizes:
-        return None
+        return None, True
     networks = num_tasks
     least = min(costs[size] for size in sizes)
     if budget is not None and least > 0:
@@ -126,7 +132,7 @@ def _solve(
     for task in range(num_tasks):
         servers = [row[task] for row in trains]
         if not servers:
-            return None
+            return None, True
         if constraints.overlap:
             model.add_at_least_one(servers)
         else:
@@ -141,8 +147,8 @@ def _solve(
     solver = or_tools.cp_solver(deadline)
     status = solver.solve(model)
     if status == cp_model.INFEASIBLE:
-        return None
+        return None, True
     if status == cp_model.UNKNOWN:
         raise OutOfTime(None)
     groups = [mask_of(task for task, x in enumerate(row) if solver.value(x)) for row in trains]
-    return [group for group in groups if group]
+    return [group for group in groups if group], status == cp_model.OPTIMAL

@@ -2,7 +2,7 @@
 
 maximise    sum over columns c of value(c) x(c)
 such that   sum over c serving j of x(c) = 1      for every task j      (price: task[j])
-            sum of cost(c) x(c) <= budget                               (price: budget)
+            sum of cost(c) x(c) <= budget                               (price: unit)
 """
 
 from collections.abc import Iterable

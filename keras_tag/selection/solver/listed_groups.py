@@ -1,7 +1,7 @@
 """A column source that lists every allowed group: all subsets of up to 15 tasks, or measured ones.
 
-For given prices the best column of a group is found by looking: it serves exactly the members
-whose score in that group is above their price.
+For given prices the best column of a group is found by looking. With overlap it serves exactly the
+members whose score in that group is above their price; without, all of them.
 """
 
 import math
@@ -185,7 +185,7 @@ class Uncoverable(Exception):
     """No choice of groups serves every task within the budget.
 
     Args:
-        tasks: Tasks that no allowed group trains.
+        tasks: Tasks that no allowed group can serve.
         cheapest: What the cheapest cover costs, in whole units; None if there is none at all.
         proven: Whether there is no cheaper one.
     """

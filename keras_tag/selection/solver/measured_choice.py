@@ -31,6 +31,7 @@ def best_measured(source: GroupTable, budget: int, deadline: float = math.inf) -
 
     Raises:
         Uncoverable: No groups within the budget serve every task.
+        OutOfTime: The deadline came before any choice was found.
     """
     start = monotonic()
     first = source.first_cover(budget, deadline)
