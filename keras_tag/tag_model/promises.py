@@ -154,7 +154,7 @@ def can_be_saved(model: Any, unsaved: Sequence[str]) -> Promise:
             f"a file can be written, but Keras can't load it as it is: {reason[:200]}",
             "Give your classes a `get_config` and decorate them, and functions, with "
             "`@keras.saving.register_keras_serializable()`; or load with `custom_objects`, "
-            "`compile=False` or, for a Lambda layer, `safe_mode=False`.",
+            "`compile=False` or, for a Lambda layer, without `safe_mode`.",
         )
     if unsaved:
         return Promise(
