@@ -56,9 +56,9 @@ def checked_model(model: Any, build: Any) -> None:
     if build is None and getattr(inner, "output", None) is None:
         raise ValueError(
             "Expected a functional model of at least two tasks, outputs with a loss: "
-            f"keras.Model(inputs, {{task: output}}). Received: {type(inner).__name__}. The graph "
-            "of a subclassed model is not known. Give `build`: a function build(tasks) that "
-            "returns a new compiled model with these outputs."
+            f"keras.Model(inputs, {{task: output}}). Received: {type(inner).__name__}, whose "
+            "outputs by task are not known before it is called. Give `build`: a function "
+            "build(tasks) that returns a new compiled model with these outputs."
         )
 
 

@@ -292,7 +292,7 @@ class NoConfig(keras.losses.Loss):
 
 TRAINING, REPEATED = "training as plain Keras, bit for bit", "reproducible probes"
 CASES = {
-    "plain": (lambda: compiled(), {}, ""),
+    "plain": (lambda: compiled(), {}, "the graph of a step is Keras's own"),
     "lambda": (
         lambda: compiled(between(L.Lambda(lambda t: 2 * t, name="twice"))),
         {"build_from": False, "saving": None},
@@ -325,7 +325,11 @@ CASES = {
         {TRAINING: None},
         "steps_per_execution",
     ),
-    "eager": (lambda: compiled(compile={"run_eagerly": True}), {}, ""),
+    "eager": (
+        lambda: compiled(compile={"run_eagerly": True}),
+        {},
+        "two probes of the batch agreed",
+    ),
 }
 
 
